@@ -1,0 +1,190 @@
+"""Activations: functions of each entry, and softmax, with their derivatives."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from scratch.module import Module, constant
+
+SELU_ALPHA = 1.6732632423543772
+SELU_SCALE = 1.0507009873554805
+
+
+class ReLU(Module):
+    """`y = max(x, 0)`: torch.nn.ReLU; report B, eq. (6). Any shape.
+
+    Its derivative at 0 is 0, as torch's; report B's eq. (7) has 1 there.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._kept = y = x.clamp_min(0)
+        return y
+
+    def backward(self, dy: Tensor) -> Tensor:
+        """`dx = dy where x > 0, else 0`."""
+        y = self._take(dy)
+        return dy.masked_fill(y.logical_not(), 0)  # y is never negative: 0 means x <= 0
+
+
+class LeakyReLU(Module):
+    """`y = x where x > 0, else negative_slope * x`: torch.nn.LeakyReLU; report A, eq. (3).
+
+    Any shape. `negative_slope`: default 0.01, which report A chose too.
+    """
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        super().__init__()
+        self.negative_slope = negative_slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._kept = x
+        return torch.where(x > constant(0, x.dtype), x, constant(self.negative_slope, x.dtype) * x)
+
+    def backward(self, dy: Tensor) -> Tensor:
+        """`dx = dy where x > 0, else negative_slope * dy`."""
+        x = self._take(dy)
+        return torch.where(x > constant(0, x.dtype), dy, constant(self.negative_slope, x.dtype) * dy)
+
+    def extra_repr(self) -> str:
+        return f"negative_slope={self.negative_slope}"
+
+
+class ELU(Module):
+    """`y = x where x > 0, else alpha * (e^x - 1)`: torch.nn.ELU; report A, eq. (2).
+
+    Any shape. `alpha`: default 1, as torch's; report A chose 0.01.
+    """
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._kept = x
+        return torch.where(x > constant(0, x.dtype), x, constant(self.alpha, x.dtype) * torch.expm1(x))
+
+    def backward(self, dy: Tensor) -> Tensor:
+        """`dx = dy where x > 0, else alpha * e^x * dy`."""
+        x = self._take(dy)
+        return torch.where(x > constant(0, x.dtype), dy, constant(self.alpha, x.dtype) * torch.exp(x) * dy)
+
+    def extra_repr(self) -> str:
+        return f"alpha={self.alpha}"
+
+
+class SELU(ELU):
+    """`y = scale * ELU(x)`, with alpha: torch.nn.SELU. Any shape.
+
+    Klambauer et al. 2017, eq. (2). Their constants are the defaults, as in torch; report B,
+    eq. (18), has alpha = scale = 1 and leaves scale out of the negative side.
+    """
+
+    def __init__(self, alpha: float = SELU_ALPHA, scale: float = SELU_SCALE) -> None:
+        super().__init__(alpha)
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return constant(self.scale, x.dtype) * super().forward(x)
+
+    def backward(self, dy: Tensor) -> Tensor:
+        """`dx = scale * dy where x > 0, else scale * alpha * e^x * dy`."""
+        return constant(self.scale, dy.dtype) * super().backward(dy)
+
+    def extra_repr(self) -> str:
+        if (self.alpha, self.scale) == (SELU_ALPHA, SELU_SCALE):
+            return ""
+        return f"alpha={self.alpha}, scale={self.scale}"
+
+
+class Sigmoid(Module):
+    """`y = 1 / (1 + e^(-slope * x))`: torch.nn.Sigmoid; report A, eq. (1). Any shape.
+
+    `slope`: default 1, as torch's; report A calls it lambda and chose 3.
+    """
+
+    def __init__(self, slope: float = 1.0) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._kept = y = torch.sigmoid(constant(self.slope, x.dtype) * x)
+        return y
+
+    def backward(self, dy: Tensor) -> Tensor:
+        """`dx = dy * slope * y * (1 - y)`."""
+        y = self._take(dy)
+        return constant(self.slope, y.dtype) * dy * y * (constant(1, y.dtype) - y)
+
+    def extra_repr(self) -> str:
+        return "" if self.slope == 1 else f"slope={self.slope}"
+
+
+class Tanh(Module):
+    """`y = (e^x - e^-x) / (e^x + e^-x)`: torch.nn.Tanh; report B, eq. (8). Any shape."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._kept = y = torch.tanh(x)
+        return y
+
+    def backward(self, dy: Tensor) -> Tensor:
+        """`dx = dy * (1 - y^2)`, which is report B's eq. (9), 4 / (e^x + e^-x)^2."""
+        y = self._take(dy)
+        return dy * (constant(1, y.dtype) - y * y)
+
+
+def log_softmax(x: Tensor, dim: int = -1) -> Tensor:
+    """`x_i - log sum_j e^(x_j)` over an axis, shifted by the maximum so that e^x stays finite."""
+    shifted = _shifted(x, dim)
+    return shifted - torch.exp(shifted).sum(dim, keepdim=True).log()
+
+
+def _shifted(x: Tensor, dim: int) -> Tensor:
+    return x - x.amax(dim, keepdim=True) if x.numel() else x
+
+
+class _OverAxis(Module):
+    """What Softmax and LogSoftmax share: which axis they run over."""
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        if dim not in (-2, -1, 0, 1):
+            raise ValueError(f"{type(self).__name__} takes dim -2, -1, 0 or 1, not {dim!r}")
+        self.dim = dim if dim < 0 else dim - 2  # from the right: right with the runs axis too
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+class Softmax(_OverAxis):
+    """`y_i = e^(x_i) / sum_j e^(x_j)` over an axis: torch.nn.Softmax; report B, eq. (20).
+
+    Shape `[B, features]`. `dim`: -1 or 1, the features (default), or -2 or 0, the batch; the
+    runs axis does not count.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        e = torch.exp(_shifted(x, self.dim))
+        self._kept = y = e / e.sum(self.dim, keepdim=True)
+        return y
+
+    def backward(self, dy: Tensor) -> Tensor:
+        """`dx_i = y_i * (dy_i - sum_j dy_j * y_j)`; report B's eq. (21) has the diagonal only."""
+        y = self._take(dy)
+        return y * (dy - (dy * y).sum(self.dim, keepdim=True))
+
+
+class LogSoftmax(_OverAxis):
+    """`y_i = x_i - log sum_j e^(x_j)` over an axis: torch.nn.LogSoftmax.
+
+    Shape `[B, features]`. `dim` as for `Softmax`.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._kept = y = log_softmax(x, self.dim)
+        return y
+
+    def backward(self, dy: Tensor) -> Tensor:
+        """`dx_i = dy_i - e^(y_i) * sum_j dy_j`."""
+        y = self._take(dy)
+        return dy - torch.exp(y) * dy.sum(self.dim, keepdim=True)

@@ -1,0 +1,206 @@
+"""The contract that every layer keeps: `forward`, `backward`, and `param`."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+
+Pair: TypeAlias = tuple[Tensor, Tensor]
+
+
+def describe(x: object) -> str:
+    """A value as an error message shows it: `float32 [10, 2] on cpu` for a tensor."""
+    if isinstance(x, Tensor):
+        return f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)} on {x.device}"
+    return f"{type(x).__name__} {x!r}"
+
+
+@functools.lru_cache(maxsize=256)
+def constant(value: float, dtype: torch.dtype) -> Tensor:
+    """A number as a tensor without axes, made once.
+
+    Given a Python number, an operation makes it into a tensor each time, which costs as much
+    as the operation itself on a small batch. Half-precision types keep it in float32.
+    """
+    return torch.tensor(value, dtype=torch.promote_types(dtype, torch.float32))
+
+
+class Module:
+    """A function of tensors that knows its own derivative.
+
+    A subclass writes `forward` and `backward`, and registers what it learns with
+    `register`. Between the two, `forward` keeps what `backward` needs; one `backward`
+    uses it up.
+
+    Tensors are batch first, `[B, features]`. In a model that `runs.stack` built from R
+    models, everything has a leading axis of runs: `[R, B, features]`, and R leads every
+    parameter. Layers index from the right, so that one body of code serves both.
+
+    `training` tells layers such as `Dropout` how to behave; see `train` and `eval`.
+    """
+
+    def __init__(self) -> None:
+        self.training = True
+        self.runs: int | None = None  # R, in a model that runs.stack built
+        self._kept: Tensor | None = None  # shaped like the output, unless a layer says otherwise
+        self._pairs: dict[str, Pair] = {}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.forward(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns `y`, and keeps what `backward` needs. `x` is not modified."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+    def backward(self, dy: Tensor) -> Tensor:
+        """Takes `dy` = d loss / d y, accumulates d loss / d parameters, returns d loss / d x.
+
+        Raises:
+            RuntimeError: without a `forward` of its own before it.
+            ValueError, TypeError: `dy` is not shaped, placed or typed like `forward`'s output.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define backward")
+
+    def backward_param(self, dy: Tensor) -> None:
+        """`backward` for the first layer in training: no one needs d loss / d x there."""
+        self.backward(dy)
+
+    def register(self, name: str, value: Tensor) -> Pair:
+        """Makes `value` a parameter called `name`; returns it with its gradient, zero."""
+        self._pairs[name] = (value, torch.zeros_like(value))
+        return self._pairs[name]
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        """The modules that this one is made of, with their names."""
+        return ((name, child) for name, child in vars(self).items() if isinstance(child, Module))
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all that it is made of, itself first."""
+        yield self
+        for _, child in self.children():
+            yield from child.modules()
+
+    def named_param(self) -> dict[str, Pair]:
+        """`param()` by torch's names: `{"0.weight": (weight, dweight), …}`."""
+        own = dict(self._pairs)
+        for name, child in self.children():
+            own |= {f"{name}.{key}": pair for key, pair in child.named_param().items()}
+        return own
+
+    def param(self) -> list[Pair]:
+        """All `(parameter, gradient)` pairs, first layer first.
+
+        They are the module's own tensors, and stay the same objects for its whole life:
+        `to` and optimizers may move their memory, but never replace them.
+        """
+        return list(self.named_param().values())
+
+    def zero_grad(self) -> None:
+        """Sets every gradient to zero."""
+        for _, gradient in self.param():
+            gradient.zero_()
+
+    def train(self, mode: bool = True) -> Module:
+        """Sets training mode here and below, or with `mode=False` evaluation; returns itself."""
+        for module in self.modules():
+            module.training = mode
+        return self
+
+    def eval(self) -> Module:
+        """Sets evaluation mode: `train(False)`."""
+        return self.train(False)
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> Module:
+        """Moves parameters and gradients to a device, a floating-point dtype, or both.
+
+        Raises:
+            ValueError: the device is not there, or the dtype is not a floating-point one.
+        """
+        device = None if device is None else checked_device(device)
+        if dtype is not None and not dtype.is_floating_point:
+            raise ValueError(f"a model is moved to a floating-point dtype, not to {dtype}")
+        for module in self.modules():
+            module._place(device, dtype)
+        return self
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """A copy of every parameter by torch's name and in torch's layout: `0.weight` is `[out, in]`."""
+        return {name: parameter.clone() for name, (parameter, _) in self.named_param().items()}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Copies parameters in, from this module's or the torch.nn mirror's `state_dict`.
+
+        Raises:
+            ValueError: keys are missing or left over, or a shape differs; nothing is loaded then.
+        """
+        pairs = self.named_param()
+        faults = [f"{key} is missing" for key in pairs.keys() - state.keys()]
+        faults += [f"{key} is not a parameter here" for key in state.keys() - pairs.keys()]
+        faults += [
+            f"{key} is {describe(state[key])}, and {list(pairs[key][0].shape)} here"
+            for key in pairs.keys() & state.keys()
+            if not isinstance(state[key], Tensor) or state[key].shape != pairs[key][0].shape
+        ]
+        if faults:
+            raise ValueError(f"state_dict does not fit; nothing loaded: {'; '.join(sorted(faults))}")
+        for key, (parameter, _) in pairs.items():
+            parameter.copy_(state[key].detach())
+
+    def extra_repr(self) -> str:
+        """The constructor's arguments, as `repr` shows them."""
+        return ""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Module:
+        twin = type(self).__new__(type(self))
+        memo[id(self)] = twin
+        state = {key: value for key, value in vars(self).items() if key != "_kept"}
+        vars(twin).update(copy.deepcopy(state, memo), _kept=None)
+        return twin
+
+    def _place(self, device: torch.device | None, dtype: torch.dtype | None) -> None:
+        """`to` for what this module itself owns."""
+        self._kept = None
+        for pair in self._pairs.values():
+            for tensor in pair:
+                tensor.data = tensor.to(device=device, dtype=dtype)
+
+    def _take(self, dy: Tensor) -> Tensor:
+        """What `forward` kept, once it is clear that `dy` is shaped like the output."""
+        kept = self._kept
+        if kept is None or dy.shape != kept.shape or dy.dtype != kept.dtype:
+            self._refuse_dy(dy, kept)
+        self._kept = None
+        return kept  # type: ignore[return-value]  # _refuse_dy always raises
+
+    def _refuse_dy(self, dy: Tensor, y: Tensor | None) -> None:
+        if y is None:
+            raise RuntimeError(
+                f"{self}: backward without a forward of its own; forward keeps what one "
+                "backward needs, and that backward uses it up"
+            )
+        kind = ValueError if dy.dtype == y.dtype else TypeError
+        raise kind(f"{self}: backward got {describe(dy)}, takes {describe(y)}")
+
+
+def checked_device(device: torch.device | str) -> torch.device:
+    """`device` as a torch.device, if this machine has it.
+
+    Raises:
+        ValueError: it has not, or there is no such kind of device.
+    """
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = "this torch sees no CUDA device" if "cuda" in str(device) else str(error)
+        raise ValueError(f"device {device!r} cannot be used: {reason}") from error
+    return torch.device(device)

@@ -1,0 +1,298 @@
+"""Optimizers: how parameters move, given their gradients. The updates are torch.optim's."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from scratch.module import Module, Pair
+
+
+def pack(tensors: list[Tensor]) -> Tensor:
+    """Moves tensors into one flat buffer, and returns it.
+
+    Each stays the Tensor object that it is, with the values that it had, as a view of the
+    buffer: one operation on the buffer is one on all of them.
+    """
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    for tensor, piece in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        tensor.data = piece.view(tensor.shape)
+    return flat
+
+
+class Optimizer:
+    """Moves the parameters of `(parameter, gradient)` pairs, all of them by the same rule.
+
+    The pairs are packed: all parameters become views of one buffer and all gradients of
+    another, so that an update is a handful of operations whatever the number of layers.
+
+    Options are attributes, and may be changed between steps: `optimizer.lr *= 0.1`. Every
+    update is elementwise, so stacked runs need nothing of their own. A gradient of zero is a
+    gradient: the step is taken, as torch's is after `zero_grad(set_to_none=False)`.
+
+    Raises:
+        TypeError: a module in place of its `param()`.
+        ValueError: no pairs, the same one twice, several dtypes or devices, an option out of range.
+    """
+
+    _options: tuple[str, ...]  # the constructor's arguments, as torch's param_groups name them
+    _slots: tuple[str, ...]  # what is kept for each parameter, as torch's state names it
+    _counts_steps = False  # whether torch's state has a "step"
+    maximize: bool
+
+    def __init__(self, param: Iterable[Pair]) -> None:
+        name = type(self).__name__
+        if isinstance(param, Module):
+            raise TypeError(f"{name} takes (parameter, gradient) pairs: {name}(model.param(), …)")
+        self._pairs = list(param)
+        if not self._pairs:
+            raise ValueError(f"{name} got no parameters")
+        self._tensors = tensors = [tensor for pair in self._pairs for tensor in pair]
+        if len({id(tensor) for tensor in tensors}) < len(tensors):
+            raise ValueError(f"{name} got the same parameter or gradient twice")
+        kinds = {f"{tensor.dtype} on {tensor.device}" for tensor in tensors}
+        if len(kinds) > 1:
+            raise ValueError(f"{name} takes one dtype on one device, got {', '.join(sorted(kinds))}")
+        self._steps = 0
+        self._state: dict[str, Tensor] = {}  # slot: flat, in the order of the pairs
+        self._pack()
+
+    def step(self) -> None:
+        """Moves every parameter by its gradient."""
+        self._pack_if_moved()
+        self._steps += 1
+        gradient = -self._gradients if self.maximize else self._gradients
+        self._update(self._parameters, gradient)
+
+    def zero_grad(self) -> None:
+        """Sets every gradient to zero."""
+        self._pack_if_moved()
+        self._gradients.zero_()
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of state and options in torch's format, which torch.optim's mirror can load."""
+        slots = {slot: self._unpacked(flat) for slot, flat in self._state.items()}
+        state: dict[int, dict[str, Tensor]] = {}
+        if slots:
+            for index in range(len(self._pairs)):
+                state[index] = {slot: pieces[index] for slot, pieces in slots.items()}
+                if self._counts_steps:
+                    state[index]["step"] = torch.tensor(float(self._steps))
+        group = {option: getattr(self, option) for option in self._options}
+        return {
+            "state": state,
+            "param_groups": [group | {"params": list(range(len(self._pairs)))}],
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Takes over state and options from the `state_dict` of this class or of torch's mirror.
+
+        Raises:
+            ValueError: it is of another optimizer or of other parameters; nothing is loaded then.
+        """
+        count = len(self._pairs)
+        state, groups = state_dict["state"], state_dict["param_groups"]
+        if len(groups) != 1 or len(groups[0]["params"]) != count:
+            self._misfit(f"it is not of one group of {count} parameters")
+        if missing := [option for option in self._options if option not in groups[0]]:
+            self._misfit(f"it has no {', '.join(missing)}")
+        if state and set(state) != set(range(count)):
+            self._misfit(f"it has a state for parameters {sorted(state)}, not for all {count}")
+        steps = {int(entry.get("step", 1)) for entry in state.values()} or {0}
+        if len(steps) > 1:
+            self._misfit(f"its parameters are at different steps, {sorted(steps)}")
+        slots = {slot for entry in state.values() for slot in entry} - {"step"}
+        packed = {slot: self._packed(slot, [state[i].get(slot) for i in state]) for slot in slots}
+        for option in self._options:
+            setattr(self, option, groups[0][option])
+        self._steps, self._state = steps.pop(), packed
+
+    def _packed(self, slot: str, pieces: list[Tensor | None]) -> Tensor:
+        """One slot of a loaded state as one flat tensor, if it fits the parameters."""
+        if slot not in self._slots:
+            self._misfit(f"{slot} is unknown here")
+        for index, ((parameter, _), piece) in enumerate(zip(self._pairs, pieces, strict=True)):
+            if piece is None or piece.shape != parameter.shape:
+                got = None if piece is None else list(piece.shape)
+                self._misfit(f"{slot} of parameter {index} is {got}, not {list(parameter.shape)}")
+        return torch.cat([piece.reshape(-1) for piece in pieces if piece is not None]).to(
+            self._parameters
+        )
+
+    def _unpacked(self, flat: Tensor) -> list[Tensor]:
+        """A copy of a flat tensor, in the parameters' shapes."""
+        pieces = flat.clone().split([parameter.numel() for parameter, _ in self._pairs])
+        return [p.view(pair[0].shape) for p, pair in zip(pieces, self._pairs, strict=True)]
+
+    def _misfit(self, reason: str) -> NoReturn:
+        raise ValueError(f"{self}: the state_dict does not fit, nothing loaded: {reason}")
+
+    def _where(self) -> list[int]:
+        return list(map(Tensor.data_ptr, self._tensors))
+
+    def _pack_if_moved(self) -> None:
+        """Packs again if `to` or another optimizer has moved the parameters since."""
+        if self._where() != self._packed_where:
+            self._pack()
+
+    def _pack(self) -> None:
+        self._parameters = pack([parameter for parameter, _ in self._pairs])
+        self._gradients = pack([gradient for _, gradient in self._pairs])
+        self._state = {slot: flat.to(self._parameters) for slot, flat in self._state.items()}
+        self._packed_where = self._where()
+
+    def _slot(self, name: str) -> Tensor:
+        """What is kept under `name`, zeros at first."""
+        if name not in self._state:
+            with torch.inference_mode(False):  # `fit` sets it, and later steps may not
+                self._state[name] = torch.zeros_like(self._parameters)
+        return self._state[name]
+
+    def _update(self, p: Tensor, g: Tensor) -> None:
+        """Moves the flat parameters `p` in place by the flat gradients `g`, left as they are."""
+        raise NotImplementedError(f"{type(self).__name__} must define _update")
+
+    def __repr__(self) -> str:
+        options = ", ".join(f"{name}={getattr(self, name)}" for name in self._options)
+        return f"{type(self).__name__}({options})"
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent: torch.optim.SGD; report B, eq. (15).
+
+        g = g + weight_decay * p
+        b = momentum * b + (1 - dampening) * g     (b = g at the first step)
+        g = g + momentum * b  with nesterov, else b
+        p = p - lr * g
+
+    Args:
+        param: `(parameter, gradient)` pairs, as `Module.param()` returns them.
+        lr, momentum, dampening, weight_decay, nesterov, maximize: as torch's, and its defaults.
+    """
+
+    _options = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
+    _slots = ("momentum_buffer",)
+
+    def __init__(
+        self,
+        param: Iterable[Pair],
+        lr: float = 1e-3,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: float = 0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        _require(lr >= 0, f"SGD takes lr of 0 or above, not {lr!r}")
+        _require(momentum >= 0, f"SGD takes momentum of 0 or above, not {momentum!r}")
+        _require(weight_decay >= 0, f"SGD takes weight_decay of 0 or above, not {weight_decay!r}")
+        _require(
+            not nesterov or (momentum > 0 and dampening == 0),
+            f"nesterov takes momentum above 0 and no dampening, not {momentum!r} and {dampening!r}",
+        )
+        self.lr, self.momentum, self.dampening = lr, momentum, dampening
+        self.weight_decay, self.nesterov, self.maximize = weight_decay, nesterov, maximize
+        super().__init__(param)
+
+    def _update(self, p: Tensor, g: Tensor) -> None:
+        if self.weight_decay:
+            g = g.add(p, alpha=self.weight_decay)
+        if self.momentum:
+            first = "momentum_buffer" not in self._state
+            b = self._slot("momentum_buffer")
+            b.mul_(self.momentum).add_(g, alpha=1 if first else 1 - self.dampening)
+            g = g.add(b, alpha=self.momentum) if self.nesterov else b
+        p.add_(g, alpha=-self.lr)
+
+
+class Adam(Optimizer):
+    """Adam: torch.optim.Adam; Kingma and Ba 2015, algorithm 1; report B, eq. (22) to (26).
+
+        g = g + weight_decay * p
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g^2
+        p = p - lr * m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
+
+    and with amsgrad the largest v so far in place of v (Reddi et al. 2018, algorithm 2).
+
+    Args:
+        param: `(parameter, gradient)` pairs, as `Module.param()` returns them.
+        lr, betas, eps, weight_decay, amsgrad, maximize: as torch's, and its defaults.
+    """
+
+    _options = ("lr", "betas", "eps", "weight_decay", "amsgrad", "maximize")
+    _slots = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+    _counts_steps = True
+
+    def __init__(
+        self,
+        param: Iterable[Pair],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        name = type(self).__name__
+        _require(lr >= 0, f"{name} takes lr of 0 or above, not {lr!r}")
+        _require(all(0 <= b < 1 for b in betas), f"{name} takes betas in [0, 1), not {betas!r}")
+        _require(eps >= 0, f"{name} takes eps of 0 or above, not {eps!r}")
+        _require(weight_decay >= 0, f"{name} takes weight_decay of 0 or above, not {weight_decay!r}")
+        self.lr, self.betas, self.eps = lr, betas, eps
+        self.weight_decay, self.amsgrad, self.maximize = weight_decay, amsgrad, maximize
+        super().__init__(param)
+
+    def _update(self, p: Tensor, g: Tensor) -> None:
+        if self.weight_decay:
+            g = g.add(p, alpha=self.weight_decay)
+        self._adapt(p, g)
+
+    def _adapt(self, p: Tensor, g: Tensor) -> None:
+        beta1, beta2 = self.betas
+        m, v = self._slot("exp_avg"), self._slot("exp_avg_sq")
+        m.lerp_(g, 1 - beta1)
+        v.lerp_(g * g, 1 - beta2)
+        if self.amsgrad:
+            largest = self._slot("max_exp_avg_sq")
+            v = torch.maximum(largest, v, out=largest)
+        # Both sides of the fraction times sqrt(1 - beta2^t): one operation less.
+        root = math.sqrt(1 - beta2**self._steps)
+        denominator = v.sqrt().add_(self.eps * root)
+        p.addcdiv_(m, denominator, value=-self.lr * root / (1 - beta1**self._steps))
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: torch.optim.AdamW; Loshchilov and Hutter 2019.
+
+    `p = p - lr * weight_decay * p` before each step, in place of `g + weight_decay * p`. The
+    default of weight_decay is torch's, 0.01; all else is Adam's.
+    """
+
+    def __init__(
+        self,
+        param: Iterable[Pair],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(param, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)
+
+    def _update(self, p: Tensor, g: Tensor) -> None:
+        p.mul_(1 - self.lr * self.weight_decay)
+        self._adapt(p, g)

@@ -1,0 +1,87 @@
+"""Many runs at once: R models of one architecture as one model with a leading axis of runs."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TypeVar
+
+import torch
+
+from scratch.dropout import Dropout
+from scratch.module import Module
+
+M = TypeVar("M", bound=Module)
+
+
+def stack(models: Sequence[M]) -> M:
+    """One model that trains R models at once; each parameter is `[R, …]`.
+
+    Run i of it computes what `models[i]` computes, up to rounding, and draws the same dropout
+    masks if the Dropout layers of each model have a generator of its own. The models are
+    copied: they stay as they are.
+
+    Raises:
+        ValueError: no models, models that differ in more than their parameters' values, a
+            model that is stacked already, or one generator for several models.
+    """
+    if not models:
+        raise ValueError("stack takes at least one model")
+    for index, model in enumerate(models):
+        if model.runs is not None:
+            raise ValueError(f"model {index} is stacked already, for {model.runs} runs")
+        if _architecture(model) != _architecture(models[0]):
+            raise ValueError(
+                f"stack takes models of one architecture; model {index} is {model}, "
+                f"and model 0 is {models[0]}"
+            )
+    _refuse_shared_generators(models)
+    twins = [copy.deepcopy(model) for model in models]
+    stacked = twins[0]
+    for pairs in zip(*(twin.param() for twin in twins), strict=True):
+        for kind, tensor in enumerate(pairs[0]):  # the parameter, then its gradient
+            tensor.data = torch.stack([pair[kind] for pair in pairs])  # [R, …]
+    for layers in zip(*(twin.modules() for twin in twins), strict=True):
+        layers[0].runs = len(models)
+        if isinstance(layers[0], Dropout) and layers[0].generator is not None:
+            layers[0].generator = [layer.generator for layer in layers]
+    return stacked
+
+
+def unstack(model: M) -> list[M]:
+    """The R models that a stacked model stands for: the inverse of `stack`, copies again.
+
+    Raises:
+        ValueError: the model is not stacked.
+    """
+    if model.runs is None:
+        raise ValueError("unstack takes a model that runs.stack built")
+    singles = [copy.deepcopy(model) for _ in range(model.runs)]
+    for run, single in enumerate(singles):
+        for pair in single.param():
+            for tensor in pair:
+                tensor.data = tensor[run].clone()
+        for layer in single.modules():
+            layer.runs = None
+            if isinstance(layer, Dropout) and isinstance(layer.generator, Sequence):
+                layer.generator = layer.generator[run]
+    return singles
+
+
+def _architecture(model: Module) -> tuple[object, ...]:
+    """What models must share to be stacked: all but the values of their parameters."""
+    pairs = model.named_param().items()
+    modes = [module.training for module in model.modules()]
+    return repr(model), modes, [(name, p.shape, p.dtype, p.device) for name, (p, _) in pairs]
+
+
+def _refuse_shared_generators(models: Sequence[Module]) -> None:
+    owner: dict[int, int] = {}
+    for index, model in enumerate(models):
+        for layer in model.modules():
+            if isinstance(layer, Dropout) and layer.generator is not None:
+                if owner.setdefault(id(layer.generator), index) != index:
+                    raise ValueError(
+                        f"models {owner[id(layer.generator)]} and {index} share a generator; "
+                        "each run needs its own"
+                    )

@@ -1,0 +1,175 @@
+"""Training: the mini-batch loop, accuracy, and learning curves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from scratch.losses import Loss
+from scratch.module import Module, describe
+from scratch.optim import Optimizer
+
+
+def step(model: Module, criterion: Loss, optimizer: Optimizer, x: Tensor, t: Tensor) -> Tensor:
+    """One training step on one batch; returns the loss before it."""
+    optimizer.zero_grad()
+    loss = criterion(model(x), t)
+    model.backward_param(criterion.backward())
+    optimizer.step()
+    return loss
+
+
+def fit(
+    model: Module,
+    criterion: Loss,
+    optimizer: Optimizer,
+    x: Tensor,
+    t: Tensor,
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int | Sequence[int] | None = None,
+    on_epoch: Callable[[int], None] | None = None,
+) -> None:
+    """Trains a model in place by mini-batches, in a new order each epoch.
+
+    Args:
+        x, t: inputs `[N, features]` and targets `[N, …]`; for a stacked model, the same for
+            all runs, or with a leading R.
+        epochs: how often the data is gone through, at least 1.
+        batch_size: samples in a step, at least 1; the last batch of an epoch may be smaller.
+        seed: of the order; one for each run of a stacked model, where run i then sees the
+            batches that it would see alone. Default: orders from torch's global generator.
+        on_epoch: called after each epoch with its number, from 1.
+
+    Raises:
+        ValueError: epochs or batch_size below 1; x and t of different lengths, or none;
+            seeds that do not fit the runs.
+    """
+    _check(model, x, t, epochs, batch_size)
+    orders = _orders(model.runs, x.shape[-2], seed)
+    model.train()
+    for epoch in range(1, epochs + 1):
+        order = next(orders).to(x.device)
+        batches = zip(
+            _in_order(x, order, 2).split(batch_size, dim=order.dim() - 1),
+            _in_order(t, order, 2 if t.is_floating_point() else 1).split(
+                batch_size, dim=order.dim() - 1
+            ),
+            strict=True,
+        )
+        with torch.inference_mode():  # autograd is not used; this spares its bookkeeping
+            for x_batch, t_batch in batches:
+                step(model, criterion, optimizer, x_batch, t_batch)
+        if on_epoch is not None:
+            on_epoch(epoch)
+
+
+def predict(model: Module, x: Tensor) -> Tensor:
+    """The model's output in evaluation mode: x `[N, features]`, for a stacked model too.
+
+    The model is left in the mode that it was in.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    if model.runs is not None and x.dim() == 2:
+        x = x.expand(model.runs, *x.shape)  # [R, N, features]
+    try:
+        with torch.inference_mode():
+            return model.eval()(x)
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def accuracy(model: Module, x: Tensor, labels: Tensor, *, threshold: float = 0.5) -> Tensor:
+    """The share of points that the model, in evaluation mode, puts in the right class.
+
+    Several outputs: the largest is the class. One output: above `threshold` is class 1.
+
+    Args:
+        x: `[N, features]`, for a stacked model too, or `[R, N, features]`.
+        labels: class indices `[N]`, or `[R, N]`.
+
+    Returns:
+        A tensor without axes; `[R]` for a stacked model.
+    """
+    y = predict(model, x)  # [R, N, outputs]
+    classes = y.argmax(-1) if y.shape[-1] > 1 else (y[..., 0] > threshold).long()
+    return (classes == labels).double().mean(-1)
+
+
+@dataclass
+class Curves:
+    """Accuracy after each epoch: lists of `epochs` tensors, without axes or `[R]`."""
+
+    train: list[Tensor] = field(default_factory=list)
+    test: list[Tensor] = field(default_factory=list)
+
+
+def learning_curves(
+    model: Module,
+    criterion: Loss,
+    optimizer: Optimizer,
+    train: tuple[Tensor, Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
+    *,
+    epochs: int,
+    batch_size: int,
+    seed: int | Sequence[int] | None = None,
+) -> Curves:
+    """Trains as `fit` does, and returns the accuracies after each epoch.
+
+    Args:
+        train: inputs, targets and labels. test: inputs and labels.
+    """
+    curves = Curves()
+    x, t, labels = train
+
+    def measure(_: int) -> None:
+        curves.train.append(accuracy(model, x, labels))
+        curves.test.append(accuracy(model, *test))
+
+    fit(
+        model, criterion, optimizer, x, t,
+        epochs=epochs, batch_size=batch_size, seed=seed, on_epoch=measure,
+    )  # fmt: skip
+    return curves
+
+
+def _check(model: Module, x: Tensor, t: Tensor, epochs: int, batch_size: int) -> None:
+    if epochs < 1:
+        raise ValueError(f"fit takes at least 1 epoch, not {epochs!r}")
+    if batch_size < 1:
+        raise ValueError(f"fit takes a batch_size of at least 1, not {batch_size!r}")
+    if not 2 <= x.dim() <= (2 if model.runs is None else 3):
+        raise ValueError(
+            f"fit got x {describe(x)}, takes [N, features], and for a model that runs.stack "
+            "built [R, N, features] too"
+        )
+    samples = t.shape[-2 if t.is_floating_point() and t.dim() > 1 else -1]
+    if x.shape[-2] < 1 or samples != x.shape[-2]:
+        raise ValueError(f"fit takes as many targets as samples, got {samples} and {x.shape[-2]}")
+
+
+def _orders(
+    runs: int | None, samples: int, seed: int | Sequence[int] | None
+) -> Iterator[Tensor]:
+    """Epoch after epoch, the order of the samples: `[N]`, or `[R, N]`."""
+    seeds = [seed] if runs is None else [None] * runs if seed is None else seed
+    if isinstance(seeds, int) or len(seeds) != (runs or 1) or isinstance(seeds[0], Sequence):
+        takes = "one seed" if runs is None else f"{runs} seeds, one for each run"
+        raise ValueError(f"fit takes {takes} here, not {seed!r}")
+    generators = [None if s is None else torch.Generator().manual_seed(s) for s in seeds]
+    while True:
+        orders = [torch.randperm(samples, generator=generator) for generator in generators]
+        yield orders[0] if runs is None else torch.stack(orders)
+
+
+def _in_order(data: Tensor, order: Tensor, dims: int) -> Tensor:
+    """Data of `dims` axes for one run, `[N, …]`, or `[R, N, …]`, in one run's or each run's order."""
+    if order.dim() == 1 or data.dim() == dims:
+        return data[order]
+    return data[torch.arange(len(data), device=data.device).unsqueeze(-1), order]
