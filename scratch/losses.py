@@ -10,6 +10,9 @@ from torch import Tensor
 from scratch.activations import log_softmax
 from scratch.module import constant, describe
 
+#: The least denominator in BCELoss's derivative. In torch it is a float32, in every dtype.
+BCE_LEAST = 9.999999960041972e-13
+
 Kept = tuple[Tensor, Tensor]
 
 
@@ -151,7 +154,7 @@ class BCELoss(Loss):
         """`(1 - t) / (1 - x + eps) - t / (x + eps)`, which is `(x - t) / (x * (1 - x))`."""
         if self.eps:
             return (1 - t) / (1 - x + self.eps) - t / (x + self.eps)
-        return (x - t) / (x * (constant(1, x.dtype) - x)).clamp_min(1e-12)
+        return (x - t) / (x * (constant(1, x.dtype) - x)).clamp_min(BCE_LEAST)
 
     def _check(self, prediction: Tensor, target: Tensor) -> None:
         super()._check(prediction, target)

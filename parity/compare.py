@@ -1,0 +1,123 @@
+"""The rule that judges: an error counts if it is larger than torch's own, or than the floor.
+
+Let e be the largest distance from the oracle. A result passes when
+
+    e_subject <= factor * max(e_reference, floor)
+
+measured twice: over the whole tensor (largest error against largest floor), which no rounding
+of a large entry upsets, and entry by entry (each error in units of its own floor), from which
+no small entry hides. The factor is 2 for values and 3 for gradients.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from parity.truth import Tensors, Truth
+
+VALUE_FACTOR, GRADIENT_FACTOR = 2.0, 3.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The verdict on one named result.
+
+    Args:
+        name: which result. Gradients have names that end in `grad`.
+        ratio: the error over what is allowed; above 1 fails. Infinite where `reason` says why.
+        error, reference_error, floor: the largest of each, in the result's own units.
+        reason: what is wrong when it is not a matter of size: a shape, a NaN, nothing there.
+    """
+
+    name: str
+    ratio: float
+    error: float = math.nan
+    reference_error: float = math.nan
+    floor: float = math.nan
+    reason: str = ""
+
+    @property
+    def passed(self) -> bool:
+        return self.ratio <= 1
+
+    def __str__(self) -> str:
+        if self.reason:
+            return f"{self.name}: {self.reason}"
+        return (
+            f"{self.name}: {'ok' if self.passed else 'WRONG'}, {self.ratio:.3g} of the error "
+            f"allowed (subject {self.error:.3g}, torch {self.reference_error:.3g}, "
+            f"floor {self.floor:.3g})"
+        )
+
+
+def compare(subject: Tensors, truth: Truth) -> list[Comparison]:
+    """Judges every result of `truth`, in its order; one that the subject lacks has failed."""
+    comparisons = [
+        compare_one(name, subject.get(name), truth.reference[name], oracle, truth.floor[name])
+        for name, oracle in truth.oracle.items()
+    ]
+    if not comparisons:
+        raise ValueError("nothing to compare: the truth has no results")
+    extra = [name for name in subject if name not in truth.oracle]
+    return comparisons + [
+        Comparison(name, math.inf, reason="torch has no such result") for name in extra
+    ]
+
+
+def first_divergence(comparisons: Iterable[Comparison]) -> Comparison | None:
+    """The first that failed, in the order of computation; None if all passed."""
+    return next((comparison for comparison in comparisons if not comparison.passed), None)
+
+
+def compare_one(
+    name: str, subject: Tensor | None, reference: Tensor, oracle: Tensor, floor: Tensor
+) -> Comparison:
+    """Judges one result by the rule at the head of this module."""
+    reason = _incomparable(subject, reference, oracle)
+    if subject is None or reason:
+        return Comparison(name, math.inf, reason=reason)
+    if not subject.numel():
+        return Comparison(name, 0.0, 0.0, 0.0, 0.0)
+    factor = GRADIENT_FACTOR if name.endswith("grad") else VALUE_FACTOR
+    judged = subject.isfinite() & oracle.isfinite()
+    error = _distance(subject, oracle, judged)
+    reference_error = _distance(reference, oracle, judged & reference.isfinite())
+    whole = _over(error.max(), torch.maximum(reference_error.max(), floor.max()))
+    units = error / floor
+    allowed = (reference_error / floor).max().clamp_min(1)
+    ratio = max(whole, float(units.max() / allowed)) / factor
+    return Comparison(
+        name, ratio, float(error.max()), float(reference_error.max()), float(floor.max())
+    )
+
+
+def _incomparable(subject: Tensor | None, reference: Tensor, oracle: Tensor) -> str:
+    """Why the two cannot be measured against each other; empty if they can."""
+    if subject is None:
+        return "the subject has no such result"
+    if subject.shape != reference.shape:
+        return f"shape {list(subject.shape)}, torch's is {list(reference.shape)}"
+    if subject.dtype != reference.dtype:
+        return f"dtype {subject.dtype}, torch's is {reference.dtype}"
+    broken = ~subject.isfinite() & reference.isfinite()
+    if broken.any():
+        return f"{int(broken.sum())} entries are NaN or infinite where torch's are finite"
+    # Where torch is not finite, a subject may be nearer to a finite oracle; else it must agree.
+    open_ = ~reference.isfinite() & ~(subject.isfinite() & oracle.isfinite())
+    alike = (subject == reference) | (subject.isnan() & reference.isnan())
+    if (open_ & ~alike).any():
+        return "NaN and infinities are not those that torch has"
+    return ""
+
+
+def _distance(y: Tensor, oracle: Tensor, judged: Tensor) -> Tensor:
+    return torch.where(judged, (y.double() - oracle).abs(), 0)
+
+
+def _over(error: Tensor, allowed: Tensor) -> float:
+    return float(error / allowed) if allowed > 0 else math.inf if error > 0 else 0.0

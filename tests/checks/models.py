@@ -1,0 +1,221 @@
+"""Checks of whole models: layer by layer, and training in lockstep, dropout masks shared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import parity
+import reference.models
+import scratch
+from parity import Comparison, Tensors
+from reference import layers as reference_layers
+from scratch import data, runs
+from tests.checks.layers import share_masks
+from tests.checks.setting import Setting, fact
+
+POINTS, BATCH = 1000, 10
+RUNS = 3
+
+
+@dataclass(frozen=True)
+class ModelCase:
+    """A report's network on both sides, with its loss and its optimizer."""
+
+    name: str
+    scratch: Callable[..., scratch.Sequential]
+    reference: Callable[..., nn.Sequential]
+    loss: tuple[Callable[[], scratch.Loss], Callable[[], nn.Module]]
+    optimizer: tuple[Callable[..., scratch.Optimizer], Callable[..., torch.optim.Optimizer]]
+    target: str = "one_hot"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+_SUM = (partial(scratch.MSELoss, reduction="sum"), partial(nn.MSELoss, reduction="sum"))
+_SGD = (partial(scratch.SGD, lr=1e-3), partial(torch.optim.SGD, lr=1e-3))
+_ADAM = (partial(scratch.Adam, lr=1e-3), partial(torch.optim.Adam, lr=1e-3))
+
+
+def _both(name: str, **options: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    ours, theirs = getattr(scratch.models, name), getattr(reference.models, name)
+    return partial(ours, **options), partial(theirs, **options)
+
+
+CASES = [
+    ModelCase("model_1", *_both("model_1"), _SUM, _SGD),
+    ModelCase("model_1_listing", *_both("model_1", variant="listing"), _SUM, _SGD),
+    ModelCase("model_2", *_both("model_2"), (scratch.BCELoss, nn.BCELoss), _ADAM),
+    *(
+        ModelCase(f"model_a_{name}", *_both("model_a", activation=name), _SUM, _SGD, "label")
+        for name in scratch.models.ACTIVATIONS
+    ),
+    ModelCase(
+        "model_a_cross_entropy_dropout",
+        *_both("model_a", outputs=2, dropout=0.2),
+        (scratch.CrossEntropyLoss, nn.CrossEntropyLoss),
+        _SGD,
+        "class",
+    ),
+]
+
+
+def build(setting: Setting) -> scratch.Sequential:
+    """The scratch model; it draws its dropout masks from a generator of its own."""
+    model = setting.case.scratch(generator=setting.generator())
+    model.to(setting.device, setting.dtype)
+    return model  # type: ignore[no-any-return]
+
+
+def points(setting: Setting, count: int) -> tuple[Tensor, Tensor]:
+    """Points of the disk problem, and targets as the case takes them."""
+    x, labels = data.disk(count, seed=setting.seed, dtype=setting.dtype, device=setting.device)
+    match setting.case.target:
+        case "one_hot":
+            return x, data.one_hot(labels, dtype=setting.dtype)
+        case "label":
+            return x, labels.to(setting.dtype).unsqueeze(-1)
+    return x, labels
+
+
+def traced(model: scratch.Sequential, criterion: scratch.Loss, x: Tensor, t: Tensor) -> Tensors:
+    """One pass of a scratch model by the names of `parity.network`: each layer's output, each
+    gradient that it returned, and what was left in its parameters' gradients."""
+    results: Tensors = {}
+
+    def record(place: str, layer: scratch.Module) -> None:
+        forward, backward = layer.forward, layer.backward
+
+        def recorded_forward(x: Tensor) -> Tensor:
+            results[f"{place}.output"] = y = forward(x)
+            return y
+
+        def recorded_backward(dy: Tensor) -> Tensor:
+            results[f"{place}.input_grad"] = dx = backward(dy)
+            return dx
+
+        layer.forward, layer.backward = recorded_forward, recorded_backward  # type: ignore[method-assign]
+
+    model.zero_grad()
+    for place, layer in model.children():
+        record(place, layer)
+    results["loss"] = criterion(model(x), t)
+    results["prediction_grad"] = criterion.backward()
+    model.backward(results["prediction_grad"])
+    for layer in model:
+        del layer.forward, layer.backward
+    gradients = {f"{k}.param_grad": g for k, (_, g) in model.named_param().items()}
+    return {name: tensor.clone() for name, tensor in (results | gradients).items()}
+
+
+def layer_by_layer(setting: Setting) -> list[Comparison]:
+    """Every intermediate output and gradient of one pass."""
+    model, (loss, torch_loss) = build(setting), setting.case.loss
+    x, t = points(setting, BATCH)
+    results = traced(model, loss(), x, t)
+    twin = setting.case.reference().to(setting.device)
+    share_masks(model, twin)
+    inputs = {"x": x, "target": t, **model.state_dict()}
+    truth = parity.truth(parity.network(twin, torch_loss()), inputs)
+    return parity.compare(results, truth)
+
+
+def lockstep(setting: Setting) -> list[Comparison]:
+    """A whole epoch: weights after every step, on the same batches, with the same masks.
+
+    Training goes on from each side's own weights, so errors add up; the floor is taken from
+    trainings whose data and initial weights were moved, and so adds up as they do.
+    """
+    model = build(setting)
+    x, t = points(setting, POINTS)
+    batches = list(zip(x.split(BATCH), t.split(BATCH), strict=True))
+    inputs = dict(model.state_dict())
+    for step, (x_batch, t_batch) in enumerate(batches, 1):
+        inputs |= {f"x {step}": x_batch, f"t {step}": t_batch}
+    results, masks = _trained(setting, model, batches)
+    twin = setting.case.reference().to(setting.device)
+    dropouts = [layer for layer in twin.modules() if isinstance(layer, reference_layers.Dropout)]
+
+    def prepare(step: int) -> None:
+        for dropout, mask in zip(dropouts, masks[step - 1], strict=True):
+            dropout.mask = (mask != 0).double() / (1 - dropout.p)
+
+    evaluate = parity.training(
+        twin, setting.case.loss[1](), setting.case.optimizer[1], len(batches), prepare
+    )
+    return parity.compare(results, parity.truth(evaluate, inputs))
+
+
+def _trained(
+    setting: Setting, model: scratch.Sequential, batches: list[tuple[Tensor, Tensor]]
+) -> tuple[Tensors, list[list[Tensor | None]]]:
+    """Parameters after each step, and the masks that each step drew."""
+    criterion = setting.case.loss[0]()
+    optimizer = setting.case.optimizer[0](model.param())
+    results: Tensors = {}
+    masks = []
+    for step, (x, t) in enumerate(batches, 1):
+        scratch.train.step(model, criterion, optimizer, x, t)
+        results |= {f"step {step}: {name}": p for name, p in model.state_dict().items()}
+        masks.append([layer.mask for layer in model if isinstance(layer, scratch.Dropout)])
+    return results, masks
+
+
+def runs_together(setting: Setting) -> list[Comparison]:
+    """`fit` of stacked runs leaves each run where `fit` of it alone leaves it, by the oracle
+    rule, alone being the reference; and one run's other seed changes no other run."""
+    x, t = points(setting, 200)
+    together = _fitted(setting, runs.stack(_singles(setting)), x, t, list(range(RUNS)))
+    verdicts = []
+    for run, model in enumerate(runs.unstack(together)):
+        truth = _alone(setting, run, x, t)
+        verdicts += [
+            Comparison(**(vars(c) | {"name": f"{c.name}, run {run}"}))
+            for c in parity.compare(model.state_dict(), truth)
+        ]
+    other = _fitted(setting, runs.stack(_singles(setting)), x, t, [0, 99, 2]).state_dict()
+    for name, before in together.state_dict().items():
+        apart = all(bool((other[name][run] == before[run]).all()) for run in (0, 2))
+        verdicts.append(fact(f"{name} of the other runs", apart, "changed with run 1's seed"))
+        moved = bool((other[name][1] != before[1]).any())
+        verdicts.append(fact(f"{name} of run 1", moved, "does not depend on its seed"))
+    return verdicts
+
+
+def _singles(setting: Setting) -> list[scratch.Sequential]:
+    generators = [torch.Generator().manual_seed(100 + run) for run in range(RUNS)]
+    models = [setting.case.scratch(generator=generator) for generator in generators]
+    return [model.to(setting.device, setting.dtype) for model in models]
+
+
+def _fitted(
+    setting: Setting, model: scratch.Sequential, x: Tensor, t: Tensor, seed: Any
+) -> scratch.Sequential:
+    optimizer = setting.case.optimizer[0](model.param())
+    loss = setting.case.loss[0]()
+    scratch.train.fit(model, loss, optimizer, x, t, epochs=2, batch_size=30, seed=seed)
+    return model
+
+
+def _alone(setting: Setting, run: int, x: Tensor, t: Tensor) -> parity.Truth:
+    """One run trained alone: in the dtype, in float64, and around for the floor."""
+
+    def evaluate(inputs: Tensors) -> Tensors:
+        model = _singles(setting)[run].to(dtype=inputs["x"].dtype)
+        model.load_state_dict({name: inputs[name] for name in model.state_dict()})
+        return _fitted(setting, model, inputs["x"], inputs["t"], run).state_dict()
+
+    return parity.truth(evaluate, {"x": x, "t": t, **_singles(setting)[run].state_dict()})
+
+
+CHECKS: dict[str, Callable[[Setting], Any]] = {
+    "layer_by_layer": layer_by_layer,
+    "lockstep": lockstep,
+    "runs_together": runs_together,
+}

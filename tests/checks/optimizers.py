@@ -1,0 +1,150 @@
+"""Checks of optimizers: 20 steps over the option grid, state, packing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import parity
+from parity import Comparison, Tensors
+from tests.checks.setting import Setting, equal, fact, random
+
+STEPS = 20
+SILENT = 10  # the step before which nothing was backpropagated
+SHAPES = {"p0": (4, 3), "p1": (4,), "p2": (1, 4)}
+
+
+def inputs_of(setting: Setting) -> Tensors:
+    """Initial parameters, and their gradients at every step: none, that is zero, at one."""
+    generator = setting.generator()
+    inputs = {k: random(setting, *shape, generator=generator) for k, shape in SHAPES.items()}
+    for step in range(1, STEPS + 1):
+        for name, shape in SHAPES.items():
+            gradient = random(setting, *shape, generator=generator)
+            inputs[f"step {step}: {name}"] = gradient * 0 if step == SILENT else gradient
+    return inputs
+
+
+def pairs_of(inputs: Tensors) -> dict[str, tuple[Tensor, Tensor]]:
+    return {name: (inputs[name].clone(), torch.zeros_like(inputs[name])) for name in SHAPES}
+
+
+def stepped(
+    optimizer: Any, pairs: dict[str, tuple[Tensor, Tensor]], inputs: Tensors, steps: range
+) -> Tensors:
+    """Steps of a scratch optimizer, by the names of `parity.optimizer`."""
+    results = {}
+    for step in steps:
+        optimizer.zero_grad()
+        for name, (_, gradient) in pairs.items():
+            gradient.add_(inputs[f"step {step}: {name}"])
+        optimizer.step()
+        state = optimizer.state_dict()["state"]
+        for index, (name, (parameter, _)) in enumerate(pairs.items()):
+            results[f"step {step}: {name}"] = parameter.clone()
+            for slot, value in state.get(index, {}).items():
+                if slot != "step":
+                    results[f"step {step}: {name}.{slot}"] = value
+    return results
+
+
+def trajectory(setting: Setting) -> list[Comparison]:
+    """Parameters and state after each of 20 steps."""
+    inputs = inputs_of(setting)
+    pairs = pairs_of(inputs)
+    results = stepped(_scratch(setting, pairs), pairs, inputs, range(1, STEPS + 1))
+    evaluate = parity.optimizer(setting.case.reference, STEPS)
+    return parity.compare(results, parity.truth(evaluate, inputs))
+
+
+def handover(setting: Setting) -> list[Comparison]:
+    """Half of the steps by torch and half by scratch, and the other way round: state crosses."""
+    inputs = inputs_of(setting)
+    truth = parity.truth(parity.optimizer(setting.case.reference, STEPS), inputs)
+    last = {k: getattr(truth, k) for k in ("reference", "oracle", "floor")}
+    names = [name for name in truth.oracle if name.startswith(f"step {STEPS}:")]
+    last = {kind: {name: values[name] for name in names} for kind, values in last.items()}
+    verdicts = []
+    for way in (_torch_then_scratch, _scratch_then_torch):
+        results = {name: value for name, value in way(setting, inputs).items() if name in names}
+        verdicts += [
+            Comparison(**(vars(c) | {"name": f"{c.name}, {way.__name__[1:]}"}))
+            for c in parity.compare(results, parity.Truth(**last))
+        ]
+    return verdicts
+
+
+def _torch_then_scratch(setting: Setting, inputs: Tensors) -> Tensors:
+    theirs = [inputs[name].clone().requires_grad_() for name in SHAPES]
+    optimizer = setting.case.reference(theirs)
+    _step_torch(optimizer, theirs, inputs, range(1, STEPS // 2))
+    pairs = pairs_of({name: p.detach() for name, p in zip(SHAPES, theirs, strict=True)})
+    ours = _scratch(setting, pairs)
+    ours.lr = -1.0  # to be overwritten
+    ours.load_state_dict(optimizer.state_dict())
+    return stepped(ours, pairs, inputs, range(STEPS // 2, STEPS + 1))
+
+
+def _scratch_then_torch(setting: Setting, inputs: Tensors) -> Tensors:
+    pairs = pairs_of(inputs)
+    ours = _scratch(setting, pairs)
+    stepped(ours, pairs, inputs, range(1, STEPS // 2))
+    theirs = [parameter.clone().requires_grad_() for parameter, _ in pairs.values()]
+    optimizer = setting.case.reference(theirs)
+    optimizer.load_state_dict(ours.state_dict())
+    _step_torch(optimizer, theirs, inputs, range(STEPS // 2, STEPS + 1))
+    results = {}
+    for index, (name, parameter) in enumerate(zip(SHAPES, theirs, strict=True)):
+        results[f"step {STEPS}: {name}"] = parameter.detach()
+        for slot, value in optimizer.state_dict()["state"].get(index, {}).items():
+            if slot != "step" and value is not None:
+                results[f"step {STEPS}: {name}.{slot}"] = value
+    return results
+
+
+def _step_torch(
+    optimizer: torch.optim.Optimizer, parameters: list[Tensor], inputs: Tensors, steps: range
+) -> None:
+    for step in steps:
+        for name, parameter in zip(SHAPES, parameters, strict=True):
+            parameter.grad = inputs[f"step {step}: {name}"].clone()
+        optimizer.step()
+
+
+def packing(setting: Setting) -> list[Comparison]:
+    """Parameters stay the tensors that they are; moved, or shared by a second optimizer, they
+    are followed; gradients are left as they are."""
+    inputs = inputs_of(setting)
+    pairs, plain = pairs_of(inputs), pairs_of(inputs)
+    tensors = [id(tensor) for pair in pairs.values() for tensor in pair]
+    optimizer = _scratch(setting, pairs)
+    second = _scratch(setting, dict(reversed(pairs.items())))
+    half = range(1, STEPS // 2)
+    stepped(optimizer, pairs, inputs, half)
+    second.zero_grad()  # packs anew: the first must notice
+    for pair in pairs.values():
+        for tensor in pair:
+            tensor.data = tensor.clone()  # as `Module.to` moves them
+    got = stepped(optimizer, pairs, inputs, range(STEPS // 2, STEPS))
+    want = stepped(_scratch(setting, plain), plain, inputs, range(1, STEPS))
+    gradient = pairs["p0"][1]
+    same = [id(tensor) for pair in pairs.values() for tensor in pair] == tensors
+    return [
+        fact("parameters", same, "are other tensors than before"),
+        equal("gradient after step", gradient, inputs[f"step {STEPS - 1}: p0"]),
+        *(equal(name, got[name], want[name]) for name in got),
+    ]
+
+
+def _scratch(setting: Setting, pairs: dict[str, tuple[Tensor, Tensor]]) -> Any:
+    return setting.case.scratch(list(pairs.values()))
+
+
+CHECKS: dict[str, Callable[[Setting], Any]] = {
+    "trajectory": trajectory,
+    "handover": handover,
+    "packing": packing,
+}

@@ -1,0 +1,33 @@
+"""What all tests share: the device under test, the dtypes, and how a verdict becomes a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+
+from parity import Comparison
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--device", default="cpu", help="where to run the checks: cpu or cuda")
+
+
+@pytest.fixture(scope="session")
+def device(request: pytest.FixtureRequest) -> str:
+    name: str = request.config.getoption("--device")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        pytest.exit("--device cuda: this torch sees no CUDA device", returncode=4)
+    return name
+
+
+def demand(comparisons: Sequence[Comparison]) -> None:
+    """Fails with every verdict that is not a pass, the first divergence first."""
+    if not comparisons:
+        pytest.fail("the check compared nothing")
+    failures = [str(comparison) for comparison in comparisons if not comparison.passed]
+    if failures:
+        pytest.fail("\n".join(failures), pytrace=False)
