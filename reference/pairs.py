@@ -45,7 +45,6 @@ class Pair:
     shape: tuple[int, int] = (7, 5)
     domain: str = "real"
     target: str | dict[str, str] = "real"
-    half: bool = True
 
 
 @dataclass(frozen=True)
@@ -146,6 +145,7 @@ PAIRS: list[Pair] = [
         "layer",
         {
             "": {"in_features": 5, "out_features": 3},
+            "square": {"in_features": 5, "out_features": 5},
             "no_bias": {"in_features": 5, "out_features": 3, "bias": False},
             "one_output": {"in_features": 5, "out_features": 1, "init": "xavier_normal"},
             "normal": {"in_features": 5, "out_features": 25, "init": "normal"},

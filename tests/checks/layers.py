@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -51,7 +52,8 @@ def inputs_of(setting: Setting, layer: scratch.Module, batch: int | None = None)
     rows = rows if batch is None else batch
     x = random(setting, rows, features, generator=generator)
     torch.manual_seed(setting.seed)
-    outputs = layer(torch.ones(1, features, dtype=x.dtype, device=x.device)).shape[-1]
+    probe = copy.deepcopy(layer)  # the layer itself must meet its first batch in the check
+    outputs = probe(torch.ones(1, features, dtype=x.dtype, device=x.device)).shape[-1]
     return {
         "x": x,
         "dy": random(setting, rows, outputs, generator=generator),
@@ -182,7 +184,7 @@ def repeated(setting: Setting) -> list[Comparison]:
     layer = build(setting)
     inputs = inputs_of(setting, layer)
     first = passed_through(layer, inputs, setting.seed)
-    passed_through(layer, {"x": -inputs["x"][:4], "dy": inputs["dy"][:4]}, setting.seed)
+    passed_through(layer, {"x": -inputs["x"], "dy": inputs["dy"] + 1}, setting.seed)
     again = passed_through(layer, inputs, setting.seed)
     return [equal(f"{name} again", again[name], first[name]) for name in first]
 
@@ -290,6 +292,32 @@ def differences(setting: Setting) -> list[Comparison]:
     return verdicts
 
 
+def rate(setting: Setting) -> list[Comparison]:
+    """Dropout's mask is 0 or 1 / (1 - p) to the last bit, 0 at the rate p, each entry by itself.
+
+    Counts are held to five standard deviations of the binomial distribution: of the zeros, and
+    of those that follow a zero, along either axis.
+    """
+    layer = build(setting)
+    p, size = layer.p, 300  # type: ignore[attr-defined]
+    torch.manual_seed(setting.seed)
+    ones = torch.ones(size, size, dtype=setting.dtype, device=setting.device)
+    mask = layer(ones)
+    keep = torch.tensor(1, dtype=setting.dtype) / torch.tensor(1 - p, dtype=setting.dtype)
+    exact = bool(((mask == 0) | (mask == keep.to(mask.device))).all())
+    zero = mask == 0
+    pairs = [zero[1:] & zero[:-1], zero[:, 1:] & zero[:, :-1]]
+    shares = {"zeros": (zero, p), "pairs down": (pairs[0], p * p), "across": (pairs[1], p * p)}
+    verdicts = [fact("mask", exact, "is neither 0 nor 1 / (1 - p)")]
+    for name, (hits, share) in shares.items():
+        count, trials = int(hits.sum()), hits.numel()
+        # Neighbouring pairs overlap, which at most triples the variance of their count.
+        spread = math.sqrt(3 * trials * share * (1 - share))
+        near = abs(count - trials * share) <= 5 * spread
+        verdicts.append(fact(name, near, f"are {count} of {trials}, not near {share:g}"))
+    return verdicts
+
+
 def state_dicts(setting: Setting) -> list[Comparison]:
     """Weights go to torch and back through `state_dict`, and compute the same there."""
     layer = build(setting)
@@ -335,4 +363,5 @@ CHECKS: dict[str, Callable[[Setting], Any]] = {
     "runs_apart": runs_apart,
     "differences": differences,
     "state_dicts": state_dicts,
+    "rate": rate,
 }

@@ -167,6 +167,56 @@ def _trained(
     return results, masks
 
 
+def fit(setting: Setting) -> list[Comparison]:
+    """`fit` leaves the weights that torch reaches on the same batches, in the order of the
+    seed, the last one smaller, with the masks that `fit` drew."""
+    seed, epochs, size = 7, 2, 30
+    x, t = points(setting, 100)
+    model = build(setting)
+    inputs = dict(model.state_dict())
+    masks: list[Tensor] = []
+    for layer in model:
+        if isinstance(layer, scratch.Dropout):
+            _record_masks(layer, masks)
+    optimizer, loss = setting.case.optimizer[0](model.param()), setting.case.loss[0]()
+    scratch.train.fit(model, loss, optimizer, x, t, epochs=epochs, batch_size=size, seed=seed)
+
+    generator = torch.Generator().manual_seed(seed)
+    steps = 0
+    for _ in range(epochs):
+        order = torch.randperm(len(x), generator=generator).to(x.device)
+        for x_batch, t_batch in zip(x[order].split(size), t[order].split(size), strict=True):
+            steps += 1
+            inputs |= {f"x {steps}": x_batch, f"t {steps}": t_batch}
+    twin = setting.case.reference().to(setting.device)
+    dropouts = [layer for layer in twin.modules() if isinstance(layer, reference_layers.Dropout)]
+
+    def prepare(step: int) -> None:
+        for place, dropout in enumerate(dropouts, (step - 1) * len(dropouts)):
+            dropout.mask = (masks[place] != 0).double() / (1 - dropout.p) if masks else None
+
+    evaluate = parity.training(
+        twin, setting.case.loss[1](), setting.case.optimizer[1], steps, prepare
+    )
+    truth = parity.truth(evaluate, inputs)
+    results = {f"step {steps}: {name}": value for name, value in model.state_dict().items()}
+    kinds = (truth.reference, truth.oracle, truth.floor)
+    last = [{name: kind[name] for name in results} for kind in kinds]
+    return parity.compare(results, parity.Truth(*last))
+
+
+def _record_masks(layer: scratch.Dropout, masks: list[Tensor]) -> None:
+    forward = layer.forward
+
+    def recorded(x: Tensor) -> Tensor:
+        y = forward(x)
+        if layer.mask is not None:
+            masks.append(layer.mask)
+        return y
+
+    layer.forward = recorded  # type: ignore[method-assign]
+
+
 def runs_together(setting: Setting) -> list[Comparison]:
     """`fit` of stacked runs leaves each run where `fit` of it alone leaves it, by the oracle
     rule, alone being the reference; and one run's other seed changes no other run."""
@@ -217,5 +267,6 @@ def _alone(setting: Setting, run: int, x: Tensor, t: Tensor) -> parity.Truth:
 CHECKS: dict[str, Callable[[Setting], Any]] = {
     "layer_by_layer": layer_by_layer,
     "lockstep": lockstep,
+    "fit": fit,
     "runs_together": runs_together,
 }

@@ -1,0 +1,394 @@
+"""Faults of layers and of Sequential."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import scratch
+from scratch import activations
+from tests.faults import Planting, fault, swap
+
+@fault("weight is not transposed", "layer.forward", "Linear-square")
+def _() -> Planting:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        self._kept = x
+        return x @ self.weight + self.bias
+
+    return swap(scratch.Linear, forward=forward)
+
+
+@fault("bias is left out", "layer.forward", "Linear")
+def _() -> Planting:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        self._kept = x
+        return x @ self.weight.mT
+
+    return swap(scratch.Linear, forward=forward)
+
+
+@fault("dx uses the transposed weight", "layer.input_grad", "Linear-square")
+def _() -> Planting:
+    def backward(self: Any, dy: Tensor) -> Tensor:
+        self.backward_param(dy)
+        return dy @ self.weight.mT
+
+    return swap(scratch.Linear, backward=backward)
+
+
+def _linear_gradients(weight: Any, bias: Any) -> Planting:
+    """Linear whose gradients are made by the two functions of (gradient, dy, x)."""
+
+    def backward_param(self: Any, dy: Tensor) -> None:
+        x, self._kept = self._kept, None
+        weight(self.dweight, dy, x)
+        if self.bias is not None:
+            bias(self.dbias, dy, x)
+
+    return swap(scratch.Linear, backward_param=backward_param)
+
+
+def _right_weight(gradient: Tensor, dy: Tensor, x: Tensor) -> None:
+    gradient.add_(dy.mT @ x)
+
+
+def _right_bias(gradient: Tensor, dy: Tensor, x: Tensor) -> None:
+    gradient.add_(dy.sum(-2))
+
+
+@fault("bias gradient is the last sample's", "layer.param_grad", "Linear")
+def _() -> Planting:
+    return _linear_gradients(_right_weight, lambda g, dy, x: g.add_(dy[..., -1, :]))
+
+
+@fault("bias gradient is a mean over the batch", "layer.param_grad", "Linear")
+def _() -> Planting:
+    return _linear_gradients(_right_weight, lambda g, dy, x: g.add_(dy.mean(-2)))
+
+
+@fault("weight gradient is a mean over the batch", "layer.param_grad", "Linear")
+def _() -> Planting:
+    return _linear_gradients(lambda g, dy, x: g.add_(dy.mT @ x / x.shape[-2]), _right_bias)
+
+
+@fault("weight gradient is transposed", "layer.param_grad", "Linear-square")
+def _() -> Planting:
+    return _linear_gradients(lambda g, dy, x: g.add_(x.mT @ dy), _right_bias)
+
+
+@fault("weight gradient uses the absolute input", "layer.differences", "Linear")
+def _() -> Planting:
+    return _linear_gradients(lambda g, dy, x: g.add_(dy.mT @ x.abs()), _right_bias)
+
+
+@fault("gradient is overwritten, not accumulated", "layer.accumulation", "Linear")
+def _() -> Planting:
+    return _linear_gradients(lambda g, dy, x: g.copy_(dy.mT @ x), _right_bias)
+
+
+@fault("bias gradient is overwritten, not accumulated", "layer.accumulation", "Linear")
+def _() -> Planting:
+    return _linear_gradients(_right_weight, lambda g, dy, x: g.copy_(dy.sum(-2)))
+
+
+@fault("bias gradient is wrong for a batch of one", "layer.batch_of_one", "Linear")
+def _() -> Planting:
+    def bias(gradient: Tensor, dy: Tensor, x: Tensor) -> None:
+        gradient.add_(dy.sum(-2) if dy.shape[-2] > 1 else dy.mean())
+
+    return _linear_gradients(_right_weight, bias)
+
+
+@fault("an empty batch makes the gradient NaN", "layer.empty_batch", "Linear")
+def _() -> Planting:
+    return _linear_gradients(_right_weight, lambda g, dy, x: g.add_(dy.mean(-2) * dy.shape[-2]))
+
+
+@fault("bias gradient is summed over the runs too", "layer.stacked", "Linear")
+def _() -> Planting:
+    def bias(gradient: Tensor, dy: Tensor, x: Tensor) -> None:
+        gradient.add_(dy.sum(-2) if dy.dim() == 2 else dy.sum((0, 1)))
+
+    return _linear_gradients(_right_weight, bias)
+
+
+@fault("weight gradient leaks from run to run", "layer.runs_apart", "Linear")
+def _() -> Planting:
+    def weight(gradient: Tensor, dy: Tensor, x: Tensor) -> None:
+        own = dy.mT @ x
+        gradient.add_(own if own.dim() == 2 else own + 1e-6 * own.roll(1, 0))
+
+    return _linear_gradients(weight, _right_bias)
+
+
+@fault("strides of the input are ignored", "layer.noncontiguous", "Linear")
+def _() -> Planting:
+    right = scratch.Linear.forward
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        return right(self, x.as_strided(x.shape, torch.empty(x.shape).stride()))
+
+    return swap(scratch.Linear, forward=forward)
+
+
+@fault("load_state_dict skips the bias", "layer.state_dicts", "Linear")
+def _() -> Planting:
+    def load_state_dict(self: Any, state: dict[str, Tensor]) -> None:
+        for key, (parameter, _) in self.named_param().items():
+            if "bias" not in key:
+                parameter.copy_(state[key])
+
+    return swap(scratch.Module, load_state_dict=load_state_dict)
+
+
+@fault("no 1 / (1 - p)", "layer.forward", "Dropout-p=0.2")
+def _() -> Planting:
+    right = scratch.Dropout._draw
+    return swap(scratch.Dropout, _draw=lambda self, x: right(self, x).bool().to(x.dtype))
+
+
+@fault("backward ignores the mask", "layer.input_grad", "Dropout-p=0.5")
+def _() -> Planting:
+    return swap(scratch.Dropout, backward=lambda self, dy: dy.clone())
+
+
+@fault("backward has no 1 / (1 - p)", "layer.input_grad", "Dropout-p=0.2")
+def _() -> Planting:
+    return swap(scratch.Dropout, backward=lambda self, dy: dy * self.mask.bool())
+
+
+@fault("backward draws a new mask", "layer.input_grad", "Dropout-p=0.5")
+def _() -> Planting:
+    return swap(scratch.Dropout, backward=lambda self, dy: dy * self._draw(dy))
+
+
+@fault("backward writes into dy", "layer.no_mutation", "Dropout-p=0.5")
+def _() -> Planting:
+    return swap(scratch.Dropout, backward=lambda self, dy: dy.mul_(self.mask))
+
+
+@fault("live in evaluation mode", "layer.eval_mode", "Dropout-p=0.5")
+def _() -> Planting:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        self._kept, self.mask = x, self._draw(x)
+        return x * self.mask
+
+    return swap(scratch.Dropout, forward=forward)
+
+
+@fault("drops with probability 1 - p", "layer.rate", "Dropout-p=0.2")
+def _() -> Planting:
+    def draw(self: Any, x: Tensor) -> Tensor:
+        return (torch.rand_like(x) < self.p).to(x.dtype) / (1 - self.p)
+
+    return swap(scratch.Dropout, _draw=draw)
+
+
+@fault("whole columns are dropped", "layer.rate", "Dropout-p=0.5")
+def _() -> Planting:
+    def draw(self: Any, x: Tensor) -> Tensor:
+        kept = torch.rand_like(x[..., :1, :]) < 1 - self.p
+        return kept.to(x.dtype).expand(x.shape) / (1 - self.p)
+
+    return swap(scratch.Dropout, _draw=draw)
+
+
+@fault("derivative is 1 everywhere", "layer.input_grad", "ReLU")
+def _() -> Planting:
+    return swap(scratch.ReLU, backward=lambda self, dy: dy.clone())
+
+
+@fault("derivative at 0 is 1", "layer.kink", "ReLU")
+def _() -> Planting:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        self._kept = x
+        return x.clamp_min(0)
+
+    def backward(self: Any, dy: Tensor) -> Tensor:
+        return torch.where(self._kept >= 0, dy, 0)
+
+    return swap(scratch.ReLU, forward=forward, backward=backward)
+
+
+@fault("works in place", "layer.no_mutation", "ReLU")
+def _() -> Planting:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        self._kept = x.clamp_min_(0)
+        return x
+
+    return swap(scratch.ReLU, forward=forward)
+
+
+@fault("mask of earlier batches is kept", "layer.repeated", "ReLU")
+def _() -> Planting:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        self._mask = (x > 0) | getattr(self, "_mask", False)
+        self._kept = x.clamp_min(0)
+        return self._kept
+
+    return swap(scratch.ReLU, forward=forward, backward=lambda self, dy: dy * self._mask)
+
+
+@fault("masked by multiplication", "layer.infinite_gradient", "ReLU")
+def _() -> Planting:
+    return swap(scratch.ReLU, backward=lambda self, dy: dy * (self._kept > 0))
+
+
+@fault("derivative of the negative side is 1", "layer.input_grad", "LeakyReLU")
+def _() -> Planting:
+    return swap(scratch.LeakyReLU, backward=lambda self, dy: dy.clone())
+
+
+@fault("negative side lacks alpha", "layer.forward", "ELU-alpha=0.01")
+def _() -> Planting:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        self._kept = x
+        return torch.where(x > 0, x, torch.expm1(x))
+
+    return swap(scratch.ELU, forward=forward)
+
+
+@fault("derivative lacks alpha", "layer.input_grad", "ELU-alpha=0.01")
+def _() -> Planting:
+    def backward(self: Any, dy: Tensor) -> Tensor:
+        return torch.where(self._kept > 0, dy, dy * torch.exp(self._kept))
+
+    return swap(scratch.ELU, backward=backward)
+
+
+@fault("negative side lacks the scale, as in report B", "layer.forward", "SELU-own")
+def _() -> Planting:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        self._kept = x
+        return torch.where(x > 0, self.scale * x, self.alpha * torch.expm1(x))
+
+    return swap(scratch.SELU, forward=forward)
+
+
+@fault("derivative lacks the scale", "layer.input_grad", "SELU")
+def _() -> Planting:
+    return swap(scratch.SELU, backward=scratch.ELU.backward)
+
+
+@fault("slope is ignored", "layer.forward", "Sigmoid-slope=3")
+def _() -> Planting:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        self._kept = torch.sigmoid(x)
+        return self._kept
+
+    return swap(scratch.Sigmoid, forward=forward)
+
+
+@fault("derivative lacks the slope", "layer.differences", "Sigmoid-slope=3", torch.float64)
+def _() -> Planting:
+    def backward(self: Any, dy: Tensor) -> Tensor:
+        return dy * self._kept * (1 - self._kept)
+
+    return swap(scratch.Sigmoid, backward=backward)
+
+
+@fault("e^x overflows", "layer.extremes", "Sigmoid")
+def _() -> Planting:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        e = torch.exp(self.slope * x)
+        self._kept = e / (1 + e)
+        return self._kept
+
+    return swap(scratch.Sigmoid, forward=forward)
+
+
+@fault("derivative lacks its square", "layer.input_grad", "Tanh")
+def _() -> Planting:
+    return swap(scratch.Tanh, backward=lambda self, dy: dy * (1 - self._kept))
+
+
+@fault("derivative is taken at the output", "layer.input_grad", "Tanh")
+def _() -> Planting:
+    return swap(scratch.Tanh, backward=lambda self, dy: dy * (1 - torch.tanh(self._kept) ** 2))
+
+
+@fault("derivative has the diagonal only", "layer.input_grad", "Softmax")
+def _() -> Planting:
+    def backward(self: Any, dy: Tensor) -> Tensor:
+        return dy * self._kept * (1 - self._kept)
+
+    return swap(scratch.Softmax, backward=backward)
+
+
+@fault("is not shifted", "layer.extremes", "Softmax")
+def _() -> Planting:
+    return swap(activations, _shifted=lambda x, dim: x)
+
+
+@fault("axis is counted from the left", "layer.stacked", "Softmax")
+def _() -> Planting:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        e = torch.exp(x)
+        self._kept = e / e.sum(self.dim + 2, keepdim=True)
+        return self._kept
+
+    return swap(scratch.Softmax, forward=forward)
+
+
+@fault("derivative lacks the sum", "layer.input_grad", "LogSoftmax")
+def _() -> Planting:
+    return swap(scratch.LogSoftmax, backward=lambda self, dy: dy * (1 - torch.exp(self._kept)))
+
+
+@fault("backward skips the first layer", "model.layer_by_layer", "model_1")
+def _() -> Planting:
+    def backward(self: Any, dy: Tensor) -> Tensor:
+        for module in reversed(self._chain[1:]):
+            dy = module.backward(dy)
+        return dy
+
+    return swap(scratch.Sequential, backward=backward)
+
+
+@fault("backward_param skips the first layer", "layer.params_alone", "Sequential")
+def _() -> Planting:
+    def backward_param(self: Any, dy: Tensor) -> None:
+        for module in reversed(self._chain[1:]):
+            dy = module.backward(dy)
+
+    return swap(scratch.Sequential, backward_param=backward_param)
+
+
+@fault("the first layer is frozen in training", "model.lockstep", "model_1")
+def _() -> Planting:
+    def backward_param(self: Any, dy: Tensor) -> None:
+        for module in reversed(self._chain[1:]):
+            dy = module.backward(dy)
+
+    return swap(scratch.Sequential, backward_param=backward_param)
+
+
+@fault("one activation is shared by all layers", "model.layer_by_layer", "model_1")
+def _() -> Planting:
+    right = scratch.ReLU.forward
+    shared: dict[str, Tensor] = {}
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        shared["y"] = right(self, x)
+        return shared["y"]
+
+    def backward(self: Any, dy: Tensor) -> Tensor:
+        return torch.where(shared["y"] > 0, dy, 0)
+
+    return swap(scratch.ReLU, forward=forward, backward=backward)
+
+
+@fault("eval stops at the first level", "layer.eval_mode", "Sequential")
+def _() -> Planting:
+    def train(self: Any, mode: bool = True) -> Any:
+        self.training = mode
+        return self
+
+    return swap(scratch.Module, train=train)
+
+
+@fault("zero_grad forgets the bias", "layer.accumulation", "Linear")
+def _() -> Planting:
+    return swap(scratch.Module, zero_grad=lambda self: self.param()[0][1].zero_())

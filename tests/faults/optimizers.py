@@ -1,0 +1,168 @@
+"""Faults of optimizers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import scratch
+from tests.faults import Planting, fault, swap
+
+
+@fault("momentum is ignored", "optimizer.trajectory", "SGD-momentum=0.9")
+def _() -> Planting:
+    return swap(scratch.SGD, _update=lambda self, p, g: p.add_(g, alpha=-self.lr))
+
+
+@fault("the first step is dampened", "optimizer.trajectory", "SGD-momentum=0.9,dampening=0.5")
+def _() -> Planting:
+    def update(self: Any, p: Tensor, g: Tensor) -> None:
+        b = self._slot("momentum_buffer")
+        b.mul_(self.momentum).add_(g, alpha=1 - self.dampening)
+        p.add_(b, alpha=-self.lr)
+
+    return swap(scratch.SGD, _update=update)
+
+
+@fault("nesterov is plain momentum", "optimizer.trajectory", "SGD-momentum=0.9,nesterov")
+def _() -> Planting:
+    right = scratch.SGD._update
+
+    def update(self: Any, p: Tensor, g: Tensor) -> None:
+        self.nesterov, nesterov = False, self.nesterov
+        right(self, p, g)
+        self.nesterov = nesterov
+
+    return swap(scratch.SGD, _update=update)
+
+
+@fault("weight decay enters after the momentum", "optimizer.trajectory", "SGD-momentum=0.9")
+def _() -> Planting:
+    right = scratch.SGD._update
+
+    def update(self: Any, p: Tensor, g: Tensor) -> None:
+        p.mul_(1 - self.lr * self.weight_decay)
+        self.weight_decay, decay = 0, self.weight_decay
+        right(self, p, g)
+        self.weight_decay = decay
+
+    return swap(scratch.SGD, _update=update)
+
+
+@fault("maximize is ignored", "optimizer.trajectory", "SGD-maximize")
+def _() -> Planting:
+    return swap(scratch.SGD, _update=lambda self, p, g: p.add_(g, alpha=self.lr))
+
+
+def _adam(denominator: Any, steps: Any = lambda self: self._steps) -> Planting:
+    """Adam with another denominator, made from v and its bias correction, or another t."""
+
+    def adapt(self: Any, p: Tensor, g: Tensor) -> None:
+        beta1, beta2 = self.betas
+        m, v = self._slot("exp_avg"), self._slot("exp_avg_sq")
+        m.lerp_(g, 1 - beta1)
+        v.lerp_(g * g, 1 - beta2)
+        t = steps(self)
+        divisor = denominator(self, v, 1 - beta2**t)
+        p.addcdiv_(m, divisor, value=-self.lr / (1 - beta1**t))
+
+    return swap(scratch.Adam, _adapt=adapt)
+
+
+def _right(self: Any, v: Tensor, correction: float) -> Tensor:
+    return (v / correction).sqrt() + self.eps
+
+
+@fault("bias correction has no t", "optimizer.trajectory", "Adam")
+def _() -> Planting:
+    return _adam(_right, steps=lambda self: 1)
+
+
+@fault("bias correction lags by one step", "optimizer.trajectory", "Adam")
+def _() -> Planting:
+    return _adam(_right, steps=lambda self: max(self._steps - 1, 1))
+
+
+@fault("no bias correction", "optimizer.trajectory", "Adam")
+def _() -> Planting:
+    return _adam(_right, steps=lambda self: math.inf)
+
+
+@fault("eps is inside the square root", "optimizer.trajectory", "Adam-eps=0.01")
+def _() -> Planting:
+    return _adam(lambda self, v, correction: (v / correction + self.eps).sqrt())
+
+
+@fault("eps is not scaled with the correction", "optimizer.trajectory", "Adam")
+def _() -> Planting:
+    return _adam(lambda self, v, correction: (v.sqrt() + self.eps) / math.sqrt(correction))
+
+
+@fault("one second moment for a whole weight", "optimizer.trajectory", "Adam")
+def _() -> Planting:
+    def whole(self: Any, v: Tensor, correction: float) -> Tensor:
+        norms = [piece.sum().expand(piece.shape).reshape(-1) for piece in self._unpacked(v)]
+        return _right(self, torch.cat(norms), correction)
+
+    return _adam(whole)
+
+
+@fault("amsgrad forgets the largest", "optimizer.trajectory", "Adam-betas=(0.5,0.9),amsgrad")
+def _() -> Planting:
+    right = scratch.Adam._adapt
+
+    def adapt(self: Any, p: Tensor, g: Tensor) -> None:
+        self._state.pop("max_exp_avg_sq", None)
+        right(self, p, g)
+
+    return swap(scratch.Adam, _adapt=adapt)
+
+
+@fault("weight decay is coupled", "optimizer.trajectory", "AdamW")
+def _() -> Planting:
+    return swap(scratch.AdamW, _update=scratch.Adam._update)
+
+
+@fault("weight decay comes after the step", "optimizer.trajectory", "AdamW")
+def _() -> Planting:
+    def update(self: Any, p: Tensor, g: Tensor) -> None:
+        self._adapt(p, g)
+        p.mul_(1 - self.lr * self.weight_decay)
+
+    return swap(scratch.AdamW, _update=update)
+
+
+@fault("a loaded state starts at step 0", "optimizer.handover", "Adam")
+def _() -> Planting:
+    right = scratch.Optimizer.load_state_dict
+
+    def load_state_dict(self: Any, state_dict: Any) -> None:
+        right(self, state_dict)
+        self._steps = 0
+
+    return swap(scratch.Optimizer, load_state_dict=load_state_dict)
+
+
+@fault("a saved state is not a copy", "optimizer.trajectory", "SGD-momentum=0.9")
+def _() -> Planting:
+    def unpacked(self: Any, flat: Tensor) -> list[Tensor]:
+        pieces = flat.split([parameter.numel() for parameter, _ in self._pairs])
+        return [p.view(pair[0].shape) for p, pair in zip(pieces, self._pairs, strict=True)]
+
+    return swap(scratch.Optimizer, _unpacked=unpacked)
+
+
+@fault("moved parameters are lost", "optimizer.packing", "SGD")
+def _() -> Planting:
+    return swap(scratch.Optimizer, _pack_if_moved=lambda self: None)
+
+
+@fault("the step consumes the gradient", "optimizer.packing", "SGD-weight_decay=0.1")
+def _() -> Planting:
+    def update(self: Any, p: Tensor, g: Tensor) -> None:
+        p.add_(g.add_(p, alpha=self.weight_decay), alpha=-self.lr)
+
+    return swap(scratch.SGD, _update=update)

@@ -1,0 +1,114 @@
+"""Faults of training: of the loop, and of many runs at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+import scratch
+from scratch import runs, train
+from tests.faults import Planting, fault, swap
+
+
+@fault("gradient of the updated weight", "model.lockstep", "model_1")
+def _() -> Planting:
+    def step(model: Any, criterion: Any, optimizer: Any, x: Tensor, t: Tensor) -> None:
+        """Each layer is moved as soon as its gradient is there, before it hands dx on."""
+        optimizer.zero_grad()
+        criterion(model(x), t)
+        dy = criterion.backward()
+        for layer in reversed(list(model)):
+            if isinstance(layer, scratch.Linear):
+                layer.backward_param(dy)
+                for parameter, gradient in layer.param():
+                    parameter.sub_(optimizer.lr * gradient)
+                dy = dy @ layer.weight
+            else:
+                dy = layer.backward(dy)
+
+    return swap(train, step=step)
+
+
+@fault("gradients are never reset", "model.lockstep", "model_1")
+def _() -> Planting:
+    return swap(scratch.Optimizer, zero_grad=lambda self: None)
+
+
+@fault("dropout is off in training", "model.fit", "model_2")
+def _() -> Planting:
+    def train_mode(self: Any, mode: bool = True) -> Any:
+        for module in self.modules():
+            module.training = False
+        return self
+
+    return swap(scratch.Module, train=train_mode)
+
+
+@fault("all runs share one order", "model.runs_together", "model_1")
+def _() -> Planting:
+    right = train._orders
+
+    def orders(count: int | None, samples: int, seed: Any) -> Any:
+        for order in right(count, samples, seed):
+            yield order if count is None else order[:1].expand(order.shape)
+
+    return swap(train, _orders=orders)
+
+
+@fault("targets keep their order", "model.runs_together", "model_1")
+def _() -> Planting:
+    right = train._in_order
+
+    def in_order(data: Tensor, order: Tensor, dims: int) -> Tensor:
+        if order.dim() == 2 and bool(((data == 0) | (data == 1)).all()):
+            return data.expand(len(order), *data.shape)
+        return right(data, order, dims)
+
+    return swap(train, _in_order=in_order)
+
+
+@fault("stack repeats the first model", "model.runs_together", "model_1")
+def _() -> Planting:
+    right = runs.stack
+
+    def stack(models: Any) -> Any:
+        stacked = right(models)
+        for parameter, _ in stacked.param():
+            parameter.copy_(parameter[:1].expand(parameter.shape))
+        return stacked
+
+    return swap(runs, stack=stack)
+
+
+@fault("all runs share one dropout mask", "model.runs_together", "model_2")
+def _() -> Planting:
+    right = scratch.Dropout._draw
+
+    def draw(self: Any, x: Tensor) -> Tensor:
+        mask = right(self, x)
+        return mask[:1].expand(mask.shape) if mask.dim() == 3 else mask
+
+    return swap(scratch.Dropout, _draw=draw)
+
+
+@fault("the last batch is left out", "model.fit", "model_1")
+def _() -> Planting:
+    right = train._in_order
+
+    def in_order(data: Tensor, order: Tensor, dims: int) -> Tensor:
+        return right(data, order[: len(order) // 30 * 30], dims)
+
+    return swap(train, _in_order=in_order)
+
+
+@fault("every epoch has the order of the first", "model.fit", "model_1")
+def _() -> Planting:
+    right = train._orders
+
+    def orders(*arguments: Any) -> Any:
+        first = next(right(*arguments))
+        while True:
+            yield first
+
+    return swap(train, _orders=orders)
