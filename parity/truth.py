@@ -9,7 +9,7 @@ by entry.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +35,12 @@ class Truth:
     reference: Tensors
     oracle: Tensors
     floor: Tensors
+
+    def only(self, names: Iterable[str]) -> Truth:
+        """The truth of some results."""
+        kept = list(names)
+        kinds = (self.reference, self.oracle, self.floor)
+        return Truth(*({name: kind[name] for name in kept} for kind in kinds))
 
 
 def truth(evaluate: Evaluate, inputs: Tensors, *, draws: int = 4, seed: int = 0) -> Truth:

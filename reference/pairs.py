@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 import scratch
-from reference import layers
+from reference import layers, models
 
 Options = dict[str, Any]
 
@@ -138,6 +138,7 @@ _ADAM = partial(
 _LOSS = _reductions(**{"": {}})
 _CROSS_ENTROPY = _reductions(index={}, probability={})
 
+#: One row for each public class of scratch.
 PAIRS: list[Pair] = [
     Pair(
         scratch.Linear,
@@ -214,3 +215,68 @@ def cases(kind: str | None = None) -> list[Case]:
         if kind in (None, pair.kind)
         for variant in pair.variants
     ]
+
+
+@dataclass(frozen=True)
+class ModelPair:
+    """A report's network on both sides, with the loss and the optimizer that it is trained by.
+
+    Args:
+        name: as in a test's id.
+        scratch, reference: make the network; the scratch side takes `generator`.
+        loss, optimizer: what makes them, scratch's and torch's. An optimizer takes parameters.
+        target: "one_hot" `[N, 2]`, "label" `[N, 1]`, or "class" `[N]`, int64.
+    """
+
+    name: str
+    scratch: Callable[..., scratch.Sequential]
+    reference: Callable[..., nn.Sequential]
+    loss: tuple[Callable[[], scratch.Loss], Callable[[], nn.Module]]
+    optimizer: tuple[Callable[..., scratch.Optimizer], Callable[..., torch.optim.Optimizer]]
+    target: str = "one_hot"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def targets(self, labels: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Labels as the loss takes them."""
+        match self.target:
+            case "one_hot":
+                return scratch.data.one_hot(labels, dtype=dtype)
+            case "label":
+                return labels.to(dtype or torch.get_default_dtype()).unsqueeze(-1)
+        return labels
+
+    def dropouts(self, model: nn.Module) -> list[layers.Dropout]:
+        """The Dropout layers of a torch network, which can be given their masks."""
+        return [layer for layer in model.modules() if isinstance(layer, layers.Dropout)]
+
+
+def _network(name: str, **options: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    ours, theirs = getattr(scratch.models, name), getattr(models, name)
+    return partial(ours, **options), partial(theirs, **options)
+
+
+_SUMMED = (partial(scratch.MSELoss, reduction="sum"), partial(nn.MSELoss, reduction="sum"))
+_BY_SGD = (partial(scratch.SGD, lr=1e-3), partial(torch.optim.SGD, lr=1e-3))
+_BY_ADAM = (partial(scratch.Adam, lr=1e-3), partial(torch.optim.Adam, lr=1e-3, fused=True))
+
+#: The reports' networks, trained as they say where they say it.
+MODELS: list[ModelPair] = [
+    ModelPair("model_1", *_network("model_1"), _SUMMED, _BY_SGD),
+    ModelPair("model_1_listing", *_network("model_1", variant="listing"), _SUMMED, _BY_SGD),
+    ModelPair("model_2", *_network("model_2"), (scratch.BCELoss, nn.BCELoss), _BY_ADAM),
+    *(
+        ModelPair(
+            f"model_a_{name}", *_network("model_a", activation=name), _SUMMED, _BY_SGD, "label"
+        )
+        for name in scratch.models.ACTIVATIONS
+    ),
+    ModelPair(
+        "model_a_cross_entropy_dropout",
+        *_network("model_a", outputs=2, dropout=0.2),
+        (scratch.CrossEntropyLoss, nn.CrossEntropyLoss),
+        _BY_SGD,
+        "class",
+    ),
+]

@@ -12,16 +12,14 @@ from parity import Comparison
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--device", default="cpu", help="where to run the checks: cpu or cuda")
-
-
 @pytest.fixture(scope="session")
 def device(request: pytest.FixtureRequest) -> str:
-    name: str = request.config.getoption("--device")
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        pytest.exit("--device cuda: this torch sees no CUDA device", returncode=4)
-    return name
+    """Where the checks run: `--device cuda`, or else the CPU."""
+    if request.config.getoption("--device") != "cuda":
+        return "cpu"
+    if not torch.cuda.is_available():
+        raise pytest.UsageError("--device cuda: this torch sees no CUDA device")
+    return "cuda"
 
 
 def demand(comparisons: Sequence[Comparison]) -> None:

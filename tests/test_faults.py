@@ -23,7 +23,7 @@ CHECKS = {
     for name, check in checks.items()
 }
 FAULTS = all_faults()
-CASES = [*pairs.cases(), *models.CASES]
+CASES = [*pairs.cases(), *pairs.MODELS]
 
 
 def verdicts(fault: Fault) -> Iterator[Comparison]:

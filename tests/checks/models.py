@@ -3,67 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import parity
-import reference.models
 import scratch
+from bench.lockstep import in_lockstep, truth_of
 from parity import Comparison, Tensors
-from reference import layers as reference_layers
 from scratch import data, runs
 from tests.checks.layers import share_masks
 from tests.checks.setting import Setting, fact
 
 POINTS, BATCH = 1000, 10
 RUNS = 3
-
-
-@dataclass(frozen=True)
-class ModelCase:
-    """A report's network on both sides, with its loss and its optimizer."""
-
-    name: str
-    scratch: Callable[..., scratch.Sequential]
-    reference: Callable[..., nn.Sequential]
-    loss: tuple[Callable[[], scratch.Loss], Callable[[], nn.Module]]
-    optimizer: tuple[Callable[..., scratch.Optimizer], Callable[..., torch.optim.Optimizer]]
-    target: str = "one_hot"
-
-    def __str__(self) -> str:
-        return self.name
-
-
-_SUM = (partial(scratch.MSELoss, reduction="sum"), partial(nn.MSELoss, reduction="sum"))
-_SGD = (partial(scratch.SGD, lr=1e-3), partial(torch.optim.SGD, lr=1e-3))
-_ADAM = (partial(scratch.Adam, lr=1e-3), partial(torch.optim.Adam, lr=1e-3))
-
-
-def _both(name: str, **options: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    ours, theirs = getattr(scratch.models, name), getattr(reference.models, name)
-    return partial(ours, **options), partial(theirs, **options)
-
-
-CASES = [
-    ModelCase("model_1", *_both("model_1"), _SUM, _SGD),
-    ModelCase("model_1_listing", *_both("model_1", variant="listing"), _SUM, _SGD),
-    ModelCase("model_2", *_both("model_2"), (scratch.BCELoss, nn.BCELoss), _ADAM),
-    *(
-        ModelCase(f"model_a_{name}", *_both("model_a", activation=name), _SUM, _SGD, "label")
-        for name in scratch.models.ACTIVATIONS
-    ),
-    ModelCase(
-        "model_a_cross_entropy_dropout",
-        *_both("model_a", outputs=2, dropout=0.2),
-        (scratch.CrossEntropyLoss, nn.CrossEntropyLoss),
-        _SGD,
-        "class",
-    ),
-]
 
 
 def build(setting: Setting) -> scratch.Sequential:
@@ -74,14 +28,9 @@ def build(setting: Setting) -> scratch.Sequential:
 
 
 def points(setting: Setting, count: int) -> tuple[Tensor, Tensor]:
-    """Points of the disk problem, and targets as the case takes them."""
+    """Points of the disk problem, and targets as the network takes them."""
     x, labels = data.disk(count, seed=setting.seed, dtype=setting.dtype, device=setting.device)
-    match setting.case.target:
-        case "one_hot":
-            return x, data.one_hot(labels, dtype=setting.dtype)
-        case "label":
-            return x, labels.to(setting.dtype).unsqueeze(-1)
-    return x, labels
+    return x, setting.case.targets(labels, setting.dtype)
 
 
 def traced(model: scratch.Sequential, criterion: scratch.Loss, x: Tensor, t: Tensor) -> Tensors:
@@ -127,44 +76,10 @@ def layer_by_layer(setting: Setting) -> list[Comparison]:
 
 
 def lockstep(setting: Setting) -> list[Comparison]:
-    """A whole epoch: weights after every step, on the same batches, with the same masks.
-
-    Training goes on from each side's own weights, so errors add up; the floor is taken from
-    trainings whose data and initial weights were moved, and so adds up as they do.
-    """
-    model = build(setting)
+    """A whole epoch: weights after every step, on the same batches, with the same masks."""
     x, t = points(setting, POINTS)
     batches = list(zip(x.split(BATCH), t.split(BATCH), strict=True))
-    inputs = dict(model.state_dict())
-    for step, (x_batch, t_batch) in enumerate(batches, 1):
-        inputs |= {f"x {step}": x_batch, f"t {step}": t_batch}
-    results, masks = _trained(setting, model, batches)
-    twin = setting.case.reference().to(setting.device)
-    dropouts = [layer for layer in twin.modules() if isinstance(layer, reference_layers.Dropout)]
-
-    def prepare(step: int) -> None:
-        for dropout, mask in zip(dropouts, masks[step - 1], strict=True):
-            dropout.mask = (mask != 0).double() / (1 - dropout.p)
-
-    evaluate = parity.training(
-        twin, setting.case.loss[1](), setting.case.optimizer[1], len(batches), prepare
-    )
-    return parity.compare(results, parity.truth(evaluate, inputs))
-
-
-def _trained(
-    setting: Setting, model: scratch.Sequential, batches: list[tuple[Tensor, Tensor]]
-) -> tuple[Tensors, list[list[Tensor | None]]]:
-    """Parameters after each step, and the masks that each step drew."""
-    criterion = setting.case.loss[0]()
-    optimizer = setting.case.optimizer[0](model.param())
-    results: Tensors = {}
-    masks = []
-    for step, (x, t) in enumerate(batches, 1):
-        scratch.train.step(model, criterion, optimizer, x, t)
-        results |= {f"step {step}: {name}": p for name, p in model.state_dict().items()}
-        masks.append([layer.mask for layer in model if isinstance(layer, scratch.Dropout)])
-    return results, masks
+    return in_lockstep(setting.case, build(setting), batches)
 
 
 def fit(setting: Setting) -> list[Comparison]:
@@ -173,7 +88,7 @@ def fit(setting: Setting) -> list[Comparison]:
     seed, epochs, size = 7, 2, 30
     x, t = points(setting, 100)
     model = build(setting)
-    inputs = dict(model.state_dict())
+    before = model.state_dict()
     masks: list[Tensor] = []
     for layer in model:
         if isinstance(layer, scratch.Dropout):
@@ -182,27 +97,15 @@ def fit(setting: Setting) -> list[Comparison]:
     scratch.train.fit(model, loss, optimizer, x, t, epochs=epochs, batch_size=size, seed=seed)
 
     generator = torch.Generator().manual_seed(seed)
-    steps = 0
+    batches: list[tuple[Tensor, Tensor]] = []
     for _ in range(epochs):
         order = torch.randperm(len(x), generator=generator).to(x.device)
-        for x_batch, t_batch in zip(x[order].split(size), t[order].split(size), strict=True):
-            steps += 1
-            inputs |= {f"x {steps}": x_batch, f"t {steps}": t_batch}
-    twin = setting.case.reference().to(setting.device)
-    dropouts = [layer for layer in twin.modules() if isinstance(layer, reference_layers.Dropout)]
-
-    def prepare(step: int) -> None:
-        for place, dropout in enumerate(dropouts, (step - 1) * len(dropouts)):
-            dropout.mask = (masks[place] != 0).double() / (1 - dropout.p) if masks else None
-
-    evaluate = parity.training(
-        twin, setting.case.loss[1](), setting.case.optimizer[1], steps, prepare
-    )
-    truth = parity.truth(evaluate, inputs)
-    results = {f"step {steps}: {name}": value for name, value in model.state_dict().items()}
-    kinds = (truth.reference, truth.oracle, truth.floor)
-    last = [{name: kind[name] for name in results} for kind in kinds]
-    return parity.compare(results, parity.Truth(*last))
+        batches += zip(x[order].split(size), t[order].split(size), strict=True)
+    per_step = len(masks) // len(batches)
+    shared = [masks[i * per_step : (i + 1) * per_step] for i in range(len(batches))]
+    truth = truth_of(setting.case, before, batches, shared)
+    results = {f"step {len(batches)}: {name}": v for name, v in model.state_dict().items()}
+    return parity.compare(results, truth.only(results))
 
 
 def _record_masks(layer: scratch.Dropout, masks: list[Tensor]) -> None:

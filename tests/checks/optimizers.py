@@ -64,15 +64,13 @@ def handover(setting: Setting) -> list[Comparison]:
     """Half of the steps by torch and half by scratch, and the other way round: state crosses."""
     inputs = inputs_of(setting)
     truth = parity.truth(parity.optimizer(setting.case.reference, STEPS), inputs)
-    last = {k: getattr(truth, k) for k in ("reference", "oracle", "floor")}
     names = [name for name in truth.oracle if name.startswith(f"step {STEPS}:")]
-    last = {kind: {name: values[name] for name in names} for kind, values in last.items()}
     verdicts = []
     for way in (_torch_then_scratch, _scratch_then_torch):
         results = {name: value for name, value in way(setting, inputs).items() if name in names}
         verdicts += [
             Comparison(**(vars(c) | {"name": f"{c.name}, {way.__name__[1:]}"}))
-            for c in parity.compare(results, parity.Truth(**last))
+            for c in parity.compare(results, truth.only(names))
         ]
     return verdicts
 

@@ -1,0 +1,1 @@
+"""The benchmarks: layers, training steps, and the reports' table, scratch beside torch."""

@@ -1,0 +1,43 @@
+"""What a number was measured on."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def environment(device: str) -> dict[str, Any]:
+    """Versions, processor, threads and device: what stands beside every measured number."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def caption(device: str) -> str:
+    """The environment in one line."""
+    facts = environment(device)
+    threads = f"{facts['threads']} thread" + ("s" if facts["threads"] > 1 else "")
+    device_name = "" if facts["device"] == "cpu" else f"{facts['device']}, "
+    return (
+        f"{device_name}{facts['processor']}, {threads}, torch {facts['torch']}, "
+        f"Python {facts['python']}, {facts['system']}"
+    )
+
+
+def processor() -> str:
+    """The processor's name, as the system has it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,263 @@
+"""The reports' table: accuracy and time of runs of so many epochs, scratch beside torch.
+
+Both sides of a run get the same data, initial weights, batches and threads. Dropout masks are
+each side's own. The two are timed in turn, run by run; nothing is evaluated while the clock
+runs.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+from tabulate import tabulate
+
+import reference.train
+import scratch
+from bench import measure
+from bench.environment import caption, environment
+from bench.lockstep import verdict
+from parity import Comparison
+from reference import pairs
+from scratch import data
+
+PUBLISHED = json.loads((Path(__file__).parent / "published.json").read_text())
+RESULTS = Path(__file__).parent / "results"
+TITLES = {"model_1": "Model 1", "model_2": "Model 2"}
+SIDES = ("scratch", "torch")
+POINTS = 1000
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How the table is measured; the defaults are report B's, at a batch size of 10.
+
+    Raises:
+        ValueError: runs, epochs, batch_size or threads below 1.
+    """
+
+    runs: int = 10
+    epochs: int = 30
+    batch_size: int = 10
+    model_1: str = "text"
+    threads: int = 1
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in ("runs", "epochs", "batch_size", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+
+    @property
+    def name(self) -> str:
+        """Of the files that the results are kept in."""
+        variant = "" if self.model_1 == "text" else f"-{self.model_1}"
+        return (
+            f"table-{self.device}-{self.runs}x{self.epochs}-batch{self.batch_size}"
+            f"-threads{self.threads}{variant}"
+        )
+
+    def pair(self, model: str) -> pairs.ModelPair:
+        """The networks that stand for "model_1" or "model_2"."""
+        variant = "_listing" if model == "model_1" and self.model_1 == "listing" else ""
+        return next(pair for pair in pairs.MODELS if pair.name == model + variant)
+
+    def describe(self) -> str:
+        """The caption: what is trained, how, and on what."""
+        dropout = "no dropout" if self.model_1 == "text" else "Dropout(0.5)"
+        return (
+            f"{self.runs} runs x {self.epochs} epochs, {POINTS} training and {POINTS} test points, "
+            f"batch size {self.batch_size}, learning rate 1e-3; weights and biases from Xavier's "
+            f"normal distribution. Model 1 as the report's {self.model_1} has it: {dropout}, "
+            "Tanh at the end, summed squared error, SGD. Model 2: SELU, Dropout(0.5) twice, "
+            "Softmax at the end, binary cross-entropy (mean), Adam (torch's fused)."
+        )
+
+
+@dataclass
+class Run:
+    """One training by one side."""
+
+    model: str
+    side: str
+    seed: int
+    seconds: float
+    accuracy: float
+
+
+@dataclass
+class Results:
+    """All runs of a protocol so far."""
+
+    protocol: Protocol
+    environment: dict[str, Any]
+    runs: list[Run] = field(default_factory=list)
+    parity: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def of(self, model: str, side: str) -> list[Run]:
+        chosen = [run for run in self.runs if (run.model, run.side) == (model, side)]
+        return sorted(chosen, key=lambda run: run.seed)
+
+
+def results(protocol: Protocol, progress: Callable[[str], None] = lambda done: None) -> Results:
+    """Measures every run of the protocol.
+
+    A run is kept as soon as it is done: interrupted, the next call goes on from there, if it
+    has the same protocol on the same machine. Finished, the next call starts anew.
+
+    Args:
+        progress: called after each run with what was done.
+    """
+    partial_file = RESULTS / f"{protocol.name}.partial.json"
+    kept = _resumed(protocol, partial_file)
+    done = {(run.model, run.side, run.seed) for run in kept.runs}
+    _warm_up(protocol)
+    for model, seed, sides in _plan(protocol):
+        for side in sides:
+            if (model, side, seed) not in done:
+                kept.runs.append(train(protocol, model, side, seed))
+                _write(partial_file, json.dumps(asdict(kept)))
+            progress(f"{TITLES[model]} {side}")
+    for model in TITLES:
+        kept.parity[model] = asdict(parity_of(protocol, model))
+    _write(RESULTS / f"{protocol.name}.json", json.dumps(asdict(kept), indent=1) + "\n")
+    _write(RESULTS / f"{protocol.name}.md", markdown(kept))
+    partial_file.unlink()
+    return kept
+
+
+def parity_of(protocol: Protocol, model: str) -> Comparison:
+    """The worst of a hundred training steps against torch, each weight after each step."""
+    return verdict(protocol.pair(model), protocol.batch_size, protocol.device)
+
+
+def train(protocol: Protocol, model: str, side: str, seed: int) -> Run:
+    """One run: its data, weights and batches depend on the seed alone."""
+    pair, device = protocol.pair(model), protocol.device
+    x, labels = data.disk(POINTS, seed=2 * seed, device=device)
+    test = data.disk(POINTS, seed=2 * seed + 1, device=device)
+    t = pair.targets(labels)
+    network = pair.scratch(generator=torch.Generator().manual_seed(seed)).to(device)
+    fit: Any = scratch.train.fit
+    accuracy: Any = scratch.train.accuracy
+    criterion: Any = pair.loss[0]()
+    if side == "torch":
+        weights = network.state_dict()
+        network = pair.reference().to(device)
+        network.load_state_dict(weights)
+        torch.manual_seed(seed)  # of its dropout masks
+        fit, accuracy, criterion = reference.train.fit, reference.train.accuracy, pair.loss[1]()
+    parameters = network.param() if side == "scratch" else network.parameters()
+    optimizer = pair.optimizer[SIDES.index(side)](parameters)
+
+    def timed() -> None:
+        fit(
+            network, criterion, optimizer, x, t,
+            epochs=protocol.epochs, batch_size=protocol.batch_size, seed=seed,
+        )  # fmt: skip
+
+    elapsed = measure.seconds(timed, device)
+    return Run(model, side, seed, elapsed, float(accuracy(network, *test)))
+
+
+def rows(kept: Results) -> list[dict[str, Any]]:
+    """The table: a row for each model and side."""
+    table = []
+    for model, title in TITLES.items():
+        pairs_of_runs = list(zip(kept.of(model, "scratch"), kept.of(model, "torch"), strict=True))
+        ratio = measure.median([ours.seconds / theirs.seconds for ours, theirs in pairs_of_runs])
+        worst = kept.parity.get(model, {}).get("ratio", math.nan)
+        for side in SIDES:
+            runs = kept.of(model, side)
+            accuracies = [run.accuracy for run in runs]
+            published = PUBLISHED["rows"][model][side]
+            ours = side == "scratch"
+            table.append(
+                {
+                    "model": f"{title} ({side})",
+                    "test accuracy": f"{np.mean(accuracies):.3f}",
+                    "std": f"{np.std(accuracies, ddof=1):.3f}" if len(runs) > 1 else "-",
+                    "seconds a run": f"{np.median([run.seconds for run in runs]):.2f}",
+                    "ratio to torch [95 %]": str(ratio) if ours else "1",
+                    "parity": _parity(worst) if ours else "",
+                    "report B: accuracy": published["accuracy"],
+                    "std ": published["std"],
+                    "seconds": published["seconds"],
+                }
+            )
+    return table
+
+
+def agreement(kept: Results, model: str) -> tuple[float, float, float]:
+    """The mean difference in accuracy, scratch less torch on the same seeds, and half the width
+    of its 95 % interval and of its 99.9 % interval, by Student's t."""
+    ours, theirs = (np.array([run.accuracy for run in kept.of(model, s)]) for s in SIDES)
+    differences = ours - theirs
+    if len(differences) < 2:
+        return float(differences.mean()), math.inf, math.inf
+    error = float(stats.sem(differences))
+    widths = [float(stats.t.ppf(1 - alpha / 2, len(differences) - 1)) for alpha in (0.05, 0.001)]
+    return float(differences.mean()), widths[0] * error, widths[1] * error
+
+
+def text(kept: Results, style: str = "simple") -> str:
+    """The table with its caption, for a terminal or in Markdown (style "github")."""
+    lines = [tabulate(rows(kept), headers="keys", tablefmt=style, disable_numparse=True), ""]
+    for model, title in TITLES.items():
+        mean, half, _ = agreement(kept, model)
+        lines.append(
+            f"{title}: scratch less torch, same seeds, {100 * mean:+.2f} points of accuracy, "
+            f"95 % interval ±{100 * half:.2f}."
+        )
+    lines += ["", kept.protocol.describe(), f"Measured on {caption(kept.protocol.device)}."]
+    lines.append(f"Report B: {PUBLISHED['source']}.")
+    return "\n".join(lines)
+
+
+def markdown(kept: Results) -> str:
+    """The table as a Markdown file."""
+    return text(kept, "github") + "\n"
+
+
+def _parity(ratio: float) -> str:
+    return f"{'ok' if ratio <= 1 else 'WRONG'}, {ratio:.2f} of the error allowed"
+
+
+def _plan(protocol: Protocol) -> Iterator[tuple[str, int, tuple[str, ...]]]:
+    """Models and seeds, with the order in which the two sides run: A B, B A, A B, …"""
+    for model in TITLES:
+        for seed in range(protocol.runs):
+            yield model, seed, SIDES if seed % 2 == 0 else SIDES[::-1]
+
+
+def _warm_up(protocol: Protocol) -> None:
+    short = Protocol(1, 1, max(protocol.batch_size, 100), protocol.model_1, device=protocol.device)
+    for model in TITLES:
+        for side in SIDES:
+            train(short, model, side, 0)
+
+
+def _resumed(protocol: Protocol, file: Path) -> Results:
+    """What an interrupted measurement of the same protocol on the same machine left."""
+    fresh = Results(protocol, environment(protocol.device))
+    if file.exists():
+        kept = json.loads(file.read_text())
+        if (kept["protocol"], kept["environment"]) == (asdict(protocol), fresh.environment):
+            fresh.runs = [Run(**run) for run in kept["runs"]]
+    return fresh
+
+
+def _write(file: Path, content: str) -> None:
+    """Writes a whole file or nothing."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(f"{file.suffix}.tmp")
+    temporary.write_text(content)
+    os.replace(temporary, file)

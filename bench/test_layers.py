@@ -1,0 +1,94 @@
+"""Every pair, scratch and torch side by side: forward, forward and backward, optimizer steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from reference import pairs
+
+SIDES = ("scratch", "torch")
+PASSES = ("forward", "forward and backward")
+QUICK = pytest.mark.benchmark(max_time=0.2, min_rounds=5, warmup=True, warmup_iterations=10)
+
+
+@QUICK
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("what", PASSES)
+@pytest.mark.parametrize("case", pairs.cases("layer"), ids=str)
+def test_layer(
+    benchmark: BenchmarkFixture, case: pairs.Case, what: str, side: str, device: str
+) -> None:
+    benchmark.group = f"{case}: {what}, {device}"
+    x = torch.randn(case.pair.shape, device=device)
+    layer = (case.scratch() if side == "scratch" else case.reference()).to(device)
+    dy = torch.randn_like(layer(x))
+    assert benchmark(_pass(layer, side, what, x, dy)) is not None
+
+
+def _pass(
+    layer: Any, side: str, what: str, x: torch.Tensor, dy: torch.Tensor
+) -> Callable[[], torch.Tensor]:
+    if what == "forward":
+        return lambda: layer(x)
+    if side == "scratch":
+
+        def both() -> torch.Tensor:
+            layer(x)
+            return layer.backward(dy)  # type: ignore[no-any-return]
+
+        return both
+    leaf = x.clone().requires_grad_()
+
+    def recorded() -> torch.Tensor:
+        y = layer(leaf)
+        y.backward(dy)
+        return y  # type: ignore[no-any-return]
+
+    return recorded
+
+
+@QUICK
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("case", pairs.cases("loss"), ids=str)
+def test_loss(benchmark: BenchmarkFixture, case: pairs.Case, side: str, device: str) -> None:
+    benchmark.group = f"{case}: forward and backward, {device}"
+    prediction = torch.rand(case.pair.shape, device=device)
+    target = torch.rand(case.pair.shape, device=device)
+    if case.target() == "class":
+        target = target.argmax(-1)
+    criterion = case.scratch() if side == "scratch" else case.reference()
+    leaf = prediction.clone().requires_grad_()
+
+    def both() -> torch.Tensor:
+        if side == "scratch":
+            criterion(prediction, target)
+            return criterion.backward()  # type: ignore[no-any-return]
+        criterion(leaf, target).sum().backward()
+        return leaf
+
+    assert benchmark(both) is not None
+
+
+@QUICK
+@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("cls", sorted({c.pair.cls.__name__ for c in pairs.cases("optimizer")}))
+def test_optimizer(benchmark: BenchmarkFixture, cls: str, side: str, device: str) -> None:
+    """A step on the parameters of Model 1, with the first options of the grid."""
+    case = next(case for case in pairs.cases("optimizer") if case.pair.cls.__name__ == cls)
+    benchmark.group = f"{cls}: step on Model 1, {device}"
+    model_pair = pairs.MODELS[0]
+    if side == "scratch":
+        pair = model_pair.scratch().to(device).param()
+        optimizer = case.scratch(pair)
+    else:
+        parameters = list(model_pair.reference().to(device).parameters())
+        for parameter in parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        optimizer = case.reference(parameters)
+    benchmark(optimizer.step)
+    assert optimizer.state_dict()["param_groups"]

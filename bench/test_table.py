@@ -1,0 +1,46 @@
+"""The reports' table. `pytest bench/test_table.py --benchmark-only` prints it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+from tqdm import tqdm
+
+from bench import table
+from bench.table import Protocol, Results
+
+
+def test_table(
+    benchmark: BenchmarkFixture,
+    protocol: Protocol,
+    show: Callable[[str, str], None],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Measures all runs; scratch must be right, and as accurate as torch up to chance."""
+    benchmark.group = "table"
+    with capfd.disabled():
+        kept = benchmark.pedantic(_measured, (protocol,), rounds=1, iterations=1)
+    benchmark.extra_info["runs"] = [vars(run) for run in kept.runs]
+    show(f"accuracy and time on {protocol.device}", table.text(kept))
+    for model in table.TITLES:
+        assert kept.parity[model]["ratio"] <= 1, f"{model} is wrong: {kept.parity[model]}"
+        mean, _, half = table.agreement(kept, model)
+        assert abs(mean) <= half or mean == 0, (
+            f"{model}: scratch and torch differ by {mean:+.4f} in accuracy, more than the "
+            f"{half:.4f} that chance explains in 999 of 1000 measurements"
+        )
+
+
+def _measured(protocol: Protocol) -> Results:
+    total = len(table.TITLES) * len(table.SIDES) * protocol.runs
+    slow = 0.5 if sys.stderr.isatty() else 10  # seconds between lines that go to a file
+    with tqdm(total=total, unit="run", mininterval=slow, file=sys.stderr) as bar:
+
+        def progress(done: str) -> None:
+            bar.set_description(done, refresh=False)
+            bar.update()
+
+        return table.results(protocol, progress)

@@ -1,0 +1,14 @@
+"""The option that tests and benchmarks share: which device they run on."""
+
+from __future__ import annotations
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="cpu, cuda, or auto (default): tests on the CPU, benchmarks on all that is there",
+    )
