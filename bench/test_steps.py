@@ -20,8 +20,8 @@ from reference import pairs
 from reference.pairs import ModelPair
 from scratch import data, runs
 
-STEPS = 20  # in one sample: an epoch of so many batches
-ROUNDS = 60
+STEPS = 100  # in one sample: an epoch of so many batches
+ROUNDS = 40
 RUNS = 10
 
 
@@ -46,7 +46,7 @@ def _epoch(pair: ModelPair, side: str, batch_size: int, device: str) -> Callable
 @pytest.mark.benchmark(min_rounds=10, max_time=0.5, warmup=True, warmup_iterations=3)
 @pytest.mark.parametrize("side", ("scratch", "torch"))
 @pytest.mark.parametrize("pair", pairs.MODELS, ids=str)
-def test_epoch_of_20_steps(
+def test_epoch(
     benchmark: BenchmarkFixture,
     pair: ModelPair,
     side: str,

@@ -55,10 +55,13 @@ class Dropout(Module):
 
     def _draw(self, x: Tensor) -> Tensor:
         """A new mask. It is drawn in float32 whatever the dtype: the same seed, the same mask."""
-        uniform = torch.empty(x.shape, dtype=torch.float32, device=x.device)  # [R, B, features]
+        shape, device = x.shape, x.device
         if self.generator is None or isinstance(self.generator, torch.Generator):
-            uniform.uniform_(generator=self.generator)
+            uniform = torch.rand(
+                shape, generator=self.generator, dtype=torch.float32, device=device
+            )
         elif x.dim() == 3 and x.shape[0] == len(self.generator):
+            uniform = torch.empty(shape, dtype=torch.float32, device=device)  # [R, B, features]
             for run, generator in zip(uniform.unbind(), self.generator, strict=True):
                 run.uniform_(generator=generator)
         else:

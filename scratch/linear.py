@@ -60,13 +60,14 @@ class Linear(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`y = x @ weight.T + bias`: x `[B, in_features]` to y `[B, out_features]`."""
-        multiply = torch.mm if x.dim() == 2 else torch.bmm
-        add_multiply = torch.addmm if x.dim() == 2 else torch.baddbmm
-        try:
-            if self.bias is None:
-                y = multiply(x, self.weight.mT)
+        weight, bias = self.weight, self.bias
+        try:  # the operations themselves refuse what does not fit; `_refuse` says it better
+            if bias is None:
+                y = (torch.mm if x.dim() == 2 else torch.bmm)(x, weight.mT)
+            elif x.dim() == 2:
+                y = torch.addmm(bias, x, weight.mT)  # [B, out]
             else:
-                y = add_multiply(self.bias.unsqueeze(-2), x, self.weight.mT)  # [R, B, out]
+                y = torch.baddbmm(bias.unsqueeze(-2), x, weight.mT)  # [R, B, out]
         except RuntimeError:
             self._refuse(x, "forward", self.in_features)
             raise

@@ -40,7 +40,7 @@ class Loss:
             raise ValueError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}")
         self.reduction = reduction
         self._kept: Kept | None = None
-        self._count = 0
+        self._shape = torch.Size()
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         return self.forward(prediction, target)
@@ -49,7 +49,7 @@ class Loss:
         """Returns the loss, and keeps what `backward` needs. Neither argument is modified."""
         self._check(prediction, target)
         entries, self._kept = self._entries(prediction, target)
-        self._count = math.prod(entries.shape[self._axes[0] :])
+        self._shape = entries.shape
         if self.reduction == "none":
             loss = entries
         else:
@@ -67,7 +67,9 @@ class Loss:
             )
         kept, self._kept = self._kept, None
         dx = self._derivative(*kept)
-        return dx / constant(self._count, dx.dtype) if self.reduction == "mean" else dx
+        if self.reduction != "mean":
+            return dx
+        return dx / constant(math.prod(self._shape[self._axes[0] :]), dx.dtype)
 
     def extra_repr(self) -> str:
         """The constructor's arguments, as `repr` shows them."""

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from scratch.module import Module, Pair
+from scratch.module import Module, Pair, constant
 
 
 def pack(tensors: list[Tensor]) -> Tensor:
@@ -267,10 +267,9 @@ class Adam(Optimizer):
         if self.amsgrad:
             largest = self._slot("max_exp_avg_sq")
             v = torch.maximum(largest, v, out=largest)
-        # Both sides of the fraction times sqrt(1 - beta2^t): one operation less.
         root = math.sqrt(1 - beta2**self._steps)
-        denominator = v.sqrt().add_(self.eps * root)
-        p.addcdiv_(m, denominator, value=-self.lr * root / (1 - beta1**self._steps))
+        denominator = torch.add(constant(self.eps, p.dtype), v.sqrt(), alpha=1 / root)
+        p.addcdiv_(m, denominator, value=-self.lr / (1 - beta1**self._steps))
 
 
 class AdamW(Adam):

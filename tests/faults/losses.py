@@ -121,8 +121,7 @@ def _() -> Planting:
 @fault("1 / N is that of the first batch", "loss.repeated", "MSELoss-mean")
 def _() -> Planting:
     def backward(self: Any) -> Tensor:
-        self._largest = max(self._count, getattr(self, "_largest", 0))
-        self._first = min(self._count, getattr(self, "_first", self._count))
+        self._first = min(self._shape.numel(), getattr(self, "_first", self._shape.numel()))
         dx: Tensor = self._derivative(*self._kept) / self._first
         return dx
 
@@ -146,7 +145,7 @@ def _() -> Planting:
 
     def backward(self: Any) -> Tensor:
         alone = len(self._kept[0]) == 1
-        return right(self) * (self._count if alone else 1)
+        return right(self) * (self._shape.numel() if alone else 1)
 
     return swap(scratch.Loss, backward=backward)
 
