@@ -27,9 +27,7 @@ def verdict(pair: ModelPair, batch_size: int, device: str, steps: int = 100) -> 
     return max(in_lockstep(pair, model, batches), key=lambda comparison: comparison.ratio)
 
 
-def in_lockstep(
-    pair: ModelPair, model: scratch.Sequential, batches: Batches
-) -> list[Comparison]:
+def in_lockstep(pair: ModelPair, model: scratch.Sequential, batches: Batches) -> list[Comparison]:
     """Weights after every step, on the same batches, with the same dropout masks.
 
     Training goes on from each side's own weights, so errors add up; the floor is taken from

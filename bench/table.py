@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -145,7 +144,7 @@ def train(protocol: Protocol, model: str, side: str, seed: int) -> Run:
     x, labels = data.disk(POINTS, seed=2 * seed, device=device)
     test = data.disk(POINTS, seed=2 * seed + 1, device=device)
     t = pair.targets(labels)
-    network = pair.scratch(generator=torch.Generator().manual_seed(seed)).to(device)
+    network: Any = pair.scratch(generator=torch.Generator().manual_seed(seed)).to(device)
     fit: Any = scratch.train.fit
     accuracy: Any = scratch.train.accuracy
     criterion: Any = pair.loss[0]()
@@ -260,4 +259,4 @@ def _write(file: Path, content: str) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(f"{file.suffix}.tmp")
     temporary.write_text(content)
-    os.replace(temporary, file)
+    temporary.replace(file)

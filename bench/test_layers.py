@@ -39,7 +39,7 @@ def _pass(
 
         def both() -> torch.Tensor:
             layer(x)
-            return layer.backward(dy)  # type: ignore[no-any-return]
+            return layer.backward(dy)
 
         return both
     leaf = x.clone().requires_grad_()
@@ -47,7 +47,7 @@ def _pass(
     def recorded() -> torch.Tensor:
         y = layer(leaf)
         y.backward(dy)
-        return y  # type: ignore[no-any-return]
+        return y
 
     return recorded
 
@@ -67,7 +67,7 @@ def test_loss(benchmark: BenchmarkFixture, case: pairs.Case, side: str, device: 
     def both() -> torch.Tensor:
         if side == "scratch":
             criterion(prediction, target)
-            return criterion.backward()  # type: ignore[no-any-return]
+            return criterion.backward()
         criterion(leaf, target).sum().backward()
         return leaf
 

@@ -44,7 +44,7 @@ def _epoch(pair: ModelPair, side: str, batch_size: int, device: str) -> Callable
 
 
 @pytest.mark.benchmark(min_rounds=10, max_time=0.5, warmup=True, warmup_iterations=3)
-@pytest.mark.parametrize("side", ("scratch", "torch"))
+@pytest.mark.parametrize("side", ["scratch", "torch"])
 @pytest.mark.parametrize("pair", pairs.MODELS, ids=str)
 def test_epoch(
     benchmark: BenchmarkFixture,
@@ -109,7 +109,7 @@ def test_stacked_runs(
 ) -> None:
     """Ten runs at once, and the same ten one after another."""
     batch_size = request.config.getoption("--batch-size")
-    rows = []
+    rows: list[dict[str, str]] = []
 
     def measured() -> None:
         for pair in (p for p in pairs.MODELS if p.name in ("model_1", "model_2")):
@@ -138,7 +138,9 @@ def _fits(pair: ModelPair, batch_size: int, device: str, stacked: bool) -> Calla
     ]
     criterion = pair.loss[0]()
     models = [runs.stack(singles)] if stacked else singles
-    plan = [(models[0], seeds)] if stacked else list(zip(models, seeds, strict=True))
+    plan: list[tuple[Any, Any]] = (
+        [(models[0], seeds)] if stacked else list(zip(models, seeds, strict=True))
+    )
     optimizers = [pair.optimizer[0](model.param()) for model in models]
 
     def epoch() -> None:

@@ -51,5 +51,6 @@ class BCELoss(nn.BCELoss):
         if not self.eps:
             return super().forward(x, target)
         loss = -target * torch.log(x + self.eps) - (1 - target) * torch.log(1 - x + self.eps)
-        reductions = {"mean": torch.mean, "sum": torch.sum, "none": torch.clone}
-        return reductions[self.reduction](loss)
+        if self.reduction == "none":
+            return loss
+        return loss.mean() if self.reduction == "mean" else loss.sum()

@@ -17,6 +17,9 @@ from torch import Tensor, nn
 
 import scratch
 from reference import layers, models
+from scratch.losses import Loss
+from scratch.optim import Optimizer
+from scratch.sequential import Sequential
 
 Options = dict[str, Any]
 
@@ -166,13 +169,13 @@ PAIRS: list[Pair] = [
         {"p=0.5": {"p": 0.5}, "p=0.2": {"p": 0.2}, "p=0": {"p": 0.0}, "p=1": {"p": 1.0}},
     ),
     Pair(scratch.ReLU, nn.ReLU, "layer"),
-    Pair(
-        scratch.LeakyReLU, nn.LeakyReLU, "layer", {"": {}, "slope=0.3": {"negative_slope": 0.3}}
-    ),
+    Pair(scratch.LeakyReLU, nn.LeakyReLU, "layer", {"": {}, "slope=0.3": {"negative_slope": 0.3}}),
     Pair(scratch.ELU, nn.ELU, "layer", {"": {}, "alpha=0.01": {"alpha": 0.01}}),
     Pair(
-        scratch.SELU, layers.SELU, "layer", {"": {}, "report_b": {"alpha": 1.0, "scale": 1.0},
-        "own": {"alpha": 0.7, "scale": 1.9}},
+        scratch.SELU,
+        layers.SELU,
+        "layer",
+        {"": {}, "report_b": {"alpha": 1.0, "scale": 1.0}, "own": {"alpha": 0.7, "scale": 1.9}},
     ),
     Pair(scratch.Sigmoid, layers.Sigmoid, "layer", {"": {}, "slope=3": {"slope": 3.0}}),
     Pair(scratch.Tanh, nn.Tanh, "layer"),
@@ -188,17 +191,14 @@ PAIRS: list[Pair] = [
         domain="probability",
         target="probability",
     ),
-    Pair(
-        scratch.BCEWithLogitsLoss, nn.BCEWithLogitsLoss, "loss", _LOSS, target="probability"
-    ),
+    Pair(scratch.BCEWithLogitsLoss, nn.BCEWithLogitsLoss, "loss", _LOSS, target="probability"),
     Pair(
         scratch.CrossEntropyLoss,
         nn.CrossEntropyLoss,
         "loss",
         _CROSS_ENTROPY,
         target={
-            name: "class" if name.startswith("index") else "distribution"
-            for name in _CROSS_ENTROPY
+            name: "class" if name.startswith("index") else "distribution" for name in _CROSS_ENTROPY
         },
     ),
     Pair(scratch.SGD, torch.optim.SGD, "optimizer", _named(iter(_SGD))),
@@ -229,10 +229,10 @@ class ModelPair:
     """
 
     name: str
-    scratch: Callable[..., scratch.Sequential]
+    scratch: Callable[..., Sequential]
     reference: Callable[..., nn.Sequential]
-    loss: tuple[Callable[[], scratch.Loss], Callable[[], nn.Module]]
-    optimizer: tuple[Callable[..., scratch.Optimizer], Callable[..., torch.optim.Optimizer]]
+    loss: tuple[Callable[[], Loss], Callable[[], nn.Module]]
+    optimizer: tuple[Callable[..., Optimizer], Callable[..., torch.optim.Optimizer]]
     target: str = "one_hot"
 
     def __str__(self) -> str:

@@ -39,12 +39,14 @@ class LeakyReLU(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self._kept = x
-        return torch.where(x > constant(0, x.dtype), x, constant(self.negative_slope, x.dtype) * x)
+        zero, slope = constant(0, x.dtype), constant(self.negative_slope, x.dtype)
+        return torch.where(x > zero, x, slope * x)
 
     def backward(self, dy: Tensor) -> Tensor:
         """`dx = dy where x > 0, else negative_slope * dy`."""
         x = self._take(dy)
-        return torch.where(x > constant(0, x.dtype), dy, constant(self.negative_slope, x.dtype) * dy)
+        zero, slope = constant(0, x.dtype), constant(self.negative_slope, x.dtype)
+        return torch.where(x > zero, dy, slope * dy)
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}"
@@ -62,12 +64,14 @@ class ELU(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         self._kept = x
-        return torch.where(x > constant(0, x.dtype), x, constant(self.alpha, x.dtype) * torch.expm1(x))
+        zero, alpha = constant(0, x.dtype), constant(self.alpha, x.dtype)
+        return torch.where(x > zero, x, alpha * torch.expm1(x))
 
     def backward(self, dy: Tensor) -> Tensor:
         """`dx = dy where x > 0, else alpha * e^x * dy`."""
         x = self._take(dy)
-        return torch.where(x > constant(0, x.dtype), dy, constant(self.alpha, x.dtype) * torch.exp(x) * dy)
+        zero, alpha = constant(0, x.dtype), constant(self.alpha, x.dtype)
+        return torch.where(x > zero, dy, alpha * torch.exp(x) * dy)
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha}"

@@ -1,4 +1,4 @@
-"""The disk problem of both reports: which points of the unit square lie in a disk of half its area."""
+"""The disk problem of both reports: which points of the unit square lie in a disk in it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 
 import torch
 from torch import Tensor
+
+from scratch.module import checked_device
 
 CENTER = (0.5, 0.5)
 RADIUS = 1 / math.sqrt(2 * math.pi)  # its area is 1/2: both labels are equally likely
@@ -31,7 +33,7 @@ def disk(
         x `[points, 2]`, and labels `[points]`, int64: 1 within `RADIUS` of `CENTER`, else 0.
 
     Raises:
-        ValueError: `points` below 1; both a seed and a generator.
+        ValueError: `points` below 1; both a seed and a generator; an absent device.
     """
     if points < 1:
         raise ValueError(f"disk takes at least 1 point, not {points!r}")
@@ -39,6 +41,7 @@ def disk(
         raise ValueError("disk takes a seed or a generator, not both")
     if seed is not None:
         generator = torch.Generator().manual_seed(seed)
+    device = None if device is None else checked_device(device)
     x = torch.rand(points, 2, generator=generator, dtype=torch.float64)
     labels = ((x - torch.tensor(CENTER, dtype=x.dtype)).square().sum(-1) <= RADIUS**2).long()
     return x.to(device=device, dtype=dtype or torch.get_default_dtype()), labels.to(device)

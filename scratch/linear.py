@@ -61,6 +61,8 @@ class Linear(Module):
     def forward(self, x: Tensor) -> Tensor:
         """`y = x @ weight.T + bias`: x `[B, in_features]` to y `[B, out_features]`."""
         weight, bias = self.weight, self.bias
+        if x.device != weight.device:
+            self._refuse(x, "forward", self.in_features)
         try:  # the operations themselves refuse what does not fit; `_refuse` says it better
             if bias is None:
                 y = (torch.mm if x.dim() == 2 else torch.bmm)(x, weight.mT)
@@ -68,7 +70,7 @@ class Linear(Module):
                 y = torch.addmm(bias, x, weight.mT)  # [B, out]
             else:
                 y = torch.baddbmm(bias.unsqueeze(-2), x, weight.mT)  # [R, B, out]
-        except RuntimeError:
+        except (RuntimeError, IndexError):
             self._refuse(x, "forward", self.in_features)
             raise
         self._kept = x  # [R, B, in]
@@ -77,19 +79,21 @@ class Linear(Module):
     def backward(self, dy: Tensor) -> Tensor:
         """`dx = dy @ weight`, after `backward_param`. Report B, eq. (5)."""
         self.backward_param(dy)
-        return dy @ self.weight  # [R, B, in]
+        return (torch.mm if dy.dim() == 2 else torch.bmm)(dy, self.weight)  # [R, B, in]
 
     def backward_param(self, dy: Tensor) -> None:
         """`dweight += dy.T @ x` and `dbias += sum of dy over the batch`. Report B, eq. (3), (4)."""
         x = self._kept
         if x is None:
             self._refuse_dy(dy, x)
+        if dy.device != x.device:
+            self._refuse(dy, "backward", self.out_features)
         try:
             if x.dim() == 2:
                 self.dweight.addmm_(dy.mT, x)
             else:
                 self.dweight.baddbmm_(dy.mT, x)  # [R, out, in]
-        except RuntimeError:
+        except (RuntimeError, IndexError):
             self._refuse(dy, "backward", self.out_features)
             raise
         if self.bias is not None:
@@ -111,10 +115,10 @@ class Linear(Module):
         elif got.dim() == 2 and runs:
             hint = "; this model is stacked: each run takes a batch of its own"
         takes = ", ".join(str(size) for size in [*runs, "B", width])
-        dtype = str(weight.dtype).removeprefix("torch.")
+        dtype, device = str(weight.dtype).removeprefix("torch."), weight.device
         kind = ValueError if got.dtype == weight.dtype else TypeError
         raise kind(
-            f"{self}: {method} got {describe(got)}, takes {dtype} [{takes}] on {weight.device}{hint}"
+            f"{self}: {method} got {describe(got)}, takes {dtype} [{takes}] on {device}{hint}"
         )
 
     def extra_repr(self) -> str:

@@ -82,7 +82,7 @@ class Loss:
         """The loss before its reduction, `[R, B, features]`, and what `_derivative` needs."""
         raise NotImplementedError(f"{type(self).__name__} must define _entries")
 
-    def _derivative(self, *kept: Tensor) -> Tensor:
+    def _derivative(self, kept: Tensor, t: Tensor, /) -> Tensor:
         """The derivative of the sum of the entries by the prediction."""
         raise NotImplementedError(f"{type(self).__name__} must define _derivative")
 
@@ -222,7 +222,8 @@ class CrossEntropyLoss(Loss):
 
     def _check(self, prediction: Tensor, target: Tensor) -> None:
         if target.is_floating_point():
-            return super()._check(prediction, target)
+            super()._check(prediction, target)
+            return
         if target.dtype != torch.int64:
             raise TypeError(
                 f"{self} takes class indices as int64, or probabilities, not {describe(target)}"

@@ -24,7 +24,7 @@ ACTIVATIONS: dict[str, Callable[[], Module]] = {
 
 
 def model_1(variant: str = "text", *, generator: torch.Generator | None = None) -> Sequential:
-    """Report B's Model 1: `[B, 2]` to `[B, 2]`, three hidden layers of 25 with ReLU, Tanh at the end.
+    """Report B's Model 1, `[B, 2]` to `[B, 2]`: three hidden layers of 25, ReLU, Tanh at the end.
 
     Args:
         variant: "text" (default), as its section IX describes it, or "listing", as its Figure 1
@@ -49,7 +49,7 @@ def model_1(variant: str = "text", *, generator: torch.Generator | None = None) 
 
 
 def model_2(*, generator: torch.Generator | None = None) -> Sequential:
-    """Report B's Model 2: `[B, 2]` to `[B, 2]`, with SELU, two Dropout(0.5), and Softmax at the end.
+    """Report B's Model 2, `[B, 2]` to `[B, 2]`: SELU, Dropout(0.5) twice, Softmax at the end.
 
     `generator` as for `model_1`.
     """

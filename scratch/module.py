@@ -5,10 +5,13 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Pair: TypeAlias = tuple[Tensor, Tensor]
 
@@ -105,19 +108,19 @@ class Module:
         for _, gradient in self.param():
             gradient.zero_()
 
-    def train(self, mode: bool = True) -> Module:
+    def train(self, mode: bool = True) -> Self:
         """Sets training mode here and below, or with `mode=False` evaluation; returns itself."""
         for module in self.modules():
             module.training = mode
         return self
 
-    def eval(self) -> Module:
+    def eval(self) -> Self:
         """Sets evaluation mode: `train(False)`."""
         return self.train(False)
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> Module:
+    ) -> Self:
         """Moves parameters and gradients to a device, a floating-point dtype, or both.
 
         Raises:
@@ -131,7 +134,7 @@ class Module:
         return self
 
     def state_dict(self) -> dict[str, Tensor]:
-        """A copy of every parameter by torch's name and in torch's layout: `0.weight` is `[out, in]`."""
+        """A copy of every parameter, by torch's name and in its layout: `0.weight` `[out, in]`."""
         return {name: parameter.clone() for name, (parameter, _) in self.named_param().items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -149,7 +152,9 @@ class Module:
             if not isinstance(state[key], Tensor) or state[key].shape != pairs[key][0].shape
         ]
         if faults:
-            raise ValueError(f"state_dict does not fit; nothing loaded: {'; '.join(sorted(faults))}")
+            raise ValueError(
+                f"the state_dict does not fit, nothing loaded: {'; '.join(sorted(faults))}"
+            )
         for key, (parameter, _) in pairs.items():
             parameter.copy_(state[key].detach())
 
@@ -160,7 +165,7 @@ class Module:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Module:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
         state = {key: value for key, value in vars(self).items() if key != "_kept"}
@@ -177,12 +182,17 @@ class Module:
     def _take(self, dy: Tensor) -> Tensor:
         """What `forward` kept, once it is clear that `dy` is shaped like the output."""
         kept = self._kept
-        if kept is None or dy.shape != kept.shape or dy.dtype != kept.dtype:
+        if (
+            kept is None
+            or dy.shape != kept.shape
+            or dy.dtype != kept.dtype
+            or dy.device != kept.device
+        ):
             self._refuse_dy(dy, kept)
         self._kept = None
-        return kept  # type: ignore[return-value]  # _refuse_dy always raises
+        return kept
 
-    def _refuse_dy(self, dy: Tensor, y: Tensor | None) -> None:
+    def _refuse_dy(self, dy: Tensor, y: Tensor | None) -> NoReturn:
         if y is None:
             raise RuntimeError(
                 f"{self}: backward without a forward of its own; forward keeps what one "

@@ -56,7 +56,9 @@ class Optimizer:
             raise ValueError(f"{name} got the same parameter or gradient twice")
         kinds = {f"{tensor.dtype} on {tensor.device}" for tensor in tensors}
         if len(kinds) > 1:
-            raise ValueError(f"{name} takes one dtype on one device, got {', '.join(sorted(kinds))}")
+            raise ValueError(
+                f"{name} takes one dtype on one device, got {', '.join(sorted(kinds))}"
+            )
         self._steps = 0
         self._state: dict[str, Tensor] = {}  # slot: flat, in the order of the pairs
         self._pack()
@@ -143,6 +145,7 @@ class Optimizer:
         self._parameters = pack([parameter for parameter, _ in self._pairs])
         self._gradients = pack([gradient for _, gradient in self._pairs])
         self._state = {slot: flat.to(self._parameters) for slot, flat in self._state.items()}
+        self._work = torch.empty_like(self._parameters)  # for what an update needs on its way
         self._packed_where = self._where()
 
     def _slot(self, name: str) -> Tensor:
@@ -249,7 +252,9 @@ class Adam(Optimizer):
         _require(lr >= 0, f"{name} takes lr of 0 or above, not {lr!r}")
         _require(all(0 <= b < 1 for b in betas), f"{name} takes betas in [0, 1), not {betas!r}")
         _require(eps >= 0, f"{name} takes eps of 0 or above, not {eps!r}")
-        _require(weight_decay >= 0, f"{name} takes weight_decay of 0 or above, not {weight_decay!r}")
+        _require(
+            weight_decay >= 0, f"{name} takes weight_decay of 0 or above, not {weight_decay!r}"
+        )
         self.lr, self.betas, self.eps = lr, betas, eps
         self.weight_decay, self.amsgrad, self.maximize = weight_decay, amsgrad, maximize
         super().__init__(param)
@@ -263,12 +268,13 @@ class Adam(Optimizer):
         beta1, beta2 = self.betas
         m, v = self._slot("exp_avg"), self._slot("exp_avg_sq")
         m.lerp_(g, 1 - beta1)
-        v.lerp_(g * g, 1 - beta2)
+        v.lerp_(torch.mul(g, g, out=self._work), 1 - beta2)
         if self.amsgrad:
             largest = self._slot("max_exp_avg_sq")
             v = torch.maximum(largest, v, out=largest)
         root = math.sqrt(1 - beta2**self._steps)
-        denominator = torch.add(constant(self.eps, p.dtype), v.sqrt(), alpha=1 / root)
+        denominator = torch.sqrt(v, out=self._work)
+        torch.add(constant(self.eps, p.dtype), denominator, alpha=1 / root, out=denominator)
         p.addcdiv_(m, denominator, value=-self.lr / (1 - beta1**self._steps))
 
 

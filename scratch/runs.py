@@ -76,12 +76,14 @@ def _architecture(model: Module) -> tuple[object, ...]:
 
 
 def _refuse_shared_generators(models: Sequence[Module]) -> None:
-    owner: dict[int, int] = {}
+    owners: dict[int, int] = {}
     for index, model in enumerate(models):
         for layer in model.modules():
-            if isinstance(layer, Dropout) and layer.generator is not None:
-                if owner.setdefault(id(layer.generator), index) != index:
-                    raise ValueError(
-                        f"models {owner[id(layer.generator)]} and {index} share a generator; "
-                        "each run needs its own"
-                    )
+            generator = layer.generator if isinstance(layer, Dropout) else None
+            if generator is None:
+                continue
+            owner = owners.setdefault(id(generator), index)
+            if owner != index:
+                raise ValueError(
+                    f"models {owner} and {index} share a generator; each run needs its own"
+                )

@@ -154,22 +154,32 @@ def _check(model: Module, x: Tensor, t: Tensor, epochs: int, batch_size: int) ->
         raise ValueError(f"fit takes as many targets as samples, got {samples} and {x.shape[-2]}")
 
 
-def _orders(
-    runs: int | None, samples: int, seed: int | Sequence[int] | None
-) -> Iterator[Tensor]:
+def _orders(runs: int | None, samples: int, seed: int | Sequence[int] | None) -> Iterator[Tensor]:
     """Epoch after epoch, the order of the samples: `[N]`, or `[R, N]`."""
-    seeds = [seed] if runs is None else [None] * runs if seed is None else seed
-    if isinstance(seeds, int) or len(seeds) != (runs or 1) or isinstance(seeds[0], Sequence):
-        takes = "one seed" if runs is None else f"{runs} seeds, one for each run"
-        raise ValueError(f"fit takes {takes} here, not {seed!r}")
-    generators = [None if s is None else torch.Generator().manual_seed(s) for s in seeds]
+    generators = [_generator(one) for one in _seeds(runs, seed)]
     while True:
         orders = [torch.randperm(samples, generator=generator) for generator in generators]
         yield orders[0] if runs is None else torch.stack(orders)
 
 
+def _seeds(runs: int | None, seed: int | Sequence[int] | None) -> list[int | None]:
+    """A seed for each run, or None for each."""
+    if seed is None:
+        return [None] * (runs or 1)
+    if runs is None and isinstance(seed, int):
+        return [seed]
+    if runs is not None and not isinstance(seed, int) and len(seed) == runs:
+        return list(seed)
+    takes = "one seed" if runs is None else f"{runs} seeds, one for each run"
+    raise ValueError(f"fit takes {takes} here, not {seed!r}")
+
+
+def _generator(seed: int | None) -> torch.Generator | None:
+    return None if seed is None else torch.Generator().manual_seed(seed)
+
+
 def _in_order(data: Tensor, order: Tensor, dims: int) -> Tensor:
-    """Data of `dims` axes for one run, `[N, …]`, or `[R, N, …]`, in one run's or each run's order."""
+    """Data `[N, …]` of so many axes, or `[R, N, …]`, in the order of one run or of each run."""
     if order.dim() == 1 or data.dim() == dims:
         return data[order]
     return data[torch.arange(len(data), device=data.device).unsqueeze(-1), order]

@@ -24,7 +24,7 @@ def build(setting: Setting) -> scratch.Sequential:
     """The scratch model; it draws its dropout masks from a generator of its own."""
     model = setting.case.scratch(generator=setting.generator())
     model.to(setting.device, setting.dtype)
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def points(setting: Setting, count: int) -> tuple[Tensor, Tensor]:

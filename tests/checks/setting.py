@@ -1,4 +1,4 @@
-"""What the checks share: the setting that one runs in, random inputs, and plain facts as verdicts."""
+"""What the checks share: their setting, random inputs, and plain facts as verdicts."""
 
 from __future__ import annotations
 

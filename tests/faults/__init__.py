@@ -1,7 +1,8 @@
 """Named faults: mistakes that people make, each with the check that must catch it.
 
-A fault replaces attributes of one class or module of scratch. `test_faults.py` plants each and runs its check,
-which must fail; and it demands a fault for every check, so that none is there for show.
+A fault replaces attributes of one class or module of scratch. `test_faults.py` plants each and
+runs its check, which must fail; and it demands a fault for every check, so that none is there
+for show.
 """
 
 from __future__ import annotations

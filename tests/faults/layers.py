@@ -11,6 +11,7 @@ import scratch
 from scratch import activations
 from tests.faults import Planting, fault, swap
 
+
 @fault("weight is not transposed", "layer.forward", "Linear-square")
 def _() -> Planting:
     def forward(self: Any, x: Tensor) -> Tensor:

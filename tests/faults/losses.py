@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import scratch
-from scratch import losses
+from scratch import activations, losses
 from tests.faults import Planting, fault, swap
 
 
@@ -52,9 +52,7 @@ def _() -> Planting:
 
 @fault("eps is not in the derivative", "loss.gradient", "BCELoss-eps")
 def _() -> Planting:
-    return swap(
-        scratch.BCELoss, _derivative=lambda self, x, t: (1 - t) / (1 - x) - t / x
-    )
+    return swap(scratch.BCELoss, _derivative=lambda self, x, t: (1 - t) / (1 - x) - t / x)
 
 
 @fault("only the positive class counts", "loss.value", "BCELoss-mean")
@@ -103,7 +101,7 @@ def _() -> Planting:
 @fault("a mean over classes too", "loss.value", "CrossEntropyLoss-probability_mean")
 def _() -> Planting:
     def entries(self: Any, x: Tensor, t: Tensor) -> Any:
-        log_p = losses.log_softmax(x)
+        log_p = activations.log_softmax(x)
         return -(t * log_p).mean(-1), (log_p, t)
 
     return swap(scratch.CrossEntropyLoss, _entries=entries)

@@ -1,0 +1,102 @@
+"""Run by test_purity.py in a process of its own: poisons what scratch must do without, and
+trains with it; prints every ATen operation that was executed."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from typing import Any, NoReturn
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import scratch
+
+READY_MADE = (
+    "softmax log_softmax logsumexp logaddexp relu relu_ prelu rrelu selu elu celu gelu dropout "
+    "alpha_dropout feature_dropout batch_norm layer_norm binary_cross_entropy_with_logits "
+    "nll_loss threshold hardshrink native_dropout linear"
+).split()
+
+
+def poison(owner: Any, name: str) -> None:
+    def refuse(*args: Any, **options: Any) -> NoReturn:
+        raise AssertionError(f"{owner.__name__}.{name} was called")
+
+    if hasattr(owner, name):
+        setattr(owner, name, refuse)
+
+
+def poison_all() -> None:
+    """torch.nn, autograd and torch.optim, and ready-made layers under any other name."""
+    for module in (torch.nn.functional, torch._C._nn, torch.autograd, torch.nn.init):
+        for name, thing in list(vars(module).items()):
+            if callable(thing) and not inspect.isclass(thing) and not name.startswith("__"):
+                poison(module, name)
+    for name in READY_MADE:
+        poison(torch, name)
+        poison(torch.Tensor, name)
+    for name in ("backward", "requires_grad_", "register_hook", "retain_grad"):
+        poison(torch.Tensor, name)
+    for cls in (torch.nn.Module, torch.nn.Parameter, torch.optim.Optimizer):
+        poison(cls, "__init__")
+        poison(cls, "__new__")
+    poison(torch.autograd.Function, "apply")
+
+
+class Recorder(TorchDispatchMode):
+    """Notes the name of every ATen operation."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations: set[str] = set()
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.operations.add(function.overloadpacket.__name__)
+        assert not any(isinstance(a, torch.Tensor) and a.requires_grad for a in args)
+        return function(*args, **(kwargs or {}))
+
+
+def train_everything() -> None:
+    """Every network, activation, loss and optimizer option, single and stacked."""
+    x, labels = scratch.data.disk(40, seed=0)
+    one_hot, label = scratch.data.one_hot(labels), labels.float().unsqueeze(-1)
+    models, fit = scratch.models, scratch.train.fit
+    generators = [torch.Generator().manual_seed(seed) for seed in range(2)]
+    plans: list[tuple[Any, Any, Any]] = [
+        (models.model_1(), scratch.MSELoss("sum"), one_hot),
+        (models.model_1("listing"), scratch.MSELoss(), one_hot),
+        (models.model_2(), scratch.BCELoss(), one_hot),
+        (models.model_2(), scratch.BCELoss(eps=0.01), one_hot),
+        (models.model_a("tanh", 2, dropout=0.2), scratch.CrossEntropyLoss(), labels),
+        (models.model_a("tanh", 2), scratch.CrossEntropyLoss(), one_hot),
+        (models.model_a("relu"), scratch.BCEWithLogitsLoss(), label),
+        (scratch.runs.stack([models.model_2(generator=g) for g in generators]),
+         scratch.BCELoss(), one_hot.expand(2, -1, -1)),
+        *((models.model_a(name), scratch.L1Loss(), label) for name in models.ACTIVATIONS),
+        (scratch.Sequential(scratch.Linear(2, 2, bias=False), scratch.LogSoftmax()),
+         scratch.MSELoss("none"), one_hot),
+    ]  # fmt: skip
+    optimizers: list[Any] = [
+        lambda p: scratch.SGD(p, 0.1, momentum=0.9, dampening=0.1, weight_decay=0.1),
+        lambda p: scratch.SGD(p, 0.1, momentum=0.9, nesterov=True, maximize=True),
+        lambda p: scratch.Adam(p, amsgrad=True, weight_decay=0.1),
+        lambda p: scratch.AdamW(p),
+    ]
+    for model, criterion, target in plans:
+        for make in optimizers:
+            runs = model.runs
+            seed: Any = 0 if runs is None else list(range(runs))
+            fit(model, criterion, make(model.param()), x, target,
+                epochs=2, batch_size=15, seed=seed)  # fmt: skip
+            scratch.train.accuracy(model, x, labels)
+            model.load_state_dict(model.state_dict())
+
+
+if __name__ == "__main__":
+    poison_all()
+    with Recorder() as recorder:
+        train_everything()
+    sys.stdout.write("\n".join(sorted(recorder.operations)))

@@ -1,0 +1,47 @@
+"""scratch is written by hand: it runs with torch.nn, autograd and torch.optim poisoned, on
+elementary operations alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+#: ATen's names of what `scratch` may use: arithmetic, matrix products, elementary functions,
+#: comparisons, reductions, random draws, and moving data about.
+ELEMENTARY = set(
+    """
+    add sub rsub mul div neg abs sign square pow sqrt exp expm1 log log1p tanh sigmoid
+    maximum amax aminmax argmax clamp_min where masked_fill lerp addcdiv addcmul
+    mm bmm addmm baddbmm sum mean eq gt lt le ge ne logical_not isnan any all
+    rand uniform normal randperm eye arange gather scatter_add index
+    empty empty_like zeros zeros_like full new_full new_empty zero fill copy clone detach
+    cat stack split unbind slice select view _unsafe_view reshape expand permute transpose t
+    squeeze unsqueeze alias lift_fresh _to_copy _local_scalar_dense unsafe_split
+    split_with_sizes to mT set item promote_types
+    """.split()
+)
+
+
+def _run(*arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_training_runs_poisoned_and_on_elementary_operations() -> None:
+    operations = {name.rstrip("_") for name in _run("-m", "tests.purity_probe").split()}
+    assert {"addmm", "baddbmm", "tanh", "addcdiv"} <= operations, "the probe trained nothing"
+    assert operations <= ELEMENTARY, f"not elementary: {sorted(operations - ELEMENTARY)}"
+
+
+def test_importing_scratch_loads_nothing_more_of_torch() -> None:
+    script = (
+        "import sys, torch; before = set(sys.modules); import scratch; "
+        "print(*sorted(m for m in set(sys.modules) - before if m.split('.')[0] == 'torch'))"
+    )
+    assert _run("-c", script).split() == []
