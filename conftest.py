@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -12,3 +13,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="auto",
         help="cpu, cuda, or auto (default): tests on the CPU, benchmarks on all that is there",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--device") == "cuda" and not torch.cuda.is_available():
+        raise pytest.UsageError("--device cuda: this torch sees no CUDA device")

@@ -36,18 +36,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def devices(config: pytest.Config) -> list[str]:
-    """The devices to measure on.
-
-    Raises:
-        pytest.UsageError: CUDA is asked for, and not there.
-    """
+    """The devices to measure on."""
     wanted: str = config.getoption("--device")
-    available = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    if wanted == "auto":
-        return available
-    if wanted not in available:
-        raise pytest.UsageError("--device cuda: this torch sees no CUDA device")
-    return [wanted]
+    if wanted != "auto":
+        return [wanted]
+    return ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -21,13 +21,12 @@ def environment(device: str) -> dict[str, Any]:
     }
 
 
-def caption(device: str) -> str:
-    """The environment in one line."""
-    facts = environment(device)
+def caption(facts: dict[str, Any]) -> str:
+    """An environment in one line."""
     threads = f"{facts['threads']} thread" + ("s" if facts["threads"] > 1 else "")
-    device_name = "" if facts["device"] == "cpu" else f"{facts['device']}, "
+    accelerator = "" if facts["device"] == "cpu" else f"{facts['device']}, "
     return (
-        f"{device_name}{facts['processor']}, {threads}, torch {facts['torch']}, "
+        f"{accelerator}{facts['processor']}, {threads}, torch {facts['torch']}, "
         f"Python {facts['python']}, {facts['system']}"
     )
 

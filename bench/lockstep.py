@@ -14,6 +14,12 @@ from reference.pairs import ModelPair
 from scratch import data
 
 Batches = Sequence[tuple[Tensor, Tensor]]
+#: What a verdict in a table means.
+PARITY = (
+    "Parity: the largest error of a weight in 100 training steps in lockstep with torch, over "
+    "what is allowed; 1 or less is right."
+)
+
 Masks = Sequence[Sequence[Tensor | None]]  # for each step, of each Dropout layer
 
 

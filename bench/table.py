@@ -23,7 +23,7 @@ import reference.train
 import scratch
 from bench import measure
 from bench.environment import caption, environment
-from bench.lockstep import verdict
+from bench.lockstep import PARITY, verdict
 from parity import Comparison
 from reference import pairs
 from scratch import data
@@ -187,9 +187,9 @@ def rows(kept: Results) -> list[dict[str, Any]]:
                     "seconds a run": f"{np.median([run.seconds for run in runs]):.2f}",
                     "ratio to torch [95 %]": str(ratio) if ours else "1",
                     "parity": _parity(worst) if ours else "",
-                    "report B: accuracy": published["accuracy"],
-                    "std ": published["std"],
-                    "seconds": published["seconds"],
+                    "report B: accuracy": f"{published['accuracy']:.3f}",
+                    "report B: std": f"{published['std']:.3f}",
+                    "report B: seconds": f"{published['seconds']:.2f}",
                 }
             )
     return table
@@ -216,8 +216,13 @@ def text(kept: Results, style: str = "simple") -> str:
             f"{title}: scratch less torch, same seeds, {100 * mean:+.2f} points of accuracy, "
             f"95 % interval ±{100 * half:.2f}."
         )
-    lines += ["", kept.protocol.describe(), f"Measured on {caption(kept.protocol.device)}."]
-    lines.append(f"Report B: {PUBLISHED['source']}.")
+    lines += [
+        "",
+        kept.protocol.describe(),
+        PARITY,
+        f"Measured on {caption(kept.environment)}.",
+        f"Report B: {PUBLISHED['source']}.",
+    ]
     return "\n".join(lines)
 
 
@@ -227,7 +232,7 @@ def markdown(kept: Results) -> str:
 
 
 def _parity(ratio: float) -> str:
-    return f"{'ok' if ratio <= 1 else 'WRONG'}, {ratio:.2f} of the error allowed"
+    return f"{'ok' if ratio <= 1 else 'WRONG'}, {ratio:.2f}"
 
 
 def _plan(protocol: Protocol) -> Iterator[tuple[str, int, tuple[str, ...]]]:
@@ -247,10 +252,12 @@ def _warm_up(protocol: Protocol) -> None:
 def _resumed(protocol: Protocol, file: Path) -> Results:
     """What an interrupted measurement of the same protocol on the same machine left."""
     fresh = Results(protocol, environment(protocol.device))
-    if file.exists():
+    try:
         kept = json.loads(file.read_text())
-        if (kept["protocol"], kept["environment"]) == (asdict(protocol), fresh.environment):
-            fresh.runs = [Run(**run) for run in kept["runs"]]
+    except (OSError, ValueError):
+        return fresh  # there is none, or it is not ours to read
+    if (kept["protocol"], kept["environment"]) == (asdict(protocol), fresh.environment):
+        fresh.runs = [Run(**run) for run in kept["runs"]]
     return fresh
 
 

@@ -14,8 +14,8 @@ from tabulate import tabulate
 import reference.train
 import scratch
 from bench import measure
-from bench.environment import caption
-from bench.lockstep import verdict
+from bench.environment import caption, environment
+from bench.lockstep import PARITY, verdict
 from reference import pairs
 from reference.pairs import ModelPair
 from scratch import data, runs
@@ -83,7 +83,7 @@ def test_step_ratios(
     show(
         f"one training step at batch {batch_size} on {device}",
         f"{table}\n\nMedian of {ROUNDS} epochs of {STEPS} steps, the two sides in turn; "
-        f"in brackets the 95 % interval.\nMeasured on {caption(device)}.",
+        f"in brackets the 95 % interval.\n{PARITY}\nMeasured on {caption(environment(device))}.",
     )
     assert all(row["parity"].startswith("ok") for row in rows), table
 
@@ -97,7 +97,7 @@ def _row(pair: ModelPair, times: tuple[list[float], list[float]], worst: Any) ->
         "scratch, µs": f"{micros[0]:.1f}",
         "torch, µs": f"{micros[1]:.1f}",
         "ratio [95 %]": str(ratio),
-        "parity": f"{state}, {worst.ratio:.2f} of the error allowed",
+        "parity": f"{state}, {worst.ratio:.2f}",
     }
 
 
@@ -124,7 +124,7 @@ def test_stacked_runs(
     table = tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
     show(
         f"{RUNS} stacked runs against {RUNS} runs one after another on {device}",
-        f"{table}\n\nMeasured on {caption(device)}.",
+        f"{table}\n\nMeasured on {caption(environment(device))}.",
     )
     assert rows
 

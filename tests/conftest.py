@@ -15,11 +15,7 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.
 @pytest.fixture(scope="session")
 def device(request: pytest.FixtureRequest) -> str:
     """Where the checks run: `--device cuda`, or else the CPU."""
-    if request.config.getoption("--device") != "cuda":
-        return "cpu"
-    if not torch.cuda.is_available():
-        raise pytest.UsageError("--device cuda: this torch sees no CUDA device")
-    return "cuda"
+    return "cuda" if request.config.getoption("--device") == "cuda" else "cpu"
 
 
 def demand(comparisons: Sequence[Comparison]) -> None:

@@ -1,0 +1,182 @@
+"""The benchmarks' own parts: protocol, intervals, the table, resuming, options."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import environment, measure, table
+from bench.table import Protocol, Results, Run
+
+ROOT = Path(__file__).parent.parent
+TINY = Protocol(runs=2, epochs=1, batch_size=100)
+
+
+@pytest.fixture
+def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for results in place of the project's."""
+    monkeypatch.setattr(table, "RESULTS", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["runs", "epochs", "batch_size", "threads"])
+@pytest.mark.parametrize("value", [0, -3])
+def test_protocol_refuses(name: str, value: int) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, not {value}"):
+        Protocol(**{name: value})  # type: ignore[arg-type]
+
+
+def test_median_interval_covers_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    for count in (6, 10, 40):
+        hits = 0
+        for _ in range(400):
+            interval = measure.median(rng.exponential(size=count).tolist())
+            hits += interval.low <= np.log(2) <= interval.high
+        assert hits / 400 >= 0.92, count  # 95 % less three standard errors
+
+
+def test_median_of_few_values() -> None:
+    interval = measure.median([3.0, 1.0, 2.0])
+    assert (interval.low, interval.median, interval.high) == (1.0, 2.0, 3.0)
+    assert str(measure.median([0.5])) == "0.500 [0.500, 0.500]"
+    with pytest.raises(ValueError, match="no values"):
+        measure.median([])
+
+
+def test_interleaved_takes_turns() -> None:
+    calls: list[str] = []
+    times = measure.interleaved(lambda: calls.append("a"), lambda: calls.append("b"), 3, "cpu")
+    assert "".join(calls) == "abbaab"
+    assert [len(side) for side in times] == [3, 3]
+
+
+def test_both_sides_of_a_run_start_alike() -> None:
+    """Without dropout the two sides of a run differ by rounding alone."""
+    ours, theirs = (table.train(TINY, "model_1", side, 0) for side in table.SIDES)
+    assert abs(ours.accuracy - theirs.accuracy) <= 0.002
+    assert table.train(TINY, "model_1", "scratch", 1).accuracy != ours.accuracy
+
+
+def test_table_is_measured_and_written(results: Path) -> None:
+    done: list[str] = []
+    kept = table.results(TINY, done.append)
+    assert len(done) == 8
+    assert sorted(path.suffix for path in results.iterdir()) == [".json", ".md"]
+    stored = json.loads((results / f"{TINY.name}.json").read_text())
+    assert len(stored["runs"]) == 8
+    assert {"torch", "processor", "threads"} <= stored["environment"].keys()
+    assert all(run["seconds"] > 0 for run in stored["runs"])
+    rows = table.rows(kept)
+    assert [row["model"] for row in rows] == [
+        "Model 1 (scratch)",
+        "Model 1 (torch)",
+        "Model 2 (scratch)",
+        "Model 2 (torch)",
+    ]
+    assert rows[0]["parity"].startswith("ok")
+    assert rows[2]["report B: seconds"] == "37.11"
+    assert "| Model 1 (scratch)" in (results / f"{TINY.name}.md").read_text()
+
+
+def test_an_interrupted_table_goes_on_where_it_was(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    def interrupt(what: str) -> None:
+        done.append(what)
+        if len(done) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        table.results(TINY, interrupt)
+    (partial,) = results.iterdir()
+    before = json.loads(partial.read_text())["runs"]
+    assert len(before) == 3
+
+    trained: list[tuple[str, str, int]] = []
+    right = table.train
+
+    def counted(protocol: Protocol, model: str, side: str, seed: int) -> Run:
+        if protocol == TINY:
+            trained.append((model, side, seed))
+        return right(protocol, model, side, seed)
+
+    monkeypatch.setattr(table, "train", counted)
+    kept = table.results(TINY)
+    assert len(trained) == 5
+    assert len({(r.model, r.side, r.seed) for r in kept.runs}) == len(kept.runs) == 8
+    assert [vars(run) for run in kept.runs[:3]] == before
+    assert not partial.exists()
+
+
+def test_another_protocol_or_machine_is_not_resumed(results: Path) -> None:
+    facts = environment.environment("cpu")
+    file = results / f"{TINY.name}.partial.json"
+    run = vars(Run("model_1", "scratch", 0, 1.0, 0.5))
+    kept = {"protocol": vars(TINY), "environment": facts, "runs": [run]}
+    file.write_text(json.dumps(kept))
+    assert len(table._resumed(TINY, file).runs) == 1
+    file.write_text(json.dumps(kept | {"environment": facts | {"processor": "another"}}))
+    assert table._resumed(TINY, file).runs == []
+    file.write_text(json.dumps(kept)[:-9])
+    assert table._resumed(TINY, file).runs == [], "a broken file is no file"
+
+
+def test_agreement_is_students_interval_of_the_paired_differences() -> None:
+    kept = Results(TINY, {})
+    for seed, (ours, theirs) in enumerate([(0.9, 0.8), (0.8, 0.8), (0.7, 0.8)]):
+        kept.runs.append(Run("model_1", "scratch", seed, 1.0, ours))
+        kept.runs.append(Run("model_1", "torch", seed, 1.0, theirs))
+    mean, half, wide = table.agreement(kept, "model_1")
+    assert mean == pytest.approx(0)
+    assert half == pytest.approx(4.303 * 0.1 / np.sqrt(3), rel=1e-3)  # t(0.975, 2) = 4.303
+    assert wide > half
+
+
+def _pytest(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "pytest", "bench", "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--runs", "0"), ("--epochs", "-1"), ("--batch-size", "ten"), ("--threads", "0")],
+)
+def test_options_refuse(option: str, value: str) -> None:
+    done = _pytest(f"{option}={value}", "--collect-only")
+    assert done.returncode == 4
+    assert f"argument {option}: takes a whole number of 1 or more, not '{value}'" in done.stderr
+
+
+def test_cuda_without_cuda_is_refused() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    done = _pytest("--device=cuda", "--collect-only")
+    assert done.returncode == 4
+    assert "--device cuda: this torch sees no CUDA device" in done.stderr
+
+
+def test_every_pair_and_network_has_its_benchmarks() -> None:
+    from reference import pairs
+
+    done = _pytest("--collect-only", "-q", "--device=cpu")
+    assert done.returncode == 0, done.stderr
+    for case in pairs.cases():
+        if case.pair.kind == "optimizer":
+            assert f"test_optimizer[cpu-{case.pair.cls.__name__}-scratch]" in done.stdout
+        elif case.pair.kind == "loss":
+            assert f"test_loss[cpu-{case}-scratch]" in done.stdout
+        else:
+            for what in ("forward", "forward and backward"):
+                assert f"test_layer[cpu-{case}-{what}-scratch]" in done.stdout
+    for pair in pairs.MODELS:
+        assert f"test_epoch[cpu-{pair}-scratch]" in done.stdout

@@ -1,0 +1,191 @@
+"""The harness itself: what is right passes, and nothing trivial, lucky or incomplete does."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import parity
+from parity import Comparison, Tensors, Truth
+from reference import pairs
+from tests.checks import layers, losses, models, optimizers
+from tests.checks.setting import Setting
+
+SEEDS = 5
+
+
+@pytest.fixture
+def truth() -> Truth:
+    """Of a Linear layer in float32."""
+    torch.manual_seed(0)
+    module = nn.Linear(5, 3)
+    inputs = {"x": torch.randn(7, 5), "dy": torch.randn(7, 3), **module.state_dict()}
+    return parity.truth(parity.layer(module), inputs)
+
+
+def failed(subject: Tensors, truth: Truth) -> list[str]:
+    return [c.name for c in parity.compare(subject, truth) if not c.passed]
+
+
+def test_torch_itself_passes(truth: Truth) -> None:
+    assert failed(dict(truth.reference), truth) == []
+    rounded = {name: value.float() for name, value in truth.oracle.items()}
+    assert failed(rounded, truth) == []
+
+
+@pytest.mark.parametrize(
+    "trivial",
+    [torch.zeros_like, torch.ones_like, torch.randn_like, lambda y: y.flip(0), lambda y: -y],
+    ids=["zeros", "ones", "noise", "reversed", "negative"],
+)
+def test_trivial_candidates_fail_on_every_result(trivial: object, truth: Truth) -> None:
+    assert callable(trivial)
+    subject = {name: trivial(value) for name, value in truth.reference.items()}
+    assert failed(subject, truth) == list(truth.oracle)
+
+
+@pytest.mark.parametrize("factor", [1 + 1e-5, 1 - 1e-5, 1.001, 2, 1 / 7])
+def test_a_constant_factor_fails(factor: float, truth: Truth) -> None:
+    subject = {name: value * factor for name, value in truth.reference.items()}
+    assert failed(subject, truth) == list(truth.oracle)
+
+
+def test_one_small_entry_does_not_hide_among_large_ones() -> None:
+    x = torch.tensor([[1e6, 1e-3]])
+    truth = parity.truth(lambda inputs: {"output": 2 * inputs["x"]}, {"x": x})
+    subject = {"output": torch.tensor([[2e6, 2.001e-3]])}
+    assert failed(subject, truth) == ["output"]
+
+
+def test_an_exact_reference_leaves_room_for_rounding() -> None:
+    """Where torch is exact by luck, the floor keeps a good subject from failing."""
+    x = torch.full((4, 4), 1 / 3)
+    truth = parity.truth(lambda inputs: {"output": inputs["x"] * 3}, {"x": x})
+    assert failed({"output": x + x + x}, truth) == []
+
+
+def test_missing_extra_and_misshapen_results_fail(truth: Truth) -> None:
+    whole = dict(truth.reference)
+    lacking = {k: v for k, v in whole.items() if k != "bias.param_grad"}
+    assert failed(lacking, truth) == ["bias.param_grad"]
+    assert failed({**whole, "more": torch.ones(1)}, truth) == ["more"]
+    assert failed({**whole, "output": whole["output"][:1]}, truth) == ["output"]
+    assert failed({**whole, "output": whole["output"].double()}, truth) == ["output"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_one_entry_that_is_not_finite_fails(value: float, truth: Truth) -> None:
+    output = truth.reference["output"].clone()
+    output[2, 1] = value
+    assert failed({**truth.reference, "output": output}, truth) == ["output"]
+
+
+def test_infinities_must_be_torchs() -> None:
+    truth = parity.truth(
+        lambda inputs: {"output": torch.log(inputs["x"])}, {"x": torch.tensor([0.0, 1.0])}, draws=0
+    )
+    assert failed({"output": torch.tensor([-math.inf, 0.0])}, truth) == []
+    for wrong in (math.inf, math.nan, -100.0):
+        assert failed({"output": torch.tensor([wrong, 0.0])}, truth) == ["output"]
+
+
+def test_finite_where_torch_overflows_is_judged_by_the_oracle() -> None:
+    def evaluate(inputs: Tensors) -> Tensors:
+        return {"output": torch.log(torch.exp(inputs["x"]))}
+
+    truth = parity.truth(evaluate, {"x": torch.tensor([100.0])})
+    assert truth.reference["output"].isinf()
+    assert failed({"output": torch.tensor([100.0])}, truth) == []
+    assert failed({"output": torch.tensor([101.0])}, truth) == ["output"]
+
+
+def test_nothing_to_compare_is_an_error() -> None:
+    with pytest.raises(ValueError, match="nothing to compare"):
+        parity.compare({}, Truth({}, {}, {}))
+
+
+def test_first_divergence_is_in_the_order_of_computation(truth: Truth) -> None:
+    subject = {name: value * 2 for name, value in truth.reference.items()}
+    subject["output"] = truth.reference["output"]
+    first = parity.first_divergence(parity.compare(subject, truth))
+    assert first is not None
+    assert first.name == "input_grad"
+    assert parity.first_divergence(parity.compare(dict(truth.reference), truth)) is None
+
+
+def test_a_layer_at_fault_is_named_before_those_behind_it() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2))
+    inputs = {"x": torch.randn(5, 2), "target": torch.randn(5, 2), **model.state_dict()}
+    truth = parity.truth(parity.network(model, nn.MSELoss()), inputs)
+    broken = nn.Sequential(model[0], nn.Sigmoid(), model[2])
+    subject = parity.network(broken, nn.MSELoss())(inputs)
+    first = parity.first_divergence(parity.compare(subject, truth))
+    assert first is not None
+    assert first.name == "1.output"
+
+
+def test_results_come_in_the_order_of_computation() -> None:
+    model = nn.Sequential(nn.Linear(2, 4), nn.Tanh())
+    inputs = {"x": torch.randn(5, 2), "target": torch.randn(5, 4), **model.state_dict()}
+    assert list(parity.network(model, nn.MSELoss())(inputs)) == [
+        "0.output",
+        "1.output",
+        "loss",
+        "prediction_grad",
+        "1.input_grad",
+        "0.weight.param_grad",
+        "0.bias.param_grad",
+        "0.input_grad",
+    ]
+
+
+def _cube(x: Tensor) -> Tensor:
+    return (x**3).sum()
+
+
+def test_differences_pass_the_derivative_alone() -> None:
+    x = torch.linspace(-2, 2, 6, dtype=torch.float64)
+    right = parity.compare_with_differences("grad", _cube, x, 3 * x**2)
+    assert right.passed, str(right)
+    for wrong in (3 * x**2 * (1 + 1e-5), 2 * x**2, torch.zeros_like(x), (3 * x**2)[:2]):
+        assert not parity.compare_with_differences("grad", _cube, x, wrong).passed
+    nothing = torch.full_like(x, math.nan)
+    assert not parity.compare_with_differences("grad", _cube, x, nothing).passed
+
+
+def test_differences_take_float64() -> None:
+    with pytest.raises(TypeError, match="float64"):
+        parity.compare_with_differences("grad", _cube, torch.ones(2), torch.ones(2))
+
+
+def test_a_verdict_reads_as_a_sentence() -> None:
+    assert str(Comparison("x", 0.5, 1.0, 2.0, 3.0)) == (
+        "x: ok, 0.5 of the error allowed (subject 1, torch 2, floor 3)"
+    )
+    assert str(Comparison("x", math.inf, reason="gone")) == "x: gone"
+
+
+@pytest.mark.parametrize("seed", range(1, 1 + SEEDS))
+@pytest.mark.parametrize("kind", ["layer", "loss", "optimizer", "model"])
+def test_what_is_right_raises_no_alarm_at_other_seeds(kind: str, seed: int) -> None:
+    checks = {
+        "layer": ("forward", "input_grad", "param_grad"),
+        "loss": ("value", "gradient"),
+        "optimizer": ("trajectory",),
+        "model": ("layer_by_layer",),
+    }[kind]
+    table = {"layer": layers, "loss": losses, "optimizer": optimizers, "model": models}[kind]
+    cases = pairs.MODELS if kind == "model" else pairs.cases(kind)
+    alarms = [
+        f"{case}-{dtype}-{check}: {verdict}"
+        for case in cases
+        for dtype in (torch.float64, torch.float32)
+        for check in checks
+        for verdict in table.CHECKS[check](Setting(case, dtype, seed=seed))
+        if not verdict.passed
+    ]
+    assert alarms == []
