@@ -43,13 +43,14 @@ class Truth:
         return Truth(*({name: kind[name] for name in kept} for kind in kinds))
 
 
-def truth(evaluate: Evaluate, inputs: Tensors, *, draws: int = 4, seed: int = 0) -> Truth:
+def truth(evaluate: Evaluate, inputs: Tensors, *, draws: int = 8, seed: int = 0) -> Truth:
     """Evaluates torch at `inputs`, in their dtype and in float64, and around them for the floor.
 
     Args:
         evaluate: a pure function from named inputs to named results, such as `layer` makes.
         inputs: floating-point tensors of one dtype; integer ones are passed on as they are.
-        draws: how many moved inputs the floor is taken from. With 0 it is the result's own
+        draws: how many moved inputs the floor is taken from: enough of them that no entry is
+            left unmoved by bad luck. With 0 it is the result's own
             rounding alone: for inputs at which torch's value is a convention, as log(0) is.
         seed: of the moves.
     """

@@ -40,7 +40,7 @@ def passed_through(criterion: Any, inputs: Tensors) -> Tensors:
     return {"loss": value, "prediction_grad": criterion.backward()}
 
 
-def one_pass(setting: Setting, inputs: Tensors, *, draws: int = 4) -> list[Comparison]:
+def one_pass(setting: Setting, inputs: Tensors, *, draws: int = 8) -> list[Comparison]:
     """The same inputs through both sides."""
     results = passed_through(setting.case.scratch(), inputs)
     evaluate = parity.loss(setting.case.reference())
