@@ -59,8 +59,10 @@ def truth_of(pair: ModelPair, before: Tensors, batches: Batches, masks: Masks) -
     dropouts = pair.dropouts(twin)
 
     def prepare(step: int) -> None:
-        for dropout, mask in zip(dropouts, masks[step - 1], strict=False):
-            dropout.mask = None if mask is None else (mask != 0).double() / (1 - dropout.p)
+        for place, dropout in enumerate(dropouts):
+            mask = masks[step - 1][place] if masks[step - 1] else None
+            kept = torch.ones(()) if mask is None else mask != 0
+            dropout.mask = kept.double() / (1 - dropout.p)
 
     evaluate = parity.training(twin, pair.loss[1](), pair.optimizer[1], len(batches), prepare)
     return parity.truth(evaluate, inputs)

@@ -1,25 +1,29 @@
 """What torch says: the reference in the dtype under test, the oracle in float64, and the floor.
 
-The floor is the error that nobody can be blamed for. Inputs reach an implementation rounded,
-so moving each of them by a few units in the last place moves the true result by as much as a
-good implementation may be off. The oracle is evaluated again at such inputs, several times:
-what that changes, and a few units in the last place of the result itself, is the floor, entry
-by entry.
+The floor is the error that nobody can be blamed for. Inputs reach an implementation rounded, and
+every operation on the way rounds again; where results cancel, that is all that is left of them.
+How much, is found by Monte Carlo arithmetic (Parker 1997): the oracle is evaluated again,
+several times, with every input and the result of every operation moved by a random share of a
+few units in the last place of the dtype under test. What that changes, entry by entry, is the
+floor.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
 
 Tensors = dict[str, Tensor]
 Evaluate = Callable[[Tensors], Tensors]
 
 ULPS = 4
-"""Units in the last place: how far inputs are moved, and how far results may be off."""
+"""Units in the last place: how far numbers are moved, and how far results may be off."""
 
 
 @dataclass(frozen=True)
@@ -49,10 +53,14 @@ def truth(evaluate: Evaluate, inputs: Tensors, *, draws: int = 8, seed: int = 0)
     Args:
         evaluate: a pure function from named inputs to named results, such as `layer` makes.
         inputs: floating-point tensors of one dtype; integer ones are passed on as they are.
-        draws: how many moved inputs the floor is taken from: enough of them that no entry is
-            left unmoved by bad luck. With 0 it is the result's own
-            rounding alone: for inputs at which torch's value is a convention, as log(0) is.
+        draws: how many evaluations the floor is taken from: enough of them that no entry is
+            left unmoved by bad luck. With 0 it is the result's own rounding alone: for inputs
+            at which torch's value is a convention, as log(0) is.
         seed: of the moves.
+
+    Raises:
+        ValueError: `evaluate` gives two results at the same inputs: its own randomness would
+            pass for rounding, and hide every fault.
     """
     real = [x for x in inputs.values() if x.is_floating_point()]
     eps = max(torch.finfo(x.dtype).eps for x in real)
@@ -60,23 +68,56 @@ def truth(evaluate: Evaluate, inputs: Tensors, *, draws: int = 8, seed: int = 0)
     # The oracle rounds too, on its way, by as much as its largest number: in float64.
     own = max(torch.finfo(x.dtype).tiny for x in real) + torch.finfo(torch.float64).eps * largest
     exact = {name: x.double() if x.is_floating_point() else x for name, x in inputs.items()}
-    oracle = evaluate(exact)
-    spread = {name: torch.zeros_like(y, dtype=torch.float64) for name, y in oracle.items()}
-    generator = torch.Generator().manual_seed(seed)
+    oracle, again = evaluate(exact), evaluate(exact)
+    for name, y in oracle.items():
+        if not torch.equal(y.nan_to_num(), again[name].nan_to_num()):
+            raise ValueError(f"torch's {name} differs from call to call: evaluate is not pure")
+    floor = {name: ULPS * (eps * y.abs().nan_to_num(0, 0, 0) + own) for name, y in oracle.items()}
+    moves = _Moves(ULPS * eps, seed)
     for _ in range(draws):
-        moved = evaluate({name: _moved(x, ULPS * eps, generator) for name, x in exact.items()})
-        for name, y in moved.items():
-            spread[name] = torch.maximum(spread[name], (y - oracle[name]).abs().nan_to_num(0))
-    floor = {
-        name: spread[name] + ULPS * (eps * y.abs().nan_to_num(0, 0, 0) + own)
-        for name, y in oracle.items()
-    }
+        start = {name: moves.moved(x) for name, x in exact.items()}
+        with moves:
+            results = evaluate(start)
+        for name, y in results.items():
+            spread = (y - oracle[name]).abs().nan_to_num(0)
+            floor[name] = torch.maximum(floor[name], spread)
     return Truth(evaluate(inputs), oracle, floor)
 
 
-def _moved(x: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """Every entry, by chance, as it is or nearer to 0 by `share` of itself."""
-    if not x.is_floating_point():
-        return x
-    coins = torch.rand(x.shape, generator=generator, dtype=torch.float64).round().to(x.device)
-    return x * (1 - share * coins)
+class _Moves(TorchDispatchMode):
+    """Moves what every operation returns: each entry nearer to 0, by up to `share` of itself.
+
+    Nearer to 0 and not away from it, since a probability must stay one.
+    """
+
+    def __init__(self, share: float, seed: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.share = share
+        self.seed = seed
+        self.generators: dict[torch.device, torch.Generator] = {}
+
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        results = operation(*args, **(kwargs or {}))
+        returns = operation._schema.returns
+        in_place = operation._schema.is_mutable
+        is_view = not in_place and any(result.alias_info is not None for result in returns)
+        is_random = torch.Tag.nondeterministic_seeded in operation.tags
+        if is_view or is_random:
+            return results
+        return tree_map_only(Tensor, self._move_ if in_place else self.moved, results)
+
+    def moved(self, x: Tensor) -> Tensor:
+        """`x` a little nearer to 0, as a new tensor; what is no real number stays as it is."""
+        return x * self._factors(x) if x.is_floating_point() else x
+
+    def _move_(self, x: Tensor) -> Tensor:
+        return x.mul_(self._factors(x)) if x.is_floating_point() else x
+
+    def _factors(self, x: Tensor) -> Tensor:
+        if x.device not in self.generators:
+            self.generators[x.device] = torch.Generator(x.device).manual_seed(self.seed)
+        generator = self.generators[x.device]
+        parts = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
+        return 1 - self.share * parts

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
@@ -16,6 +16,15 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.
 def device(request: pytest.FixtureRequest) -> str:
     """Where the checks run: `--device cuda`, or else the CPU."""
     return "cuda" if request.config.getoption("--device") == "cuda" else "cpu"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """The tensors are small: more threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def demand(comparisons: Sequence[Comparison]) -> None:
