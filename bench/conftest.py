@@ -76,6 +76,7 @@ def show(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     return lambda title, text: request.config.stash[TABLES].append((title, text))
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for title, text in terminalreporter.config.stash[TABLES]:
         terminalreporter.section(title)
