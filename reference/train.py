@@ -58,8 +58,10 @@ def predict(model: nn.Module, x: Tensor) -> Tensor:
 
 def accuracy(model: nn.Module, x: Tensor, labels: Tensor, *, threshold: float = 0.5) -> Tensor:
     """The share of points in the right class, as `scratch.train.accuracy` has it."""
-    y = predict(model, x)
+    y = predict(model, x)  # [N, outputs]
     classes = y.argmax(-1) if y.shape[-1] > 1 else (y[..., 0] > threshold).long()
+    if labels.shape != classes.shape:
+        raise ValueError(f"accuracy takes labels {list(classes.shape)}, got {list(labels.shape)}")
     return (classes == labels).double().mean()
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from scratch.module import Module, constant
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Dropout(Module):
@@ -52,6 +56,11 @@ class Dropout(Module):
         """`dx = dy * mask`, with the mask of the forward."""
         self._take(dy)
         return dy if self.mask is None else dy * self.mask
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        twin = super().__deepcopy__(memo)
+        twin.mask = None
+        return twin
 
     def _draw(self, x: Tensor) -> Tensor:
         """A new mask. It is drawn in float32 whatever the dtype: the same seed, the same mask."""

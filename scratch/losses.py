@@ -48,14 +48,14 @@ class Loss:
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Returns the loss, and keeps what `backward` needs. Neither argument is modified."""
         self._check(prediction, target)
-        entries, self._kept = self._entries(prediction, target)
-        self._shape = entries.shape
+        entries, kept = self._entries(prediction, target)
         if self.reduction == "none":
             loss = entries
         else:
             loss = entries.sum(self._axes) if self.reduction == "sum" else entries.mean(self._axes)
         if math.isnan(loss.sum() if loss.dim() else loss):
             self._explain_nan(prediction, target)
+        self._kept, self._shape = kept, entries.shape
         return loss
 
     def backward(self) -> Tensor:

@@ -30,7 +30,8 @@ def constant(value: float, dtype: torch.dtype) -> Tensor:
     Given a Python number, an operation makes it into a tensor each time, which costs as much
     as the operation itself on a small batch. Half-precision types keep it in float32.
     """
-    return torch.tensor(value, dtype=torch.promote_types(dtype, torch.float32))
+    with torch.inference_mode(False):  # it outlives the mode that it is first asked for in
+        return torch.tensor(value, dtype=torch.promote_types(dtype, torch.float32))
 
 
 class Module:

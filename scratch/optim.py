@@ -141,6 +141,7 @@ class Optimizer:
         if self._where() != self._packed_where:
             self._pack()
 
+    @torch.inference_mode(False)  # `fit` sets it, and later steps may not
     def _pack(self) -> None:
         self._parameters = pack([parameter for parameter, _ in self._pairs])
         self._gradients = pack([gradient for _, gradient in self._pairs])
@@ -151,7 +152,7 @@ class Optimizer:
     def _slot(self, name: str) -> Tensor:
         """What is kept under `name`, zeros at first."""
         if name not in self._state:
-            with torch.inference_mode(False):  # `fit` sets it, and later steps may not
+            with torch.inference_mode(False):  # as for `_pack`
                 self._state[name] = torch.zeros_like(self._parameters)
         return self._state[name]
 

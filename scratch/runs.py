@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -36,15 +36,16 @@ def stack(models: Sequence[M]) -> M:
                 f"and model 0 is {models[0]}"
             )
     _refuse_shared_generators(models)
-    twins = [copy.deepcopy(model) for model in models]
-    stacked = twins[0]
-    for pairs in zip(*(twin.param() for twin in twins), strict=True):
+    tensors: dict[int, Any] = {}  # what stands for each tensor of the first model in the copy
+    for pairs in zip(*(model.param() for model in models), strict=True):
         for kind, tensor in enumerate(pairs[0]):  # the parameter, then its gradient
-            tensor.data = torch.stack([pair[kind] for pair in pairs])  # [R, …]
-    for layers in zip(*(twin.modules() for twin in twins), strict=True):
-        layers[0].runs = len(models)
-        if isinstance(layers[0], Dropout) and layers[0].generator is not None:
-            layers[0].generator = [layer.generator for layer in layers]
+            tensors[id(tensor)] = torch.stack([pair[kind] for pair in pairs])  # [R, …]
+    stacked = copy.deepcopy(models[0], tensors)
+    clones: dict[int, Any] = {}  # of generators: two layers that share one go on sharing
+    for layer, *singles in zip(stacked.modules(), *(m.modules() for m in models), strict=True):
+        layer.runs = len(models)
+        if isinstance(layer, Dropout) and layer.generator is not None:
+            layer.generator = [copy.deepcopy(single.generator, clones) for single in singles]
     return stacked
 
 
@@ -56,16 +57,18 @@ def unstack(model: M) -> list[M]:
     """
     if model.runs is None:
         raise ValueError("unstack takes a model that runs.stack built")
-    singles = [copy.deepcopy(model) for _ in range(model.runs)]
-    for run, single in enumerate(singles):
-        for pair in single.param():
-            for tensor in pair:
-                tensor.data = tensor[run].clone()
-        for layer in single.modules():
-            layer.runs = None
-            if isinstance(layer, Dropout) and isinstance(layer.generator, Sequence):
-                layer.generator = layer.generator[run]
-    return singles
+    return [_single(model, run) for run in range(model.runs)]
+
+
+def _single(model: M, run: int) -> M:
+    tensors = [tensor for pair in model.param() for tensor in pair]
+    memo: dict[int, Any] = {id(tensor): tensor[run].clone() for tensor in tensors}
+    single = copy.deepcopy(model, memo)
+    for layer in single.modules():
+        layer.runs = None
+        if isinstance(layer, Dropout) and isinstance(layer.generator, Sequence):
+            layer.generator = layer.generator[run]
+    return single
 
 
 def _architecture(model: Module) -> tuple[object, ...]:

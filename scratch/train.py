@@ -51,14 +51,13 @@ def fit(
     """
     _check(model, x, t, epochs, batch_size)
     orders = _orders(model.runs, x.shape[-2], seed)
+    t_dims = 2 if t.is_floating_point() else 1  # of one run: class indices have no features
     model.train()
     for epoch in range(1, epochs + 1):
         order = next(orders).to(x.device)
         batches = zip(
             _in_order(x, order, 2).split(batch_size, dim=order.dim() - 1),
-            _in_order(t, order, 2 if t.is_floating_point() else 1).split(
-                batch_size, dim=order.dim() - 1
-            ),
+            _in_order(t, order, t_dims).split(batch_size, dim=order.dim() - 1),
             strict=True,
         )
         with torch.inference_mode():  # autograd is not used; this spares its bookkeeping
@@ -71,17 +70,17 @@ def fit(
 def predict(model: Module, x: Tensor) -> Tensor:
     """The model's output in evaluation mode: x `[N, features]`, for a stacked model too.
 
-    The model is left in the mode that it was in.
+    The model is left as it was: its mode, and what a forward kept for its backward.
     """
-    modes = [(module, module.training) for module in model.modules()]
+    before = [(module, dict(vars(module))) for module in model.modules()]
     if model.runs is not None and x.dim() == 2:
         x = x.expand(model.runs, *x.shape)  # [R, N, features]
     try:
         with torch.inference_mode():
             return model.eval()(x)
     finally:
-        for module, training in modes:
-            module.training = training
+        for module, state in before:
+            vars(module).update(state)
 
 
 def accuracy(model: Module, x: Tensor, labels: Tensor, *, threshold: float = 0.5) -> Tensor:
@@ -95,9 +94,17 @@ def accuracy(model: Module, x: Tensor, labels: Tensor, *, threshold: float = 0.5
 
     Returns:
         A tensor without axes; `[R]` for a stacked model.
+
+    Raises:
+        ValueError: labels of another shape.
     """
     y = predict(model, x)  # [R, N, outputs]
     classes = y.argmax(-1) if y.shape[-1] > 1 else (y[..., 0] > threshold).long()
+    if labels.shape not in (classes.shape, classes.shape[-1:]):
+        raise ValueError(
+            f"accuracy takes labels {list(classes.shape)}, a class index for each point, "
+            f"and got {describe(labels)}"
+        )
     return (classes == labels).double().mean(-1)
 
 
@@ -166,9 +173,9 @@ def _seeds(runs: int | None, seed: int | Sequence[int] | None) -> list[int | Non
     """A seed for each run, or None for each."""
     if seed is None:
         return [None] * (runs or 1)
-    if runs is None and isinstance(seed, int):
+    if runs is None and not isinstance(seed, Sequence):
         return [seed]
-    if runs is not None and not isinstance(seed, int) and len(seed) == runs:
+    if runs is not None and isinstance(seed, Sequence) and len(seed) == runs:
         return list(seed)
     takes = "one seed" if runs is None else f"{runs} seeds, one for each run"
     raise ValueError(f"fit takes {takes} here, not {seed!r}")

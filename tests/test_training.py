@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -86,6 +87,23 @@ def test_predict_switches_dropout_off_and_leaves_every_mode(side: Any) -> None:
     assert [layer.training for layer in layers] == modes
 
 
+def test_predict_between_forward_and_backward_changes_nothing() -> None:
+    model = models.model_2(generator=torch.Generator().manual_seed(0))
+    x, dy = TRAIN[0], torch.ones(60, 2)
+    twin = copy.deepcopy(model)
+    model(x)
+    twin(x)
+    train.accuracy(model, *data.disk(60, seed=9))
+    assert model.backward(dy).equal(twin.backward(dy))
+
+
+def test_accuracy_refuses_labels_of_another_shape() -> None:
+    x, labels = TRAIN
+    for wrong in (labels.unsqueeze(-1), labels[:-1], data.one_hot(labels)):
+        with pytest.raises(ValueError, match=r"labels \[60\].*got"):
+            train.accuracy(models.model_1(), x, wrong)
+
+
 def test_stacked_runs_are_measured_each() -> None:
     singles = [models.model_1(generator=torch.Generator().manual_seed(s)) for s in range(3)]
     together = train.accuracy(runs.stack(singles), *TEST)
@@ -167,3 +185,4 @@ def test_moving_a_model_in_the_middle_of_training() -> None:
     after = model.state_dict()
     assert all(after[name].dtype == torch.float64 for name in after)
     assert all(not after[name].equal(before[name]) for name in after), "a layer is frozen"
+    train.step(model, scratch.MSELoss(), optimizer, x.double(), t)  # outside of `fit` too
