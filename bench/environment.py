@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import platform
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,19 @@ def environment(device: str) -> dict[str, Any]:
         "processor": processor(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
+        "code": code(),
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def code() -> str:
+    """A fingerprint of the sources that are measured, and of those that measure."""
+    root = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for package in ("scratch", "reference", "parity", "bench"):
+        for file in sorted((root / package).rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def caption(facts: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -109,12 +110,13 @@ class Results:
 def results(protocol: Protocol, progress: Callable[[str], None] = lambda done: None) -> Results:
     """Measures every run of the protocol.
 
-    A run is kept as soon as it is done: interrupted, the next call goes on from there, if it
-    has the same protocol on the same machine. Finished, the next call starts anew.
+    A run is kept as soon as it is done: interrupted, the next call goes on from there, if
+    protocol, code, versions and processor are the same. Finished, the next call starts anew.
 
     Args:
         progress: called after each run with what was done.
     """
+    torch.set_num_threads(protocol.threads)
     partial_file = RESULTS / f"{protocol.name}.partial.json"
     kept = _resumed(protocol, partial_file)
     done = {(run.model, run.side, run.seed) for run in kept.runs}
@@ -250,14 +252,17 @@ def _warm_up(protocol: Protocol) -> None:
 
 
 def _resumed(protocol: Protocol, file: Path) -> Results:
-    """What an interrupted measurement of the same protocol on the same machine left."""
+    """What an interrupted measurement of the same protocol, code and processor left."""
     fresh = Results(protocol, environment(protocol.device))
     try:
         kept = json.loads(file.read_text())
-    except (OSError, ValueError):
+        same = (kept["protocol"], kept["environment"]) == (asdict(protocol), fresh.environment)
+        runs = [Run(**run) for run in kept["runs"]] if same else []
+    except (OSError, ValueError, TypeError, KeyError):
         return fresh  # there is none, or it is not ours to read
-    if (kept["protocol"], kept["environment"]) == (asdict(protocol), fresh.environment):
-        fresh.runs = [Run(**run) for run in kept["runs"]]
+    pairs = Counter((run.model, run.seed) for run in runs)
+    # A ratio is of two sides timed side by side: half a pair is done again.
+    fresh.runs = [run for run in runs if pairs[run.model, run.seed] == len(SIDES)]
     return fresh
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
+from bench import measure
 from reference import pairs
 
 SIDES = ("scratch", "torch")
@@ -27,7 +28,8 @@ def test_layer(
     x = torch.randn(case.pair.shape, device=device)
     layer = (case.scratch() if side == "scratch" else case.reference()).to(device)
     dy = torch.randn_like(layer(x))
-    assert benchmark(_pass(layer, side, what, x, dy)) is not None
+    function = _pass(layer, side, what, x, dy)
+    assert benchmark(measure.synchronised(function, device)) is not None
 
 
 def _pass(
@@ -71,7 +73,7 @@ def test_loss(benchmark: BenchmarkFixture, case: pairs.Case, side: str, device: 
         criterion(leaf, target).sum().backward()
         return leaf
 
-    assert benchmark(both) is not None
+    assert benchmark(measure.synchronised(both, device)) is not None
 
 
 @QUICK
@@ -90,5 +92,5 @@ def test_optimizer(benchmark: BenchmarkFixture, cls: str, side: str, device: str
         for parameter in parameters:
             parameter.grad = torch.zeros_like(parameter)
         optimizer = case.reference(parameters)
-    benchmark(optimizer.step)
+    benchmark(measure.synchronised(optimizer.step, device))
     assert optimizer.state_dict()["param_groups"]

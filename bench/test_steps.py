@@ -55,7 +55,7 @@ def test_epoch(
 ) -> None:
     batch_size = request.config.getoption("--batch-size")
     benchmark.group = f"{pair}: epoch of {STEPS} steps at batch {batch_size}, {device}"
-    benchmark(_epoch(pair, side, batch_size, device))
+    benchmark(measure.synchronised(_epoch(pair, side, batch_size, device), device))
 
 
 def test_step_ratios(

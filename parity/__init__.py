@@ -1,6 +1,6 @@
 """The harness: is an implementation as close to the truth as torch is, and where does it part?"""
 
-from parity.compare import Comparison, compare, first_divergence
+from parity.comparison import Comparison, compare, first_divergence
 from parity.differences import compare_with_differences
 from parity.evaluate import layer, loss, network, optimizer, training
 from parity.truth import Tensors, Truth, truth

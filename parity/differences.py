@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from parity.compare import GRADIENT_FACTOR, Comparison
+from parity.comparison import GRADIENT_FACTOR, Comparison
 
 STEP = 1e-3
 

@@ -79,7 +79,7 @@ def truth(evaluate: Evaluate, inputs: Tensors, *, draws: int = 8, seed: int = 0)
         with moves:
             results = evaluate(start)
         for name, y in results.items():
-            spread = (y - oracle[name]).abs().nan_to_num(0)
+            spread = (y - oracle[name]).abs().nan_to_num(0, 0, 0)
             floor[name] = torch.maximum(floor[name], spread)
     return Truth(evaluate(inputs), oracle, floor)
 
@@ -99,14 +99,21 @@ class _Moves(TorchDispatchMode):
     def __torch_dispatch__(
         self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        results = operation(*args, **(kwargs or {}))
-        returns = operation._schema.returns
-        in_place = operation._schema.is_mutable
-        is_view = not in_place and any(result.alias_info is not None for result in returns)
+        options = kwargs or {}
+        results = operation(*args, **options)
+        schema = operation._schema
+        if schema.is_mutable:  # some return nothing: what they wrote is among the arguments
+            given = {a.name: value for a, value in zip(schema.arguments, args, strict=False)}
+            for argument in schema.arguments:
+                written = argument.alias_info is not None and argument.alias_info.is_write
+                if written:
+                    tree_map_only(Tensor, self._move_, (given | options).get(argument.name))
+            return results
+        is_view = any(result.alias_info is not None for result in schema.returns)
         is_random = torch.Tag.nondeterministic_seeded in operation.tags
         if is_view or is_random:
             return results
-        return tree_map_only(Tensor, self._move_ if in_place else self.moved, results)
+        return tree_map_only(Tensor, self.moved, results)
 
     def moved(self, x: Tensor) -> Tensor:
         """`x` a little nearer to 0, as a new tensor; what is no real number stays as it is."""

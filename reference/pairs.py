@@ -138,6 +138,7 @@ _ADAM = partial(
     amsgrad=[False, True],
     maximize=[False, True],
 )
+_DIMS = {"": {"dim": -1}, "dim=0": {"dim": 0}, "dim=1": {"dim": 1}, "dim=-2": {"dim": -2}}
 _LOSS = _reductions(**{"": {}})
 _CROSS_ENTROPY = _reductions(index={}, probability={})
 
@@ -179,8 +180,8 @@ PAIRS: list[Pair] = [
     ),
     Pair(scratch.Sigmoid, layers.Sigmoid, "layer", {"": {}, "slope=3": {"slope": 3.0}}),
     Pair(scratch.Tanh, nn.Tanh, "layer"),
-    Pair(scratch.Softmax, nn.Softmax, "layer", {"": {"dim": -1}, "dim=0": {"dim": 0}}),
-    Pair(scratch.LogSoftmax, nn.LogSoftmax, "layer", {"": {"dim": -1}, "dim=0": {"dim": 0}}),
+    Pair(scratch.Softmax, nn.Softmax, "layer", _DIMS),
+    Pair(scratch.LogSoftmax, nn.LogSoftmax, "layer", _DIMS),
     Pair(scratch.MSELoss, nn.MSELoss, "loss", _LOSS),
     Pair(scratch.L1Loss, nn.L1Loss, "loss", _LOSS),
     Pair(

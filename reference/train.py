@@ -34,8 +34,8 @@ def fit(
 ) -> None:
     """Trains as `scratch.train.fit` trains one run: with the same seed, on the same batches."""
     generator = None if seed is None else torch.Generator().manual_seed(seed)
-    model.train()
     for epoch in range(1, epochs + 1):
+        model.train()  # in each epoch: `on_epoch` may have set evaluation
         order = torch.randperm(len(x), generator=generator).to(x.device)
         batches = zip(x[order].split(batch_size), t[order].split(batch_size), strict=True)
         for x_batch, t_batch in batches:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from scratch.module import Module, constant
+from scratch.module import Module, constant, describe
 
 SELU_ALPHA = 1.6732632423543772
 SELU_SCALE = 1.0507009873554805
@@ -156,6 +156,11 @@ class _OverAxis(Module):
             raise ValueError(f"{type(self).__name__} takes dim -2, -1, 0 or 1, not {dim!r}")
         self.dim = dim if dim < 0 else dim - 2  # from the right: right with the runs axis too
 
+    def _check(self, x: Tensor) -> None:
+        if x.dim() != (2 if self.runs is None else 3):
+            takes = "[B, features]" if self.runs is None else f"[{self.runs}, B, features]"
+            raise ValueError(f"{self}: forward got {describe(x)}, takes {takes}")
+
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
 
@@ -168,6 +173,7 @@ class Softmax(_OverAxis):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        self._check(x)
         e = torch.exp(_shifted(x, self.dim))
         self._kept = y = e / e.sum(self.dim, keepdim=True)
         return y
@@ -185,6 +191,7 @@ class LogSoftmax(_OverAxis):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        self._check(x)
         self._kept = y = log_softmax(x, self.dim)
         return y
 

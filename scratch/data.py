@@ -48,6 +48,13 @@ def disk(
 
 
 def one_hot(labels: Tensor, classes: int = 2, dtype: torch.dtype | None = None) -> Tensor:
-    """Labels `[…]` as targets `[…, classes]`: 1 at the label, 0 elsewhere."""
+    """Labels `[…]`, int64, as targets `[…, classes]`: 1 at the label, 0 elsewhere.
+
+    Raises:
+        ValueError: labels of another dtype, or outside 0 … classes - 1.
+    """
+    whole = labels.dtype == torch.int64
+    if not whole or (labels.numel() and not 0 <= labels.min() <= labels.max() < classes):
+        raise ValueError(f"one_hot takes int64 labels from 0 to {classes - 1}, got {labels}")
     eye = torch.eye(classes, dtype=dtype, device=labels.device)
     return eye[labels]

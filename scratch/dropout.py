@@ -82,22 +82,35 @@ class Dropout(Module):
         mask = uniform.lt_(constant(keep, uniform.dtype)).to(x.dtype)
         return mask.div_(constant(keep, x.dtype)) if keep else mask
 
-    def _place(self, device: torch.device | None, dtype: torch.dtype | None) -> None:
-        super()._place(device, dtype)
+    def _place(
+        self,
+        device: torch.device | None,
+        dtype: torch.dtype | None,
+        generators: dict[int, torch.Generator],
+    ) -> None:
+        super()._place(device, dtype, generators)
         self.mask = None
-        if device is not None and self.generator is not None:
-            self.generator = _moved(self.generator, device)
+        if device is None or self.generator is None:
+            return
+        if isinstance(self.generator, torch.Generator):
+            self.generator = _moved(self.generator, device, generators)
+        else:
+            self.generator = [_moved(one, device, generators) for one in self.generator]
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
 
 
 def _moved(
-    generator: torch.Generator | Sequence[torch.Generator], device: torch.device
-) -> torch.Generator | list[torch.Generator]:
-    """A generator lives on one device: on another, a new one starts from the same seed."""
-    if not isinstance(generator, torch.Generator):
-        return [_moved(one, device) for one in generator]  # type: ignore[misc]
-    if generator.device.type == device.type:
+    generator: torch.Generator, device: torch.device, moved: dict[int, torch.Generator]
+) -> torch.Generator:
+    """A generator lives on one device: on another, a new one starts from the same seed.
+
+    Layers that share one go on sharing: `moved` has the new ones by the old ones' id.
+    """
+    here = torch.empty(0, device=device).device  # with its index: cuda:0, not cuda
+    if generator.device == here:
         return generator
-    return torch.Generator(device).manual_seed(generator.initial_seed())
+    if id(generator) not in moved:
+        moved[id(generator)] = torch.Generator(here).manual_seed(generator.initial_seed())
+    return moved[id(generator)]

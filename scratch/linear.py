@@ -31,6 +31,11 @@ class Linear(Module):
         ValueError: a width below 1, an unknown `init`, an absent device.
     """
 
+    weight: Tensor
+    dweight: Tensor
+    bias: Tensor | None
+    dbias: Tensor
+
     def __init__(
         self,
         in_features: int,
@@ -51,12 +56,11 @@ class Linear(Module):
         device = None if device is None else checked_device(device)
         fans = (in_features, out_features)
         weight = torch.empty(out_features, in_features, device=device, dtype=dtype)
-        self.weight, self.dweight = self.register("weight", draw(weight, init, fans, generator))
-        self.bias: Tensor | None = None
+        self.register("weight", draw(weight, init, fans, generator))
+        self.bias = None
         if bias:
             values = torch.empty(out_features, device=device, dtype=dtype)
-            values = draw(values, bias_init or init, fans, generator)
-            self.bias, self.dbias = self.register("bias", values)
+            self.register("bias", draw(values, bias_init or init, fans, generator))
 
     def forward(self, x: Tensor) -> Tensor:
         """`y = x @ weight.T + bias`: x `[B, in_features]` to y `[B, out_features]`."""

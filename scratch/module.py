@@ -31,7 +31,8 @@ def constant(value: float, dtype: torch.dtype) -> Tensor:
     as the operation itself on a small batch. Half-precision types keep it in float32.
     """
     with torch.inference_mode(False):  # it outlives the mode that it is first asked for in
-        return torch.tensor(value, dtype=torch.promote_types(dtype, torch.float32))
+        kept = torch.promote_types(dtype, torch.float32)
+        return torch.tensor(value, dtype=kept, device="cpu")  # a scalar serves every device
 
 
 class Module:
@@ -45,7 +46,8 @@ class Module:
     models, everything has a leading axis of runs: `[R, B, features]`, and R leads every
     parameter. Layers index from the right, so that one body of code serves both.
 
-    `training` tells layers such as `Dropout` how to behave; see `train` and `eval`.
+    What forward took and returned must not be modified in place before its backward: it is
+    kept as it is, not copied. `training` tells layers such as `Dropout` how to behave.
     """
 
     def __init__(self) -> None:
@@ -74,14 +76,27 @@ class Module:
         """`backward` for the first layer in training: no one needs d loss / d x there."""
         self.backward(dy)
 
-    def register(self, name: str, value: Tensor) -> Pair:
-        """Makes `value` a parameter called `name`; returns it with its gradient, zero."""
+    def register(self, name: str, value: Tensor) -> None:
+        """Makes `value` a parameter: the attribute `name`, its gradient, zero, `d` + `name`."""
         self._pairs[name] = (value, torch.zeros_like(value))
-        return self._pairs[name]
+        setattr(self, name, value)
+        setattr(self, f"d{name}", self._pairs[name][1])
 
     def children(self) -> Iterator[tuple[str, Module]]:
-        """The modules that this one is made of, with their names."""
-        return ((name, child) for name, child in vars(self).items() if isinstance(child, Module))
+        """The modules that this one is made of, with their names: its attributes.
+
+        Raises:
+            TypeError: modules in a list, tuple or dict, which would be passed over.
+        """
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+            held = value.values() if isinstance(value, dict) else value
+            if isinstance(value, (list, tuple, dict)) and any(isinstance(m, Module) for m in held):
+                raise TypeError(
+                    f"{type(self).__name__}.{name} holds modules in a {type(value).__name__}, "
+                    "where they are not found; make it a Sequential, or define children()"
+                )
 
     def modules(self) -> Iterator[Module]:
         """This module and all that it is made of, itself first."""
@@ -90,8 +105,19 @@ class Module:
             yield from child.modules()
 
     def named_param(self) -> dict[str, Pair]:
-        """`param()` by torch's names: `{"0.weight": (weight, dweight), …}`."""
+        """`param()` by torch's names: `{"0.weight": (weight, dweight), …}`.
+
+        Raises:
+            RuntimeError: an attribute that was a parameter or its gradient is another tensor now.
+        """
         own = dict(self._pairs)
+        for name, pair in own.items():
+            for attribute, tensor in zip((name, f"d{name}"), pair, strict=True):
+                if getattr(self, attribute, None) is not tensor:
+                    raise RuntimeError(
+                        f"{type(self).__name__}.{attribute} was replaced, and the parameter is "
+                        f"not it any more: write in place, {attribute}.copy_(…)"
+                    )
         for name, child in self.children():
             own |= {f"{name}.{key}": pair for key, pair in child.named_param().items()}
         return own
@@ -120,18 +146,23 @@ class Module:
         return self.train(False)
 
     def to(
-        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+        self,
+        device: torch.device | str | torch.dtype | None = None,
+        dtype: torch.dtype | None = None,
     ) -> Self:
         """Moves parameters and gradients to a device, a floating-point dtype, or both.
 
         Raises:
             ValueError: the device is not there, or the dtype is not a floating-point one.
         """
+        if isinstance(device, torch.dtype):  # to(torch.float64), as in torch
+            device, dtype = None, device
         device = None if device is None else checked_device(device)
         if dtype is not None and not dtype.is_floating_point:
             raise ValueError(f"a model is moved to a floating-point dtype, not to {dtype}")
+        generators: dict[int, torch.Generator] = {}
         for module in self.modules():
-            module._place(device, dtype)
+            module._place(device, dtype, generators)
         return self
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -156,8 +187,9 @@ class Module:
             raise ValueError(
                 f"the state_dict does not fit, nothing loaded: {'; '.join(sorted(faults))}"
             )
+        values = {key: state[key].detach().to(p, copy=True) for key, (p, _) in pairs.items()}
         for key, (parameter, _) in pairs.items():
-            parameter.copy_(state[key].detach())
+            parameter.copy_(values[key])
 
     def extra_repr(self) -> str:
         """The constructor's arguments, as `repr` shows them."""
@@ -173,8 +205,13 @@ class Module:
         vars(twin).update(copy.deepcopy(state, memo), _kept=None)
         return twin
 
-    def _place(self, device: torch.device | None, dtype: torch.dtype | None) -> None:
-        """`to` for what this module itself owns."""
+    def _place(
+        self,
+        device: torch.device | None,
+        dtype: torch.dtype | None,
+        generators: dict[int, torch.Generator],
+    ) -> None:
+        """`to` for what this module itself owns; `generators` are those moved so far, by id."""
         self._kept = None
         for pair in self._pairs.values():
             for tensor in pair:
@@ -211,7 +248,7 @@ def checked_device(device: torch.device | str) -> torch.device:
     """
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, ValueError) as error:
+    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
         reason = "this torch sees no CUDA device" if "cuda" in str(device) else str(error)
         raise ValueError(f"device {device!r} cannot be used: {reason}") from error
     return torch.device(device)

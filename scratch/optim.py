@@ -40,8 +40,8 @@ class Optimizer:
     """
 
     _options: tuple[str, ...]  # the constructor's arguments, as torch's param_groups name them
-    _slots: tuple[str, ...]  # what is kept for each parameter, as torch's state names it
-    _counts_steps = False  # whether torch's state has a "step"
+    _extras: frozenset[str] = frozenset()  # what torch's state_dict has besides
+    _decoupled: bool | None = None  # of weight decay, where torch's state_dict says so
     maximize: bool
 
     def __init__(self, param: Iterable[Pair]) -> None:
@@ -51,14 +51,11 @@ class Optimizer:
         self._pairs = list(param)
         if not self._pairs:
             raise ValueError(f"{name} got no parameters")
-        self._tensors = tensors = [tensor for pair in self._pairs for tensor in pair]
-        if len({id(tensor) for tensor in tensors}) < len(tensors):
+        self._tensors = [tensor for pair in self._pairs for tensor in pair]
+        memory = {(tensor.data_ptr(), tensor.device) for tensor in self._tensors if tensor.numel()}
+        if len(memory) < sum(tensor.numel() > 0 for tensor in self._tensors):
             raise ValueError(f"{name} got the same parameter or gradient twice")
-        kinds = {f"{tensor.dtype} on {tensor.device}" for tensor in tensors}
-        if len(kinds) > 1:
-            raise ValueError(
-                f"{name} takes one dtype on one device, got {', '.join(sorted(kinds))}"
-            )
+        self._check_options()
         self._steps = 0
         self._state: dict[str, Tensor] = {}  # slot: flat, in the order of the pairs
         self._pack()
@@ -66,9 +63,14 @@ class Optimizer:
     def step(self) -> None:
         """Moves every parameter by its gradient."""
         self._pack_if_moved()
-        self._steps += 1
+        self._steps += 1  # Adam's t, in this very update
         gradient = -self._gradients if self.maximize else self._gradients
         self._update(self._parameters, gradient)
+
+    def moves(self, module: Module) -> bool:
+        """Whether any of the module's parameters is among this optimizer's."""
+        own = {id(parameter) for parameter, _ in self._pairs}
+        return any(id(parameter) in own for parameter, _ in module.param())
 
     def zero_grad(self) -> None:
         """Sets every gradient to zero."""
@@ -82,9 +84,11 @@ class Optimizer:
         if slots:
             for index in range(len(self._pairs)):
                 state[index] = {slot: pieces[index] for slot, pieces in slots.items()}
-                if self._counts_steps:
+                if "step" in self._extras:
                     state[index]["step"] = torch.tensor(float(self._steps))
         group = {option: getattr(self, option) for option in self._options}
+        if "decoupled_weight_decay" in self._extras:
+            group["decoupled_weight_decay"] = self._decoupled
         return {
             "state": state,
             "param_groups": [group | {"params": list(range(len(self._pairs)))}],
@@ -97,33 +101,46 @@ class Optimizer:
             ValueError: it is of another optimizer or of other parameters; nothing is loaded then.
         """
         count = len(self._pairs)
+        if not {"state", "param_groups"} <= set(state_dict):
+            self._misfit("it has not the keys 'state' and 'param_groups'")
         state, groups = state_dict["state"], state_dict["param_groups"]
         if len(groups) != 1 or len(groups[0]["params"]) != count:
             self._misfit(f"it is not of one group of {count} parameters")
-        if missing := [option for option in self._options if option not in groups[0]]:
+        options = groups[0]
+        if missing := [option for option in self._options if option not in options]:
             self._misfit(f"it has no {', '.join(missing)}")
+        if options.get("decoupled_weight_decay", self._decoupled) != self._decoupled:
+            self._misfit("its weight decay is coupled where this one's is not, or the reverse")
         if state and set(state) != set(range(count)):
             self._misfit(f"it has a state for parameters {sorted(state)}, not for all {count}")
         steps = {int(entry.get("step", 1)) for entry in state.values()} or {0}
         if len(steps) > 1:
             self._misfit(f"its parameters are at different steps, {sorted(steps)}")
-        slots = {slot for entry in state.values() for slot in entry} - {"step"}
-        packed = {slot: self._packed(slot, [state[i].get(slot) for i in state]) for slot in slots}
-        for option in self._options:
-            setattr(self, option, groups[0][option])
+        slots = {k for entry in state.values() for k, v in entry.items() if v is not None}
+        before = {option: getattr(self, option) for option in self._options}
+        try:
+            for option in self._options:
+                setattr(self, option, options[option])
+            self._check_options()
+            if slots and slots != self._slots | self._extras & {"step"}:
+                self._misfit(f"it has {sorted(slots)}, not {sorted(self._slots)}")
+            packed = {
+                slot: self._packed(slot, [state[index][slot] for index in range(count)])
+                for slot in slots - {"step"}
+            }
+        except ValueError:
+            for option, value in before.items():
+                setattr(self, option, value)
+            raise
         self._steps, self._state = steps.pop(), packed
 
-    def _packed(self, slot: str, pieces: list[Tensor | None]) -> Tensor:
+    def _packed(self, slot: str, pieces: list[Tensor]) -> Tensor:
         """One slot of a loaded state as one flat tensor, if it fits the parameters."""
-        if slot not in self._slots:
-            self._misfit(f"{slot} is unknown here")
         for index, ((parameter, _), piece) in enumerate(zip(self._pairs, pieces, strict=True)):
-            if piece is None or piece.shape != parameter.shape:
-                got = None if piece is None else list(piece.shape)
-                self._misfit(f"{slot} of parameter {index} is {got}, not {list(parameter.shape)}")
-        return torch.cat([piece.reshape(-1) for piece in pieces if piece is not None]).to(
-            self._parameters
-        )
+            if piece.shape != parameter.shape:
+                got, takes = list(piece.shape), list(parameter.shape)
+                self._misfit(f"{slot} of parameter {index} is {got}, not {takes}")
+        return torch.cat([piece.reshape(-1) for piece in pieces]).to(self._parameters)
 
     def _unpacked(self, flat: Tensor) -> list[Tensor]:
         """A copy of a flat tensor, in the parameters' shapes."""
@@ -143,6 +160,12 @@ class Optimizer:
 
     @torch.inference_mode(False)  # `fit` sets it, and later steps may not
     def _pack(self) -> None:
+        kinds = {f"{tensor.dtype} on {tensor.device}" for tensor in self._tensors}
+        if len(kinds) > 1:
+            raise ValueError(
+                f"{type(self).__name__} takes parameters of one dtype on one device, "
+                f"got {', '.join(sorted(kinds))}"
+            )
         self._parameters = pack([parameter for parameter, _ in self._pairs])
         self._gradients = pack([gradient for _, gradient in self._pairs])
         self._state = {slot: flat.to(self._parameters) for slot, flat in self._state.items()}
@@ -155,6 +178,15 @@ class Optimizer:
             with torch.inference_mode(False):  # as for `_pack`
                 self._state[name] = torch.zeros_like(self._parameters)
         return self._state[name]
+
+    @property
+    def _slots(self) -> set[str]:
+        """What is kept for each parameter under these options, as torch's state names it."""
+        raise NotImplementedError(f"{type(self).__name__} must define _slots")
+
+    def _check_options(self) -> None:
+        """Raises ValueError if an option is out of range."""
+        raise NotImplementedError(f"{type(self).__name__} must define _check_options")
 
     def _update(self, p: Tensor, g: Tensor) -> None:
         """Moves the flat parameters `p` in place by the flat gradients `g`, left as they are."""
@@ -184,7 +216,6 @@ class SGD(Optimizer):
     """
 
     _options = ("lr", "momentum", "dampening", "weight_decay", "nesterov", "maximize")
-    _slots = ("momentum_buffer",)
 
     def __init__(
         self,
@@ -197,16 +228,23 @@ class SGD(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        _require(lr >= 0, f"SGD takes lr of 0 or above, not {lr!r}")
-        _require(momentum >= 0, f"SGD takes momentum of 0 or above, not {momentum!r}")
-        _require(weight_decay >= 0, f"SGD takes weight_decay of 0 or above, not {weight_decay!r}")
-        _require(
-            not nesterov or (momentum > 0 and dampening == 0),
-            f"nesterov takes momentum above 0 and no dampening, not {momentum!r} and {dampening!r}",
-        )
         self.lr, self.momentum, self.dampening = lr, momentum, dampening
         self.weight_decay, self.nesterov, self.maximize = weight_decay, nesterov, maximize
         super().__init__(param)
+
+    @property
+    def _slots(self) -> set[str]:
+        return {"momentum_buffer"} if self.momentum else set()
+
+    def _check_options(self) -> None:
+        for name in ("lr", "momentum", "weight_decay"):
+            value = getattr(self, name)
+            _require(value >= 0, f"SGD takes {name} of 0 or above, not {value!r}")
+        _require(
+            not self.nesterov or (self.momentum > 0 and self.dampening == 0),
+            "SGD takes nesterov with momentum above 0 and without dampening, not with "
+            f"{self.momentum!r} and {self.dampening!r}",
+        )
 
     def _update(self, p: Tensor, g: Tensor) -> None:
         if self.weight_decay:
@@ -235,8 +273,8 @@ class Adam(Optimizer):
     """
 
     _options = ("lr", "betas", "eps", "weight_decay", "amsgrad", "maximize")
-    _slots = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
-    _counts_steps = True
+    _extras = frozenset({"step", "decoupled_weight_decay"})
+    _decoupled = False
 
     def __init__(
         self,
@@ -249,16 +287,24 @@ class Adam(Optimizer):
         *,
         maximize: bool = False,
     ) -> None:
-        name = type(self).__name__
-        _require(lr >= 0, f"{name} takes lr of 0 or above, not {lr!r}")
-        _require(all(0 <= b < 1 for b in betas), f"{name} takes betas in [0, 1), not {betas!r}")
-        _require(eps >= 0, f"{name} takes eps of 0 or above, not {eps!r}")
-        _require(
-            weight_decay >= 0, f"{name} takes weight_decay of 0 or above, not {weight_decay!r}"
-        )
         self.lr, self.betas, self.eps = lr, betas, eps
         self.weight_decay, self.amsgrad, self.maximize = weight_decay, amsgrad, maximize
         super().__init__(param)
+
+    @property
+    def _slots(self) -> set[str]:
+        return {"exp_avg", "exp_avg_sq"} | ({"max_exp_avg_sq"} if self.amsgrad else set())
+
+    def _check_options(self) -> None:
+        kind = type(self).__name__
+        for name in ("lr", "eps", "weight_decay"):
+            value = getattr(self, name)
+            _require(value >= 0, f"{kind} takes {name} of 0 or above, not {value!r}")
+        betas = tuple(self.betas)
+        _require(
+            len(betas) == 2 and all(0 <= beta < 1 for beta in betas),
+            f"{kind} takes two betas in [0, 1), not {betas!r}",
+        )
 
     def _update(self, p: Tensor, g: Tensor) -> None:
         if self.weight_decay:
@@ -285,6 +331,8 @@ class AdamW(Adam):
     `p = p - lr * weight_decay * p` before each step, in place of `g + weight_decay * p`. The
     default of weight_decay is torch's, 0.01; all else is Adam's.
     """
+
+    _decoupled = True
 
     def __init__(
         self,

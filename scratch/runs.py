@@ -28,8 +28,9 @@ def stack(models: Sequence[M]) -> M:
     if not models:
         raise ValueError("stack takes at least one model")
     for index, model in enumerate(models):
-        if model.runs is not None:
-            raise ValueError(f"model {index} is stacked already, for {model.runs} runs")
+        stacked_parts = [module for module in model.modules() if module.runs is not None]
+        if stacked_parts:
+            raise ValueError(f"model {index} is stacked already: {stacked_parts[0]}")
         if _architecture(model) != _architecture(models[0]):
             raise ValueError(
                 f"stack takes models of one architecture; model {index} is {model}, "
@@ -71,11 +72,16 @@ def _single(model: M, run: int) -> M:
     return single
 
 
-def _architecture(model: Module) -> tuple[object, ...]:
+def _architecture(model: Module) -> list[object]:
     """What models must share to be stacked: all but the values of their parameters."""
-    pairs = model.named_param().items()
-    modes = [module.training for module in model.modules()]
-    return repr(model), modes, [(name, p.shape, p.dtype, p.device) for name, (p, _) in pairs]
+    parts: list[object] = []
+    for name, (p, _) in model.named_param().items():
+        parts.append((name, p.shape, p.dtype, p.device))
+    for module in model.modules():
+        plain = {k: v for k, v in vars(module).items() if isinstance(v, (int, float, str))}
+        drawing = isinstance(module, Dropout) and module.generator is not None
+        parts.append((type(module), plain, drawing))
+    return parts
 
 
 def _refuse_shared_generators(models: Sequence[Module]) -> None:

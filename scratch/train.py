@@ -47,13 +47,13 @@ def fit(
 
     Raises:
         ValueError: epochs or batch_size below 1; x and t of different lengths, or none;
-            seeds that do not fit the runs.
+            seeds or leading axes that do not fit the runs; an optimizer of another model.
     """
-    _check(model, x, t, epochs, batch_size)
+    _check(model, optimizer, x, t, epochs, batch_size)
     orders = _orders(model.runs, x.shape[-2], seed)
-    t_dims = 2 if t.is_floating_point() else 1  # of one run: class indices have no features
-    model.train()
+    t_dims = _target_dims(t)
     for epoch in range(1, epochs + 1):
+        model.train()  # in each epoch: `on_epoch` may have set evaluation
         order = next(orders).to(x.device)
         batches = zip(
             _in_order(x, order, 2).split(batch_size, dim=order.dim() - 1),
@@ -146,19 +146,36 @@ def learning_curves(
     return curves
 
 
-def _check(model: Module, x: Tensor, t: Tensor, epochs: int, batch_size: int) -> None:
+def _check(
+    model: Module, optimizer: Optimizer, x: Tensor, t: Tensor, epochs: int, batch_size: int
+) -> None:
     if epochs < 1:
         raise ValueError(f"fit takes at least 1 epoch, not {epochs!r}")
     if batch_size < 1:
         raise ValueError(f"fit takes a batch_size of at least 1, not {batch_size!r}")
-    if not 2 <= x.dim() <= (2 if model.runs is None else 3):
+    if not optimizer.moves(model):
         raise ValueError(
-            f"fit got x {describe(x)}, takes [N, features], and for a model that runs.stack "
-            "built [R, N, features] too"
+            f"{optimizer} moves no parameter of this model: make it from model.param(), and for "
+            "a stacked model from that of the stacked one"
         )
-    samples = t.shape[-2 if t.is_floating_point() and t.dim() > 1 else -1]
-    if x.shape[-2] < 1 or samples != x.shape[-2]:
-        raise ValueError(f"fit takes as many targets as samples, got {samples} and {x.shape[-2]}")
+    for name, data, dims in (("x", x, 2), ("t", t, _target_dims(t))):
+        leads = data.dim() == dims + 1 and data.shape[0] == model.runs
+        if data.dim() == dims or leads:
+            continue
+        takes = "[N, features]" if dims == 2 else "[N]"
+        if model.runs is not None:
+            takes += f", or that with a leading {model.runs}"
+        elif data.dim() == dims + 1:
+            takes += "; a leading axis of runs is for a model that runs.stack built"
+        raise ValueError(f"fit got {name} {describe(data)}, takes {takes}")
+    samples, targets = x.shape[-2], t.shape[-_target_dims(t)]
+    if samples < 1 or targets != samples:
+        raise ValueError(f"fit takes as many targets as samples, got {targets} and {samples}")
+
+
+def _target_dims(t: Tensor) -> int:
+    """The axes of one run's targets: class indices have no features."""
+    return 2 if t.is_floating_point() else 1
 
 
 def _orders(runs: int | None, samples: int, seed: int | Sequence[int] | None) -> Iterator[Tensor]:

@@ -209,6 +209,7 @@ def test_optimizers_refuse(make: Any) -> None:
     refuses(TypeError, r"model.param\(\)", lambda: make(layer))
     refuses(ValueError, "no parameters", lambda: make([]))
     refuses(ValueError, "twice", lambda: make(pairs + pairs[:1]))
+    refuses(ValueError, "twice", lambda: make([*pairs, (pairs[0][0].detach(), torch.ones(3, 2))]))
     refuses(
         ValueError,
         "one dtype",
@@ -225,6 +226,7 @@ def test_optimizer_options() -> None:
     refuses(ValueError, "nesterov",
             lambda: scratch.SGD(pairs, nesterov=True, momentum=0.9, dampening=0.1))  # fmt: skip
     refuses(ValueError, "betas", lambda: scratch.Adam(pairs, betas=(0.9, 1.0)))
+    refuses(ValueError, "two betas", lambda: scratch.Adam(pairs, betas=(0.9,)))  # type: ignore[arg-type]
     refuses(ValueError, "eps", lambda: scratch.Adam(pairs, eps=-1.0))
 
 
@@ -240,14 +242,18 @@ def test_optimizer_state_dict_loads_all_or_nothing() -> None:
         (other, good, r"exp_avg.* is \[3, 2\], not \[3, 5\]"),
         (fewer, good, "one group of 1"),
         (scratch.SGD(layer.param()), good, "has no momentum"),
+        (scratch.AdamW(layer.param()), good, "weight decay is coupled"),
+        (optimizer, {}, "keys 'state' and 'param_groups'"),
         (optimizer, good | {"state": {0: good["state"][0]}}, r"parameters \[0\], not for all 2"),
-        (optimizer, good | {"state": {0: {"moment": X}, 1: {}}}, "moment is unknown"),
+        (optimizer, good | {"state": {0: {"moment": X}, 1: {}}}, r"\['moment'\], not"),
+        (optimizer, good | {"param_groups": [good["param_groups"][0] | {"lr": -5}]}, "lr of 0"),
     ]
     uneven = {k: dict(v) for k, v in good["state"].items()}
     uneven[1]["step"] = torch.tensor(7.0)
     cases.append((optimizer, good | {"state": uneven}, "different steps"))
     for target, state, words in cases:
-        refuses(ValueError, f"nothing loaded: .*{words}", partial(target.load_state_dict, state))
+        refuses(ValueError, words, partial(target.load_state_dict, state))
+    assert optimizer.lr == 0.5
     assert other.state_dict() == before
     assert other.lr == 1e-3
 
@@ -299,6 +305,18 @@ def test_fit_of_stacked_runs_refuses_seeds() -> None:
     model = runs.stack([models.model_1() for _ in range(3)])
     refuses(ValueError, "3 seeds", lambda: _fit(model=model, seed=0))
     refuses(ValueError, "3 seeds", lambda: _fit(model=model, seed=[1, 2]))
+
+
+@pytest.mark.parametrize("make", [scratch.Softmax, scratch.LogSoftmax])
+def test_softmax_takes_runs_only_when_stacked(make: Any) -> None:
+    refuses(ValueError, r"takes \[B, features\]", lambda: make()(torch.ones(3, 4, 2)))
+    refuses(ValueError, r"takes \[2, B, features\]", lambda: runs.stack([make(), make()])(X))
+
+
+def test_a_loss_that_refused_keeps_nothing() -> None:
+    loss = scratch.MSELoss()
+    refuses(ValueError, "NaN", lambda: loss(X, X * math.nan))
+    refuses(RuntimeError, "without a forward", loss.backward)
 
 
 def test_disk_refuses() -> None:

@@ -16,6 +16,7 @@ import reference.models
 import scratch
 from reference import pairs
 from scratch import data, models, runs
+from scratch.module import constant
 
 
 def test_disk_is_the_disk() -> None:
@@ -160,10 +161,13 @@ def test_a_module_of_ones_own() -> None:
     """Children and parameters of a subclass are found by themselves."""
 
     class Residual(scratch.Module):
+        scale: torch.Tensor
+        dscale: torch.Tensor
+
         def __init__(self) -> None:
             super().__init__()
             self.inner = scratch.Linear(2, 2)
-            self.scale, self.dscale = self.register("scale", torch.ones(2))
+            self.register("scale", torch.ones(2))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             self._kept = x
@@ -194,3 +198,34 @@ def test_dropout_masks_are_seeded_and_the_same_in_every_dtype() -> None:
     assert mask(0, torch.float32).equal(mask(0, torch.float64))
     assert mask(0, torch.float32).equal(mask(0, torch.bfloat16))
     assert not mask(0, torch.float32).equal(mask(1, torch.float32))
+
+
+def test_a_parameter_that_was_replaced_is_noticed() -> None:
+    layer = scratch.Linear(2, 3)
+    layer.weight = layer.weight * 2
+    for use in (layer.param, layer.state_dict, layer.zero_grad):
+        with pytest.raises(RuntimeError, match=r"Linear.weight was replaced.*weight.copy_"):
+            use()
+
+
+def test_modules_in_a_list_are_noticed() -> None:
+    class Several(scratch.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = [scratch.Linear(2, 2)]
+
+    with pytest.raises(TypeError, match=r"Several.layers holds modules in a list"):
+        scratch.Sequential(Several(), scratch.Tanh())
+
+
+def test_one_hot_refuses() -> None:
+    for wrong in (torch.tensor([0, 2]), torch.tensor([-1, 0]), torch.tensor([True, False])):
+        with pytest.raises(ValueError, match="int64 labels from 0 to 1"):
+            data.one_hot(wrong)
+
+
+def test_constants_are_made_on_the_cpu_in_any_mode() -> None:
+    with torch.device("meta"), torch.inference_mode():
+        made = constant(0.123456, torch.float32)
+    assert made.device.type == "cpu"
+    assert not made.is_inference()

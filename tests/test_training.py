@@ -14,6 +14,7 @@ import reference.train
 import scratch
 from reference import pairs
 from scratch import data, models, runs, train
+from scratch.dropout import _moved
 
 TRAIN, TEST = data.disk(60, seed=0), data.disk(40, seed=1)
 PLAIN = [pair for pair in pairs.MODELS if pair.name in ("model_1", "model_a_tanh")]
@@ -186,3 +187,87 @@ def test_moving_a_model_in_the_middle_of_training() -> None:
     assert all(after[name].dtype == torch.float64 for name in after)
     assert all(not after[name].equal(before[name]) for name in after), "a layer is frozen"
     train.step(model, scratch.MSELoss(), optimizer, x.double(), t)  # outside of `fit` too
+
+
+def test_fit_trains_in_training_mode_whatever_the_mode_was() -> None:
+    model = models.model_2()
+    dropout = next(m for m in model.modules() if isinstance(m, scratch.Dropout))
+    drawn = []
+
+    def callback(epoch: int) -> None:
+        drawn.append(dropout.mask is not None)
+        model.eval()
+
+    model.eval()
+    train.fit(model, scratch.BCELoss(), scratch.Adam(model.param()), TRAIN[0],
+              data.one_hot(TRAIN[1]), epochs=3, batch_size=30, on_epoch=callback)  # fmt: skip
+    assert drawn == [True, True, True]
+    train.fit(model, scratch.BCELoss(), scratch.Adam(model.param()), TRAIN[0],
+              data.one_hot(TRAIN[1]), epochs=1, batch_size=30)  # fmt: skip
+    assert model.training
+
+
+def test_a_step_forgets_the_gradients_before_it_and_leaves_its_own() -> None:
+    model, twin = (models.model_1(generator=torch.Generator().manual_seed(0)) for _ in range(2))
+    x, t = TRAIN[0], data.one_hot(TRAIN[1])
+    for _, gradient in model.param():
+        gradient.fill_(7)
+    for one in (model, twin):
+        train.step(one, scratch.MSELoss(), scratch.SGD(one.param(), 0.1), x, t)
+    for (p, g), (q, h) in zip(model.param(), twin.param(), strict=True):
+        assert p.equal(q)
+        assert g.equal(h)
+        assert g.any()
+
+
+def test_options_change_between_steps() -> None:
+    ours, theirs = torch.ones(3), torch.ones(3, requires_grad=True)
+    gradient = torch.tensor([1.0, -2.0, 0.5])
+    pair = (ours, torch.zeros(3))
+    optimizer = scratch.SGD([pair], lr=0.5, momentum=0.9)
+    mirror = torch.optim.SGD([theirs], lr=0.5, momentum=0.9)
+    for _ in range(3):
+        optimizer.zero_grad()
+        pair[1].add_(gradient)
+        theirs.grad = gradient.clone()
+        optimizer.step()
+        mirror.step()
+        optimizer.lr *= 0.1
+        mirror.param_groups[0]["lr"] *= 0.1
+    torch.testing.assert_close(ours, theirs.detach())
+
+
+@pytest.mark.parametrize("moved", [slice(1, 2), slice(2, 4)], ids=["middle", "end"])
+def test_a_second_optimizer_of_some_layers_freezes_none(moved: slice) -> None:
+    """Packing moves those layers' memory: the first optimizer must notice, in `fit` and after."""
+    model = models.model_1(generator=torch.Generator().manual_seed(0))
+    first = scratch.SGD(model.param(), 0.1)
+    scratch.SGD(model.param()[moved], 0.1)
+    x, t = TRAIN[0], data.one_hot(TRAIN[1])
+    for trained in range(2):
+        before = model.state_dict()
+        if trained:
+            train.step(model, scratch.MSELoss(), first, x, t)
+        else:
+            train.fit(model, scratch.MSELoss(), first, x, t, epochs=1, batch_size=10)
+        assert all(not before[name].equal(p) for name, p in model.state_dict().items())
+
+
+def test_a_model_moved_in_part_is_refused_by_its_optimizer() -> None:
+    model = models.model_1()
+    optimizer = scratch.SGD(model.param())
+    model[0].to(torch.float64)
+    with pytest.raises(ValueError, match="one dtype on one device"):
+        optimizer.zero_grad()
+
+
+def test_layers_that_share_a_generator_share_it_where_they_are_moved() -> None:
+    """Shown on generators that pretend to live elsewhere: a real move needs a second device."""
+    shared = torch.Generator().manual_seed(3)
+    here, memo = torch.device("cpu"), {}  # type: ignore[var-annotated]
+    assert _moved(shared, here, memo) is shared
+    assert memo == {}
+    if torch.cuda.is_available():
+        model = models.model_2(generator=shared).to("cuda")
+        first, second = (m for m in model.modules() if isinstance(m, scratch.Dropout))
+        assert first.generator is second.generator

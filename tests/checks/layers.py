@@ -299,7 +299,7 @@ def rate(setting: Setting) -> list[Comparison]:
     of those that follow a zero, along either axis.
     """
     layer = build(setting)
-    p, size = layer.p, 300  # type: ignore[attr-defined]
+    p, size = layer.p, 1000  # type: ignore[attr-defined]
     torch.manual_seed(setting.seed)
     ones = torch.ones(size, size, dtype=setting.dtype, device=setting.device)
     mask = layer(ones)
@@ -312,7 +312,8 @@ def rate(setting: Setting) -> list[Comparison]:
     for name, (hits, share) in shares.items():
         count, trials = int(hits.sum()), hits.numel()
         # Neighbouring pairs overlap, which at most triples the variance of their count.
-        spread = math.sqrt(3 * trials * share * (1 - share))
+        overlap = 1 if name == "zeros" else 3
+        spread = math.sqrt(overlap * trials * share * (1 - share))
         near = abs(count - trials * share) <= 5 * spread
         verdicts.append(fact(name, near, f"are {count} of {trials}, not near {share:g}"))
     return verdicts

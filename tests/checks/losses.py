@@ -26,7 +26,8 @@ def inputs_of(setting: Setting, batch: int | None = None) -> Tensors:
         case "probability":
             target = torch.sigmoid(target)
         case "distribution":
-            target = torch.softmax(target, -1)
+            weights = torch.linspace(0.5, 2, max(rows, 1), dtype=target.dtype)[:rows, None]
+            target = torch.softmax(target, -1) * weights.to(target.device)  # need not sum to 1
         case "class":
             target = torch.randint(features, (rows,), generator=generator).to(setting.device)
     if setting.case.pair.domain == "probability":

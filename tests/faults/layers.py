@@ -187,6 +187,23 @@ def _() -> Planting:
     return swap(scratch.Dropout, _draw=draw)
 
 
+@fault("rate is off by 1 in 100", "layer.rate", "Dropout-p=0.5")
+def _() -> Planting:
+    def draw(self: Any, x: Tensor) -> Tensor:
+        return (torch.rand_like(x) < 1 - self.p * 1.01).to(x.dtype) / (1 - self.p)
+
+    return swap(scratch.Dropout, _draw=draw)
+
+
+@fault("dim=1 is the batch", "layer.forward", "Softmax-dim=1")
+def _() -> Planting:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        self._kept = torch.exp(x) / torch.exp(x).sum(-2, keepdim=True)
+        return self._kept
+
+    return swap(scratch.Softmax, forward=forward)
+
+
 @fault("whole columns are dropped", "layer.rate", "Dropout-p=0.5")
 def _() -> Planting:
     def draw(self: Any, x: Tensor) -> Tensor:

@@ -98,6 +98,11 @@ def _() -> Planting:
     return swap(scratch.CrossEntropyLoss, _derivative=lambda self, log_p, t: torch.exp(log_p))
 
 
+@fault("targets are taken to sum to 1", "loss.gradient", "CrossEntropyLoss-probability")
+def _() -> Planting:
+    return swap(scratch.CrossEntropyLoss, _derivative=lambda self, log_p, t: torch.exp(log_p) - t)
+
+
 @fault("a mean over classes too", "loss.value", "CrossEntropyLoss-probability_mean")
 def _() -> Planting:
     def entries(self: Any, x: Tensor, t: Tensor) -> Any:

@@ -146,6 +146,31 @@ def _() -> Planting:
     return swap(scratch.Optimizer, load_state_dict=load_state_dict)
 
 
+@fault("loading restores the rate alone", "optimizer.handover", "SGD-momentum=0.9")
+def _() -> Planting:
+    def load_state_dict(self: Any, state_dict: Any) -> None:
+        self.lr = state_dict["param_groups"][0]["lr"]
+
+    return swap(scratch.Optimizer, load_state_dict=load_state_dict)
+
+
+@fault("a loaded state never turns back", "optimizer.handover", "Adam")
+def _() -> Planting:
+    right = scratch.Optimizer.load_state_dict
+
+    def load_state_dict(self: Any, state_dict: Any) -> None:
+        steps = self._steps
+        right(self, state_dict)
+        self._steps = max(steps, self._steps)
+
+    return swap(scratch.Optimizer, load_state_dict=load_state_dict)
+
+
+@fault("only the first tensor's place is watched", "optimizer.packing", "SGD")
+def _() -> Planting:
+    return swap(scratch.Optimizer, _where=lambda self: [self._tensors[0].data_ptr()])
+
+
 @fault("a saved state is not a copy", "optimizer.trajectory", "SGD-momentum=0.9")
 def _() -> Planting:
     def unpacked(self: Any, flat: Tensor) -> list[Tensor]:

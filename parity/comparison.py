@@ -18,9 +18,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from parity.truth import Tensors, Truth
+from parity.truth import ULPS, Tensors, Truth
 
 VALUE_FACTOR, GRADIENT_FACTOR = 2.0, 3.0
+
+MOST_FLOORS = 2.0 * ULPS
+"""How many floors torch's worst entry may be off by and still count for all the others."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,10 @@ def compare_one(
     judged = subject.isfinite() & oracle.isfinite()
     error = _distance(subject, oracle, judged)
     reference_error = _distance(reference, oracle, judged & reference.isfinite())
+    floor = torch.where(judged, floor, floor.min())
     whole = _over(error.max(), torch.maximum(reference_error.max(), floor.max()))
     units = error / floor
-    allowed = (reference_error / floor).max().clamp_min(1)
+    allowed = (reference_error / floor).max().clamp(1, MOST_FLOORS)
     ratio = max(whole, float(units.max() / allowed)) / factor
     return Comparison(
         name, ratio, float(error.max()), float(reference_error.max()), float(floor.max())
