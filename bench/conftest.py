@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -20,13 +21,21 @@ def positive(value: str) -> int:
     return int(value)
 
 
+def processors(value: str) -> int:
+    """A number of threads, if the machine has as many processors."""
+    threads, most = positive(value), os.cpu_count() or 1
+    if threads > most:
+        raise argparse.ArgumentTypeError(f"takes at most {most}, the processors here, not {value}")
+    return threads
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("bench", "torch-parity's benchmarks")
     default = Protocol()
     group.addoption("--runs", type=positive, default=default.runs, help="of the table (10)")
     group.addoption("--epochs", type=positive, default=default.epochs, help="of a run (30)")
     group.addoption("--batch-size", type=positive, default=default.batch_size, help="(10)")
-    group.addoption("--threads", type=positive, default=default.threads, help="of torch (1)")
+    group.addoption("--threads", type=processors, default=default.threads, help="of torch (1)")
     group.addoption(
         "--model-1",
         choices=("text", "listing"),

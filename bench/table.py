@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -41,7 +42,7 @@ class Protocol:
     """How the table is measured; the defaults are report B's, at a batch size of 10.
 
     Raises:
-        ValueError: runs, epochs, batch_size or threads below 1.
+        ValueError: runs, epochs, batch_size or threads below 1; more threads than processors.
     """
 
     runs: int = 10
@@ -55,6 +56,9 @@ class Protocol:
         for name in ("runs", "epochs", "batch_size", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        processors = os.cpu_count() or 1
+        if self.threads > processors:
+            raise ValueError(f"threads must be at most {processors}, the processors here")
 
     @property
     def name(self) -> str:
@@ -78,7 +82,7 @@ class Protocol:
             f"batch size {self.batch_size}, learning rate 1e-3; weights and biases from Xavier's "
             f"normal distribution. Model 1 as the report's {self.model_1} has it: {dropout}, "
             "Tanh at the end, summed squared error, SGD. Model 2: SELU, Dropout(0.5) twice, "
-            "Softmax at the end, binary cross-entropy (mean), Adam (torch's fused)."
+            "Softmax at the end, binary cross-entropy (mean), Adam. Torch's optimizers are fused."
         )
 
 

@@ -259,7 +259,7 @@ def _network(name: str, **options: Any) -> tuple[Callable[..., Any], Callable[..
 
 
 _SUMMED = (partial(scratch.MSELoss, reduction="sum"), partial(nn.MSELoss, reduction="sum"))
-_BY_SGD = (partial(scratch.SGD, lr=1e-3), partial(torch.optim.SGD, lr=1e-3))
+_BY_SGD = (partial(scratch.SGD, lr=1e-3), partial(torch.optim.SGD, lr=1e-3, fused=True))
 _BY_ADAM = (partial(scratch.Adam, lr=1e-3), partial(torch.optim.Adam, lr=1e-3, fused=True))
 
 #: The reports' networks, trained as they say where they say it.

@@ -158,6 +158,14 @@ def test_options_refuse(option: str, value: str) -> None:
     assert f"argument {option}: takes a whole number of 1 or more, not '{value}'" in done.stderr
 
 
+def test_more_threads_than_processors_are_refused() -> None:
+    done = _pytest("--threads=999", "--collect-only")
+    assert done.returncode == 4
+    assert "argument --threads: takes at most" in done.stderr
+    with pytest.raises(ValueError, match="at most"):
+        Protocol(threads=999)
+
+
 def test_cuda_without_cuda_is_refused() -> None:
     import torch
 
