@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import scratch
 from reference import layers, models
 from scratch.losses import Loss
-from scratch.optim import Optimizer
+from scratch.optimizer import Optimizer
 from scratch.sequential import Sequential
 
 Options = dict[str, Any]

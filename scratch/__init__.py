@@ -15,7 +15,8 @@ from scratch.dropout import Dropout
 from scratch.linear import Linear
 from scratch.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, L1Loss, Loss, MSELoss
 from scratch.module import Module
-from scratch.optim import SGD, Adam, AdamW, Optimizer
+from scratch.optim import SGD, Adam, AdamW
+from scratch.optimizer import Optimizer
 from scratch.sequential import Sequential
 
 __all__ = [

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scratch.losses import Loss
 from scratch.module import Module, describe
-from scratch.optim import Optimizer
+from scratch.optimizer import Optimizer
 
 
 def step(model: Module, criterion: Loss, optimizer: Optimizer, x: Tensor, t: Tensor) -> Tensor:

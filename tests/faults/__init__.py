@@ -61,6 +61,6 @@ def fault(
 
 def all_faults() -> list[Fault]:
     """Every fault of this folder."""
-    for name in ("layers", "losses", "optimizers", "training"):
+    for name in ("layers", "activations", "losses", "optimizers", "training"):
         importlib.import_module(f"{__name__}.{name}")
     return list(_REGISTERED)
