@@ -111,6 +111,11 @@ class Results:
         return sorted(chosen, key=lambda run: run.seed)
 
 
+def kept_runs(protocol: Protocol) -> int:
+    """How many runs an interrupted measurement left that the next one goes on from."""
+    return len(_resumed(protocol, _partial(protocol)).runs)
+
+
 def results(protocol: Protocol, progress: Callable[[str], None] = lambda done: None) -> Results:
     """Measures every run of the protocol.
 
@@ -118,10 +123,10 @@ def results(protocol: Protocol, progress: Callable[[str], None] = lambda done: N
     protocol, code, versions and processor are the same. Finished, the next call starts anew.
 
     Args:
-        progress: called after each run with what was done.
+        progress: called after each new run, and after each model's parity, with what was done.
     """
     torch.set_num_threads(protocol.threads)
-    partial_file = RESULTS / f"{protocol.name}.partial.json"
+    partial_file = _partial(protocol)
     kept = _resumed(protocol, partial_file)
     done = {(run.model, run.side, run.seed) for run in kept.runs}
     _warm_up(protocol)
@@ -130,9 +135,10 @@ def results(protocol: Protocol, progress: Callable[[str], None] = lambda done: N
             if (model, side, seed) not in done:
                 kept.runs.append(train(protocol, model, side, seed))
                 _write(partial_file, json.dumps(asdict(kept)))
-            progress(f"{TITLES[model]} {side}")
-    for model in TITLES:
+                progress(f"{TITLES[model]} {side}")
+    for model, title in TITLES.items():
         kept.parity[model] = asdict(parity_of(protocol, model))
+        progress(f"{title} parity")
     _write(RESULTS / f"{protocol.name}.json", json.dumps(asdict(kept), indent=1) + "\n")
     _write(RESULTS / f"{protocol.name}.md", markdown(kept))
     partial_file.unlink()
@@ -191,7 +197,7 @@ def rows(kept: Results) -> list[dict[str, Any]]:
                     "test accuracy": f"{np.mean(accuracies):.3f}",
                     "std": f"{np.std(accuracies, ddof=1):.3f}" if len(runs) > 1 else "-",
                     "seconds a run": f"{np.median([run.seconds for run in runs]):.2f}",
-                    "ratio to torch [95 %]": str(ratio) if ours else "1",
+                    "ratio to torch [95 %]": _ratio(ratio, len(runs)) if ours else "1",
                     "parity": _parity(worst) if ours else "",
                     "report B: accuracy": f"{published['accuracy']:.3f}",
                     "report B: std": f"{published['std']:.3f}",
@@ -218,6 +224,9 @@ def text(kept: Results, style: str = "simple") -> str:
     lines = [tabulate(rows(kept), headers="keys", tablefmt=style, disable_numparse=True), ""]
     for model, title in TITLES.items():
         mean, half, _ = agreement(kept, model)
+        if math.isinf(half):
+            lines.append(f"{title}: one run says nothing of how far scratch and torch differ.")
+            continue
         lines.append(
             f"{title}: scratch less torch, same seeds, {100 * mean:+.2f} points of accuracy, "
             f"95 % interval ±{100 * half:.2f}."
@@ -237,6 +246,10 @@ def markdown(kept: Results) -> str:
     return text(kept, "github") + "\n"
 
 
+def _ratio(ratio: measure.Interval, count: int) -> str:
+    return str(ratio) if count > 1 else f"{ratio.median:.3f}"
+
+
 def _parity(ratio: float) -> str:
     return f"{'ok' if ratio <= 1 else 'WRONG'}, {ratio:.2f}"
 
@@ -246,6 +259,10 @@ def _plan(protocol: Protocol) -> Iterator[tuple[str, int, tuple[str, ...]]]:
     for model in TITLES:
         for seed in range(protocol.runs):
             yield model, seed, SIDES if seed % 2 == 0 else SIDES[::-1]
+
+
+def _partial(protocol: Protocol) -> Path:
+    return RESULTS / f"{protocol.name}.partial.json"
 
 
 def _warm_up(protocol: Protocol) -> None:

@@ -24,7 +24,8 @@ def test_table(
     with capfd.disabled():
         kept = benchmark.pedantic(_measured, (protocol,), rounds=1, iterations=1)
     benchmark.extra_info["runs"] = [vars(run) for run in kept.runs]
-    show(f"accuracy and time on {protocol.device}", table.text(kept))
+    where = f"Written to bench/results/{protocol.name}.md and .json."
+    show(f"accuracy and time on {protocol.device}", f"{table.text(kept)}\n{where}")
     for model in table.TITLES:
         assert kept.parity[model]["ratio"] <= 1, f"{model} is wrong: {kept.parity[model]}"
         mean, _, half = table.agreement(kept, model)
@@ -35,12 +36,21 @@ def test_table(
 
 
 def _measured(protocol: Protocol) -> Results:
-    total = len(table.TITLES) * len(table.SIDES) * protocol.runs
+    total = len(table.TITLES) * (len(table.SIDES) * protocol.runs + 1)  # runs, and parity
+    kept = table.kept_runs(protocol)
+    if kept:
+        print(f"\n{kept} runs are kept from an interrupted measurement: going on", file=sys.stderr)
     slow = 0.5 if sys.stderr.isatty() else 10  # seconds between lines that go to a file
-    with tqdm(total=total, unit="run", mininterval=slow, file=sys.stderr) as bar:
+    with tqdm(total=total, initial=kept, mininterval=slow, file=sys.stderr) as bar:
 
         def progress(done: str) -> None:
             bar.set_description(done, refresh=False)
             bar.update()
 
-        return table.results(protocol, progress)
+        try:
+            return table.results(protocol, progress)
+        except KeyboardInterrupt:
+            bar.close()
+            done = table.kept_runs(protocol)
+            print(f"{done} runs are kept: the same command goes on from them", file=sys.stderr)
+            raise

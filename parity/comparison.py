@@ -35,6 +35,7 @@ class Comparison:
         ratio: the error over what is allowed; above 1 fails. Infinite where `reason` says why.
         error, reference_error, floor: the largest of each, in the result's own units.
         reason: what is wrong when it is not a matter of size: a shape, a NaN, nothing there.
+        worst: the entry that is worst for its floor, and what it should be.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Comparison:
     reference_error: float = math.nan
     floor: float = math.nan
     reason: str = ""
+    worst: str = ""
 
     @property
     def passed(self) -> bool:
@@ -51,10 +53,11 @@ class Comparison:
     def __str__(self) -> str:
         if self.reason:
             return f"{self.name}: {self.reason}"
+        judged = "ok" if self.passed else "WRONG"
         return (
-            f"{self.name}: {'ok' if self.passed else 'WRONG'}, {self.ratio:.3g} of the error "
-            f"allowed (subject {self.error:.3g}, torch {self.reference_error:.3g}, "
-            f"floor {self.floor:.3g})"
+            f"{self.name}: {judged}, {self.ratio:.3g} times the error allowed{self.worst} "
+            f"(error: subject {self.error:.3g}, torch {self.reference_error:.3g}, "
+            f"rounding alone {self.floor:.3g})"
         )
 
 
@@ -95,9 +98,14 @@ def compare_one(
     units = error / floor
     allowed = (reference_error / floor).max().clamp(1, MOST_FLOORS)
     ratio = max(whole, float(units.max() / allowed)) / factor
-    return Comparison(
-        name, ratio, float(error.max()), float(reference_error.max()), float(floor.max())
-    )
+    largest = (float(error.max()), float(reference_error.max()), float(floor.max()))
+    return Comparison(name, ratio, *largest, worst=_worst(subject, oracle, units))
+
+
+def _worst(subject: Tensor, oracle: Tensor, units: Tensor) -> str:
+    place = [int(i) for i in torch.unravel_index(units.argmax(), units.shape)]
+    got, right = float(subject[tuple(place)]), float(oracle[tuple(place)])
+    return f"; at {place} it is {got:.6g}, the oracle {right:.6g}"
 
 
 def _incomparable(subject: Tensor | None, reference: Tensor, oracle: Tensor) -> str:

@@ -72,7 +72,10 @@ def test_every_public_class_has_a_pair() -> None:
     bases = {scratch.Module, scratch.Loss, scratch.Optimizer}
     classes = {thing for thing in public if inspect.isclass(thing)} - bases
     assert len(classes) >= 15
-    assert classes == {pair.cls for pair in pairs.PAIRS}
+    for cls in classes - {pair.cls for pair in pairs.PAIRS}:
+        pytest.fail(f"{cls.__name__} has no row in PAIRS, in reference/pairs.py")
+    for cls in {pair.cls for pair in pairs.PAIRS} - classes:
+        pytest.fail(f"{cls.__name__} has a row in PAIRS and is not exported by scratch")
 
 
 def test_every_class_written_in_scratch_is_public() -> None:

@@ -66,7 +66,8 @@ def test_both_sides_of_a_run_start_alike() -> None:
 def test_table_is_measured_and_written(results: Path) -> None:
     done: list[str] = []
     kept = table.results(TINY, done.append)
-    assert len(done) == 8
+    assert done.count("Model 1 scratch") == 2
+    assert len(done) == 10, "eight runs, and the parity of two models"
     assert sorted(path.suffix for path in results.iterdir()) == [".json", ".md"]
     stored = json.loads((results / f"{TINY.name}.json").read_text())
     assert len(stored["runs"]) == 8
@@ -99,6 +100,7 @@ def test_an_interrupted_table_goes_on_where_it_was(
     (partial,) = results.iterdir()
     before = json.loads(partial.read_text())["runs"]
     assert len(before) == 3
+    assert table.kept_runs(TINY) == 2
 
     trained: list[tuple[str, str, int]] = []
     right = table.train

@@ -169,8 +169,11 @@ def test_differences_take_float64() -> None:
 
 
 def test_a_verdict_reads_as_a_sentence() -> None:
-    assert str(Comparison("x", 0.5, 1.0, 2.0, 3.0)) == (
-        "x: ok, 0.5 of the error allowed (subject 1, torch 2, floor 3)"
+    truth = parity.truth(lambda inputs: {"y": 2 * inputs["x"]}, {"x": torch.tensor([[1.0, 3.0]])})
+    (verdict,) = parity.compare({"y": torch.tensor([[2.0, 7.0]])}, truth)
+    assert str(verdict).startswith("y: WRONG, ")
+    assert "times the error allowed; at [0, 1] it is 7, the oracle 6 (error: subject 1, " in str(
+        verdict
     )
     assert str(Comparison("x", math.inf, reason="gone")) == "x: gone"
 

@@ -1,0 +1,37 @@
+"""The README's code runs as it stands, from top to bottom."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import parity
+
+README = (Path(__file__).parent.parent / "README.md").read_text()
+
+
+def test_the_readmes_code_runs_and_is_right() -> None:
+    torch.manual_seed(0)
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) >= 5
+    names: dict[str, Any] = {"__name__": "readme"}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)
+    assert (names["train"].accuracy(names["model"], names["x"], names["labels"])) > 0.9
+
+    layer, inputs = names["Softplus"](), {"x": torch.randn(7, 5), "dy": torch.randn(7, 5)}
+    subject = {"output": layer(inputs["x"]), "input_grad": layer.backward(inputs["dy"])}
+    truth = parity.truth(parity.layer(nn.Softplus()), inputs)
+    assert parity.first_divergence(parity.compare(subject, truth)) is None
+
+
+def test_the_readmes_folders_and_files_exist() -> None:
+    root = Path(__file__).parent.parent
+    for folder in re.findall(r"^\| `(\w+)/` \|", README, re.MULTILINE):
+        assert (root / folder).is_dir()
+    for file in ("CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "constraints.txt", "tox.ini"):
+        assert (root / file).is_file()
