@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 
@@ -50,7 +51,7 @@ def _measured(protocol: Protocol) -> Results:
         try:
             return table.results(protocol, progress)
         except KeyboardInterrupt:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # tox sends another while pytest closes
             bar.close()
             done = table.kept_runs(protocol)
-            print(f"{done} runs are kept: the same command goes on from them", file=sys.stderr)
-            raise
+            pytest.exit(f"{done} runs are kept: the same command goes on from them", returncode=130)

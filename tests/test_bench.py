@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +150,32 @@ def test_agreement_is_students_interval_of_the_paired_differences() -> None:
 def _pytest(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "bench", "-p", "no:cacheprovider", *arguments]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_ctrl_c_leaves_no_traceback_and_what_was_measured() -> None:
+    """Twice, as a terminal and tox send it."""
+    options = ["--runs=9", "--epochs=9", "--batch-size=11", "--device=cpu"]
+    protocol = Protocol(runs=9, epochs=9, batch_size=11)
+    partial = table.RESULTS / f"{protocol.name}.partial.json"
+    command = [sys.executable, "-m", "pytest", "bench/test_table.py", "--benchmark-only", *options]
+    try:
+        with subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as running:
+            deadline = time.monotonic() + 120
+            while not partial.exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            time.sleep(0.5)
+            running.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+            running.send_signal(signal.SIGINT)
+            output, _ = running.communicate(timeout=60)
+        assert "Traceback" not in output
+        assert "runs are kept: the same command goes on from them" in output
+        assert running.returncode == 130
+        assert json.loads(partial.read_text())["runs"]
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize(
