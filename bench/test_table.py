@@ -52,6 +52,6 @@ def _measured(protocol: Protocol) -> Results:
             return table.results(protocol, progress)
         except KeyboardInterrupt:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # tox sends another while pytest closes
-            bar.close()
-            done = table.kept_runs(protocol)
-            pytest.exit(f"{done} runs are kept: the same command goes on from them", returncode=130)
+    # Out of the handler: pytest would go through the interrupt's traceback, and may stumble there.
+    done = table.kept_runs(protocol)
+    pytest.exit(f"{done} runs are kept: the same command goes on from them", returncode=130)
