@@ -25,7 +25,7 @@ LAYERS: list[Callable[[], scratch.Module]] = [
     scratch.LogSoftmax,
     scratch.Dropout,
 ]
-WIDTH, X = 2, torch.ones(4, 2)
+X = torch.ones(4, 2)
 
 
 def refuses(error: type[Exception], words: str, action: Callable[[], Any]) -> None:

@@ -129,6 +129,21 @@ def test_each_run_may_have_data_of_its_own() -> None:
             torch.testing.assert_close(got.state_dict()[name], parameter)
 
 
+def test_curves_without_a_seed_draw_from_torchs_generator_too() -> None:
+    def curves(seed: int | None, drawn: int) -> Any:
+        model = models.model_1(generator=torch.Generator().manual_seed(0))
+        torch.manual_seed(drawn)
+        x, labels = TRAIN
+        train.learning_curves(model, scratch.MSELoss(), scratch.SGD(model.param(), 0.1),
+                              (x, data.one_hot(labels), labels), TEST,
+                              epochs=1, batch_size=10, seed=seed)  # fmt: skip
+        return model.state_dict()["0.weight"]
+
+    assert curves(None, 1).equal(curves(None, 1))
+    assert not curves(None, 1).equal(curves(None, 2))
+    assert curves(5, 1).equal(curves(5, 2))
+
+
 def test_fit_without_a_seed_draws_from_torchs_generator() -> None:
     def trained(seed: int) -> Any:
         model = models.model_1(generator=torch.Generator().manual_seed(0))
