@@ -25,6 +25,9 @@ VALUE_FACTOR, GRADIENT_FACTOR = 2.0, 3.0
 MOST_FLOORS = 2.0 * ULPS
 """How many floors torch's worst entry may be off by and still count for all the others."""
 
+TRUSTED_FROM = 10.0
+"""How far outside what is allowed the nearest mistake must lie for a pass to mean anything."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -36,6 +39,12 @@ class Comparison:
         error, reference_error, floor: the largest of each, in the result's own units.
         reason: what is wrong when it is not a matter of size: a shape, a NaN, nothing there.
         worst: the entry that is worst for its floor, and what it should be.
+        distance: the ratio that the nearest known mistake would have had, here, and
+            `nearest`, its name: how sure a pass is. Infinite where exact equality is asked for.
+        blind: known mistakes that rounding alone could make of the result, here: no one could
+            tell them from what is right, and another setting has to.
+        diagnosis: what the mistake is, in one sentence, if the evidence singles it out.
+        inherited: it is wrong because of what came in; the fault lies elsewhere.
     """
 
     name: str
@@ -45,19 +54,37 @@ class Comparison:
     floor: float = math.nan
     reason: str = ""
     worst: str = ""
+    distance: float = math.inf
+    nearest: str = ""
+    blind: tuple[str, ...] = ()
+    diagnosis: str = ""
+    inherited: bool = False
 
     @property
     def passed(self) -> bool:
-        return self.ratio <= 1
+        return self.ratio <= 1 or self.inherited
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the nearest mistake would have been seen, and by far."""
+        return self.distance >= TRUSTED_FROM
+
+    @property
+    def headroom(self) -> float:
+        """How many times larger the error could be and still pass."""
+        return 1 / self.ratio if self.ratio else math.inf
 
     def __str__(self) -> str:
+        diagnosis = f". {self.diagnosis}" if self.diagnosis else ""
         if self.reason:
-            return f"{self.name}: {self.reason}"
+            return f"{self.name}: {self.reason}{diagnosis}"
         judged = "ok" if self.passed else "WRONG"
+        if self.passed and not self.trusted:
+            judged = f"MISTRUSTED ({self.nearest!r} would be {self.distance:.3g})"
         return (
             f"{self.name}: {judged}, {self.ratio:.3g} times the error allowed{self.worst} "
             f"(error: subject {self.error:.3g}, torch {self.reference_error:.3g}, "
-            f"rounding alone {self.floor:.3g})"
+            f"rounding alone {self.floor:.3g}){diagnosis}"
         )
 
 

@@ -5,7 +5,9 @@ The names are the contract between the two sides: a subject's results are compar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,14 +107,14 @@ def training(
     model: nn.Module,
     criterion: nn.Module,
     make: Callable[[list[nn.Parameter]], torch.optim.Optimizer],
-    steps: int,
-    prepare: Callable[[int], object] = lambda step: None,
+    masks: Sequence[Sequence[Tensor | None]],
 ) -> Evaluate:
     """A whole training, step by step.
 
     Inputs: initial parameters by name, and batches `x 1`, `t 1`, `x 2`, … Results: parameters
-    after each step, `step 1: 0.weight`. `prepare(step)` is called before each step, to hand the
-    model its dropout masks. `model` is trained in place, from the given parameters.
+    after each step, `step 1: 0.weight`. `masks` are, for each step, those of the model's
+    Dropout layers, as `dropping` takes them. `model` is trained in place, from the given
+    parameters.
     """
 
     def evaluate(inputs: Tensors) -> Tensors:
@@ -120,16 +122,40 @@ def training(
         model.load_state_dict({name: inputs[name] for name, _ in model.named_parameters()})
         moved = make(list(model.parameters()))
         results = {}
-        for step in range(1, steps + 1):
-            prepare(step)
+        for step, dropped in enumerate(masks, 1):
             moved.zero_grad()
-            criterion(model(inputs[f"x {step}"]), inputs[f"t {step}"]).backward()
+            with dropping(model, dropped):
+                prediction = model(inputs[f"x {step}"])
+            criterion(prediction, inputs[f"t {step}"]).backward()
             moved.step()
             for name, parameter in model.named_parameters():
                 results[f"step {step}: {name}"] = parameter.detach().clone()
         return results
 
     return evaluate
+
+
+@contextlib.contextmanager
+def dropping(module: nn.Module, masks: Sequence[Tensor | None]) -> Iterator[None]:
+    """Within it, the n-th Dropout of `module` drops what the n-th mask drops: True is kept.
+
+    The scale is torch's, 1 / (1 - p). A mask of None leaves that Dropout out.
+    """
+    dropouts = [one for one in module.modules() if isinstance(one, nn.Dropout)]
+    hooks = []
+    for dropout, mask in zip(dropouts, masks, strict=True):
+        scale = 1 / (1 - dropout.p) if dropout.p < 1 else 0.0
+        factor = torch.ones(()) if mask is None else mask.double() * scale
+
+        def dropped(module: nn.Module, args: Any, y: Tensor, factor: Tensor = factor) -> Tensor:
+            return args[0] * factor.to(args[0])
+
+        hooks.append(dropout.register_forward_hook(dropped))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _leaf(x: Tensor) -> Tensor:

@@ -47,7 +47,14 @@ class Truth:
         return Truth(*({name: kind[name] for name in kept} for kind in kinds))
 
 
-def truth(evaluate: Evaluate, inputs: Tensors, *, draws: int = 8, seed: int = 0) -> Truth:
+def truth(
+    evaluate: Evaluate,
+    inputs: Tensors,
+    *,
+    draws: int = 8,
+    seed: int = 0,
+    elementwise: bool = False,
+) -> Truth:
     """Evaluates torch at `inputs`, in their dtype and in float64, and around them for the floor.
 
     Args:
@@ -57,6 +64,8 @@ def truth(evaluate: Evaluate, inputs: Tensors, *, draws: int = 8, seed: int = 0)
             left unmoved by bad luck. With 0 it is the result's own rounding alone: for inputs
             at which torch's value is a convention, as log(0) is.
         seed: of the moves.
+        elementwise: whether each entry of a result depends on the same entry of the inputs
+            alone, as an optimizer's do: all draws are then one evaluation.
 
     Raises:
         ValueError: `evaluate` gives two results at the same inputs: its own randomness would
@@ -74,12 +83,15 @@ def truth(evaluate: Evaluate, inputs: Tensors, *, draws: int = 8, seed: int = 0)
             raise ValueError(f"torch's {name} differs from call to call: evaluate is not pure")
     floor = {name: ULPS * (eps * y.abs().nan_to_num(0, 0, 0) + own) for name, y in oracle.items()}
     moves = _Moves(ULPS * eps, seed)
-    for _ in range(draws):
+    if elementwise and draws:
+        exact = {name: x.expand(draws, *x.shape) for name, x in exact.items()}
+    for _ in range(min(draws, 1) if elementwise else draws):
         start = {name: moves.moved(x) for name, x in exact.items()}
         with moves:
             results = evaluate(start)
         for name, y in results.items():
             spread = (y - oracle[name]).abs().nan_to_num(0, 0, 0)
+            spread = spread.amax(0) if elementwise else spread
             floor[name] = torch.maximum(floor[name], spread)
     return Truth(evaluate(inputs), oracle, floor)
 

@@ -1,0 +1,393 @@
+"""Checks of layers: forward, backward, gradients, modes, memory, batches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from parity import evaluate
+from parity.arrays import Tensors
+from parity.comparison import Comparison
+from parity.diagnosis import judge
+from parity.differences import compare_with_differences
+from parity.mistakes import Mistake
+from parity.trial import Trial, equal, fact
+from parity.truth import truth
+
+
+def passed(layer: Any, inputs: Tensors, *, seed: int = 0, strided: bool = False) -> Tensors:
+    """One forward and backward of the subject's layer, by the names of `evaluate.layer`."""
+    layer.zero_grad()
+    layer.seed(seed)
+    y = layer.forward(inputs["x"], strided)
+    dx = layer.backward(inputs["dy"], strided)
+    return {"output": y, "input_grad": dx, **layer.gradients()}
+
+
+def weights(inputs: Tensors) -> Tensors:
+    """The parameters among a layer's inputs."""
+    return {name: value for name, value in inputs.items() if name not in ("x", "dy")}
+
+
+def one_pass(
+    trial: Trial,
+    change: Callable[[Tensors], Tensors] = lambda inputs: inputs,
+    *,
+    rows: int | None = None,
+    training: bool = True,
+    strided: bool = False,
+    poison: bool = False,
+    deep: bool = False,
+    draws: int = 8,
+) -> list[Comparison]:
+    """The same inputs through the subject's layer and torch's; all results compared."""
+    inputs = change(trial.inputs(rows))
+    layer = trial.layer(weights(inputs), poison=poison)
+    if not training:
+        layer.train(False)
+    results = passed(layer, inputs, seed=trial.seed, strided=strided)
+    verdicts = trial.judge_layer(inputs, results, training=training, deep=deep, draws=draws)
+    return [*verdicts, *untouched(layer)]
+
+
+def untouched(player: Any) -> list[Comparison]:
+    """A verdict for each array that the subject modified and should not have."""
+    return [
+        fact(f"{name} untouched", False, f"{name} was modified in place")
+        for name in player.modified()
+    ]
+
+
+def _ending(ending: str) -> Callable[[Trial], list[Comparison]]:
+    def check(trial: Trial) -> list[Comparison]:
+        verdicts = one_pass(trial, deep=True)
+        return [v for v in verdicts if v.name.endswith((ending, " untouched"))]
+
+    return check
+
+
+def eval_mode(trial: Trial) -> list[Comparison]:
+    """In evaluation mode as torch in evaluation mode; and training mode leads back."""
+    inputs = trial.inputs()
+    layer = trial.layer(weights(inputs))
+    drops = isinstance(trial.case.module(), nn.Dropout)
+    without = layer.train(False)
+    results = passed(layer, inputs, seed=trial.seed)
+    verdicts = trial.judge_layer(inputs, results, training=False)
+    verdicts.append(fact("evaluation mode", not (without and drops), without))
+    if drops and not without:
+        layer.train(True)
+        again = passed(layer, inputs, seed=trial.seed)
+        verdicts += trial.judge_layer(inputs, again, training=True)
+    return [*verdicts, *untouched(layer)]
+
+
+def noncontiguous(trial: Trial) -> list[Comparison]:
+    """x and dy with strides of their own."""
+    return one_pass(trial, strided=True)
+
+
+def batch_of_one(trial: Trial) -> list[Comparison]:
+    """A single sample: as every other."""
+    return one_pass(trial, rows=1)
+
+
+def empty_batch(trial: Trial) -> list[Comparison]:
+    """No samples: empty results of the right shape, and gradients of zero."""
+    return one_pass(trial, rows=0)
+
+
+def samples(trial: Trial) -> list[Comparison]:
+    """The samples of a batch one by one: outputs and input gradients are the batch's rows, and
+    parameter gradients add up to the batch's."""
+    inputs = trial.inputs()
+    layer = trial.layer(weights(inputs))
+    whole: dict[str, list[Tensor]] = {}
+    for row in range(len(inputs["x"])):
+        one = {"x": inputs["x"][row : row + 1], "dy": inputs["dy"][row : row + 1]}
+        for name, value in passed(layer, one, seed=trial.seed).items():
+            whole.setdefault(name, []).append(value)
+    results = {
+        name: torch.stack(parts).sum(0) if name.endswith("param_grad") else torch.cat(parts)
+        for name, parts in whole.items()
+    }
+    return [*trial.judge_layer(inputs, results), *untouched(layer)]
+
+
+def accumulation(trial: Trial) -> list[Comparison]:
+    """Gradients of two backwards add up, or the second replaces the first, as declared; and
+    `zero_grad` starts anew."""
+    first = trial.inputs()
+    second = first | {"x": first["x"].flip(0) / 2, "dy": first["dy"] * 2}
+    one_of = evaluate.layer(trial.case.module())
+    accumulates = trial.case.accumulates
+
+    def both(inputs: Tensors) -> Tensors:
+        one = one_of(inputs)
+        two = one_of(inputs | {"x": inputs["x"].flip(0) / 2, "dy": inputs["dy"] * 2})
+        names = [name for name in one if name.endswith("param_grad")]
+        return {name: one[name] + two[name] if accumulates else two[name] for name in names}
+
+    layer = trial.layer(weights(first))
+    passed(layer, first)
+    layer.forward(second["x"])
+    layer.backward(second["dy"])
+    right = truth(both, first)
+    alone = one_of({k: v.double() for k, v in first.items()})
+    wrongs = {
+        name: [
+            Mistake(
+                "overwritten" if accumulates else "accumulated",
+                "is that of the last backward alone, where gradients are declared to accumulate"
+                if accumulates
+                else "is the sum of both backwards, where gradients are declared overwritten",
+                value - alone[name] if accumulates else value + alone[name],
+            )
+        ]
+        for name, value in right.oracle.items()
+    }
+    verdicts = judge(layer.gradients(), right, wrongs, label=trial.case.entry.name)
+    if accumulates:
+        layer.zero_grad()
+        verdicts += [
+            fact(f"{name} after zero_grad", not bool(gradient.any()), "it is not zero")
+            for name, gradient in layer.gradients().items()
+        ]
+    return [*verdicts, *untouched(layer)]
+
+
+def no_mutation(trial: Trial) -> list[Comparison]:
+    """Neither x, nor dy, nor a parameter is modified, and backward leaves the output as it was."""
+    inputs = trial.inputs()
+    layer = trial.layer(weights(inputs))
+    before = layer.parameters()
+    passed(layer, inputs, seed=trial.seed)
+    changed = layer.modified()
+    verdicts = [
+        fact(f"{name} untouched", name not in changed, "was modified in place")
+        for name in ("x", "dy", "output", "input_grad")
+    ]
+    after = layer.parameters()
+    return verdicts + [equal(f"{name} untouched", after[name], before[name]) for name in before]
+
+
+def aliasing(trial: Trial) -> list[Comparison]:
+    """What is done to x, dy, the output or the input gradient after the pass reaches neither
+    parameters nor gradients: they have memory of their own."""
+    inputs = trial.inputs()
+    layer = trial.layer(weights(inputs))
+    passed(layer, inputs, seed=trial.seed)
+    before = layer.parameters() | layer.gradients()
+    layer.scribble()
+    after = layer.parameters() | layer.gradients()
+    shared = [
+        fact(f"{name} is its own", bool(torch.equal(after[name], before[name])),
+             "shares memory with an input or a result")
+        for name in before
+    ]  # fmt: skip
+    again = passed(layer, inputs, seed=trial.seed)
+    return [*shared, *trial.judge_layer(inputs, again), *untouched(layer)]
+
+
+def repeated(trial: Trial) -> list[Comparison]:
+    """Another batch in between leaves nothing of itself: the first gives the same again."""
+    inputs = trial.inputs()
+    layer = trial.layer(weights(inputs))
+    passed(layer, inputs, seed=trial.seed)
+    other = {"x": -inputs["x"][:1], "dy": inputs["dy"][:1] + 1}
+    passed(layer, other, seed=trial.seed)
+    passed(layer, {"x": -inputs["x"], "dy": inputs["dy"] + 1}, seed=trial.seed)
+    again = passed(layer, inputs, seed=trial.seed)
+    return [*trial.judge_layer(inputs, again), *untouched(layer)]
+
+
+def second_backward(trial: Trial) -> list[Comparison]:
+    """A second backward after one forward gives what the first gave, or is refused."""
+    inputs = trial.inputs()
+    layer = trial.layer(weights(inputs))
+    results = passed(layer, inputs, seed=trial.seed)
+    layer.zero_grad()
+    refused, dx = layer.attempt("backward", inputs["dy"])
+    if refused:
+        return [fact("second backward", True, "")]
+    again = {"output": results["output"], "input_grad": dx, **layer.gradients()}
+    return [*trial.judge_layer(inputs, again), *untouched(layer)]
+
+
+def uninitialised(trial: Trial) -> list[Comparison]:
+    """With all memory that nobody has written to full of NaN: the same results."""
+    return one_pass(trial, poison=True)
+
+
+def kink(trial: Trial) -> list[Comparison]:
+    """At 0, and beside it, values and gradients are torch's."""
+
+    def change(inputs: Tensors) -> Tensors:
+        x = inputs["x"].clone()
+        tiny = torch.finfo(x.dtype).tiny
+        corners = torch.tensor([0.0, -0.0, tiny, -tiny], dtype=x.dtype)
+        count = x.numel() // 8  # half of the entries: the others keep the scale
+        x.view(-1)[: 4 * count] = corners.repeat(count)
+        return inputs | {"x": x}
+
+    inputs = change(trial.inputs())
+    layer = trial.layer(weights(inputs))
+    results = passed(layer, inputs, seed=trial.seed)
+    verdicts = trial.judge_layer(inputs, results)
+    return [*(_at_zero(v, inputs, results) for v in verdicts), *untouched(layer)]
+
+
+def _at_zero(verdict: Comparison, inputs: Tensors, results: Tensors) -> Comparison:
+    """Says what the derivative at 0 is, where that is what is wrong."""
+    if verdict.passed or verdict.name != "input_grad" or verdict.reason:
+        return verdict
+    zero = inputs["x"] == 0
+    slopes = (results["input_grad"] / inputs["dy"])[zero]
+    if bool((slopes == slopes[0]).all()):
+        text = f"the derivative at 0 is {float(slopes[0]):g}, which is not torch's convention"
+        return replace(verdict, diagnosis=text)
+    return verdict
+
+
+def extremes(trial: Trial) -> list[Comparison]:
+    """Inputs of ±1e4, subnormal ones, 0 and ±inf: right wherever torch is finite."""
+    verdicts = []
+    tiny = torch.finfo(trial.dtype).tiny
+    for name, values in {
+        "large": [1e4, -1e4, 100.0, -100.0, 0.5],
+        "subnormal": [tiny / 4, -tiny / 4, 0.0, 1.0, -1.0],
+        "infinite": [math.inf, -math.inf, 1.0, -1.0, 0.5],
+    }.items():
+        if name == "infinite" and isinstance(trial.case.module(), nn.Dropout):
+            continue  # a dropped infinity is NaN, and tells not that it was dropped
+        inputs = trial.inputs()
+        row = torch.tensor(values, dtype=trial.dtype)
+        x = torch.stack([row.roll(i) for i in range(len(inputs["x"]))])
+        inputs["x"] = x.reshape(inputs["x"].shape)
+        layer = trial.layer(weights(inputs))
+        results = passed(layer, inputs, seed=trial.seed)
+        draws = 0 if name == "infinite" else 8
+        judged = trial.judge_layer(inputs, results, draws=draws, finite=True)
+        verdicts += [replace(verdict, name=f"{name}: {verdict.name}") for verdict in judged]
+        verdicts += untouched(layer)
+    return verdicts
+
+
+def infinite_gradient(trial: Trial) -> list[Comparison]:
+    """An infinity in dy goes where torch lets it go."""
+
+    def change(inputs: Tensors) -> Tensors:
+        dy = inputs["dy"].clone()
+        dy.view(len(dy), -1)[0, 0] = math.inf
+        return inputs | {"dy": dy}
+
+    return one_pass(trial, change)
+
+
+def differences(trial: Trial) -> list[Comparison]:
+    """Every gradient is the derivative of the layer's own forward, by finite differences."""
+    inputs = trial.inputs()
+    layer = trial.layer(weights(inputs))
+    results = passed(layer, inputs, seed=trial.seed)
+
+    def value(x: Tensor) -> Tensor:
+        layer.seed(trial.seed)
+        return (layer.forward(x) * inputs["dy"]).sum()
+
+    given, dx = inputs["x"], results["input_grad"]
+    verdicts = [compare_with_differences("input_grad", value, given, dx)]
+    for name, parameter in weights(inputs).items():
+
+        def value_at(p: Tensor, name: str = name) -> Tensor:
+            layer.set_parameters(weights(inputs) | {name: p})
+            return value(inputs["x"])
+
+        gradient = results[f"{name}.param_grad"]
+        name = f"{name}.param_grad"
+        verdicts.append(compare_with_differences(name, value_at, parameter, gradient))
+        layer.set_parameters(weights(inputs))
+    return verdicts
+
+
+def rate(trial: Trial) -> list[Comparison]:
+    """Dropout's factors are 0 or 1 / (1 - p) to the last bit; 0 at the rate p, each by itself.
+
+    Counts are held to five standard deviations of the binomial distribution: of the zeros, and
+    of those that follow a zero, along either axis.
+    """
+    layer = trial.layer({})
+    p, size = trial.case.options["p"], 1000
+    layer.seed(trial.seed)
+    rows = 1 if trial.case.single else size
+    factors = layer.forward(torch.ones(rows, size * size // rows, dtype=trial.dtype))
+    keep = torch.tensor(1, dtype=trial.dtype) / torch.tensor(1 - p, dtype=trial.dtype)
+    exact = bool(((factors == 0) | (factors == keep)).all())
+    zero = factors == 0
+    counts = {"zeros": (zero, p), "zeros side by side": (zero[:, 1:] & zero[:, :-1], p * p)}
+    if rows > 1:
+        counts["zeros one below the other"] = (zero[1:] & zero[:-1], p * p)
+    verdicts = [fact("factors", exact, f"are not all 0 or 1 / (1 - p) = {float(keep):g}")]
+    for name, (hits, share) in counts.items():
+        count, trials = int(hits.sum()), hits.numel()
+        # Neighbouring pairs overlap, which at most triples the variance of their count.
+        overlap = 1 if name == "zeros" else 3
+        spread = math.sqrt(overlap * trials * share * (1 - share))
+        near = abs(count - trials * share) <= 5 * spread
+        text = f"are {count / trials:.4f} of all, where p makes {share:g}"
+        verdicts.append(fact(name, near, text, _rate(count / trials, p, name)))
+    return verdicts
+
+
+def _rate(found: float, p: float, name: str) -> str:
+    swapped = name == "zeros" and abs(found - (1 - p)) < 0.005 < abs(1 - 2 * p)
+    return f"Dropout drops with probability 1 - p = {1 - p:g} instead of p" if swapped else ""
+
+
+CHECKS: dict[str, Callable[[Trial], list[Comparison]]] = {
+    "forward": _ending("output"),
+    "input_grad": _ending("input_grad"),
+    "param_grad": _ending("param_grad"),
+    "eval_mode": eval_mode,
+    "noncontiguous": noncontiguous,
+    "batch_of_one": batch_of_one,
+    "empty_batch": empty_batch,
+    "samples": samples,
+    "accumulation": accumulation,
+    "no_mutation": no_mutation,
+    "aliasing": aliasing,
+    "repeated": repeated,
+    "second_backward": second_backward,
+    "uninitialised": uninitialised,
+    "kink": kink,
+    "extremes": extremes,
+    "infinite_gradient": infinite_gradient,
+    "differences": differences,
+    "rate": rate,
+}
+
+OF_PARAMETERS = ("param_grad", "accumulation")
+OF_BATCHES = ("empty_batch", "samples")
+
+
+def applies(case: Any, name: str, dtype: torch.dtype) -> bool:
+    """Whether a check says anything of a layer: of its gradients, if it has parameters."""
+    module = case.module()
+    drops = isinstance(module, nn.Dropout)
+    if name == "differences":
+        return dtype == torch.float64
+    if name == "rate":
+        return drops
+    if name in OF_PARAMETERS:
+        return any(True for _ in module.parameters())
+    if name == "samples":
+        return not (case.mixes or case.single or drops)
+    if name == "empty_batch":
+        return not case.single
+    if name == "batch_of_one":
+        return not case.single
+    return True

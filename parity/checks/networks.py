@@ -1,0 +1,255 @@
+"""Checks of whole models: layer by layer, each judged by what itself was given; and in training.
+
+Where a layer is wrong, all that follows it is wrong too, and is not to blame. So each layer is
+judged on its own input and its own incoming gradient, as recorded; a result that is wrong from
+the start and right from its own input has inherited its error.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from parity import evaluate
+from parity.arrays import Tensors, same_bits
+from parity.case import Case, weights_of
+from parity.catalogue import Entry, by_name
+from parity.checks.layers import untouched
+from parity.comparison import Comparison, compare
+from parity.diagnosis import certified, judge
+from parity.evaluate import dropping
+from parity.mistakes import Masks, Mistake, Mistakes, simple
+from parity.trial import Trial, fact, in_double, judge_layer, judge_loss, masks_of
+from parity.truth import truth
+
+BATCH, STEPS = 10, 100
+
+
+def points(trial: Trial, count: int) -> tuple[Tensor, Tensor]:
+    """Points in the unit square, and whether each lies in a disk of half its area, as the
+    network's loss takes it."""
+    generator = trial.generator()
+    x = torch.rand(count, 2, generator=generator, dtype=torch.float64)
+    inside = ((x - 0.5).square().sum(-1) < 1 / (2 * torch.pi)).long()
+    match trial.case.entry.target:
+        case "index":
+            t = inside
+        case "label":
+            t = inside.to(trial.dtype).unsqueeze(-1)
+        case _:
+            t = nn.functional.one_hot(inside, 2).to(trial.dtype)
+    return x.to(trial.dtype), t
+
+
+def loss_of(trial: Trial) -> Case:
+    """The case of the network's loss: the torch side, reduced as the subject's."""
+    name, options = trial.case.entry.loss
+    for case in trial.session.description.cases:
+        if case.kind == "loss" and (case.entry.name, case.options) == (name, options):
+            return case
+    entry = by_name(name)
+    variant = next(variant for variant, own in entry.variants.items() if own == options)
+    return Case(entry, variant, trial.case.reduction)
+
+
+def prepared(trial: Trial) -> tuple[Any, nn.Sequential, Tensors]:
+    """The subject's model and torch's, and their weights."""
+    twin = trial.case.entry.make()
+    weights = weights_of(twin, trial.generator(), trial.dtype)
+    model = trial.build()
+    model.set_parameters(weights)
+    return model, twin, weights
+
+
+def layer_by_layer(trial: Trial) -> list[Comparison]:
+    """Every layer of one pass by what it was given itself; how they are joined; and the whole."""
+    model, twin, weights = prepared(trial)
+    x, t = points(trial, 1 if trial.case.single else BATCH)
+    model.seed(trial.seed)
+    got = model.trace(x, t)
+    heard = any(name[0].isdigit() and name.endswith((".input", ".dy")) for name in got)
+    verdicts = untouched(model)
+    if heard:
+        verdicts += _joints(twin, x, got)
+        for place in range(len(twin)):
+            verdicts += _local(twin, place, weights, got)
+    criterion = loss_of(trial)
+    given = {"prediction": got["output"], "target": t}
+    results = {name: got[name] for name in ("loss", "prediction_grad")}
+    judged = judge_loss(criterion, given, results, deep=False, draws=8)
+    verdicts += [replace(v, name=f"{v.name}, of its prediction") for v in judged]
+    local = [v for v in verdicts if not v.passed]
+    whole = _whole(trial, twin, criterion, {"x": x, "target": t, **weights}, got)
+    if local:
+        whole = [v if v.passed else replace(v, inherited=True) for v in whole]
+    return verdicts + whole
+
+
+def _whole(
+    trial: Trial, twin: nn.Sequential, criterion: Case, inputs: Tensors, got: Tensors
+) -> list[Comparison]:
+    """What the model returns and leaves in its gradients, against torch's from the start."""
+    with dropping(twin, _masks(twin, got)):
+        right = truth(evaluate.network(twin, criterion.reference()), inputs)
+    last = f"{len(twin) - 1}.output"
+    results = dict(got) | {last: got["output"], "0.input_grad": got["input_grad"]}
+    names = [name for name in right.oracle if name in results or name.endswith("param_grad")]
+    right = right.only(names)
+    results = {name: results[name] for name in names if name in results}
+    known = {name: simple(value) for name, value in right.oracle.items()}
+    constants = {"the batch size": float(len(inputs["x"]))}
+    return judge(results, right, known, constants, "the network's ")
+
+
+def _masks(twin: nn.Sequential, got: Tensors) -> Masks:
+    """What each Dropout kept; all of it if nothing was heard of that layer."""
+    masks: Masks = []
+    for place, layer in enumerate(twin):
+        own = {
+            name: got[f"{place}.{name}"]
+            for name in ("output", "input_grad")
+            if f"{place}.{name}" in got
+        }
+        if isinstance(layer, nn.Dropout):
+            heard = f"{place}.input" in got
+            masks += masks_of(layer, got[f"{place}.input"], own) if heard else [None]
+    return masks
+
+
+def _local(twin: nn.Sequential, place: int, weights: Tensors, got: Tensors) -> list[Comparison]:
+    """One layer's results at its own input and incoming gradient."""
+    layer = twin[place]
+    label = f"layer {place} ({type(layer).__name__})"
+    if f"{place}.input" not in got:
+        return [fact(label, False, "is left out of forward", f"{label} is skipped in forward")]
+    if f"{place}.dy" not in got:
+        return [fact(label, False, "is left out of backward", f"{label} is skipped in backward")]
+    own = {
+        name.removeprefix(f"{place}."): value
+        for name, value in weights.items()
+        if name.startswith(f"{place}.")
+    }
+    inputs = {"x": got[f"{place}.input"], "dy": got[f"{place}.dy"], **own}
+    names = ["output", "input_grad", *(f"{name}.param_grad" for name in own)]
+    results = {name: got[f"{place}.{name}"] for name in names if f"{place}.{name}" in got}
+    more = _sharing(twin, place, got, inputs)
+    verdicts = judge_layer(case_of(layer), inputs, results, label=label, more=more)
+    return [replace(v, name=f"{place}.{v.name}, of its input") for v in verdicts]
+
+
+def _sharing(twin: nn.Sequential, place: int, got: Tensors, inputs: Tensors) -> Mistakes:
+    """What backward would give with what another layer of the same kind had kept."""
+    layer, found = twin[place], []
+    for other, twin_layer in enumerate(twin):
+        x = got.get(f"{other}.input")
+        same = type(twin_layer) is type(layer) and other != place
+        if not same or x is None or x.shape != inputs["x"].shape or isinstance(layer, nn.Dropout):
+            continue
+        wrong = evaluate.layer(layer)(in_double(inputs | {"x": x}))["input_grad"]
+        name = f"{other} ({type(layer).__name__})"
+        text = f"is taken at what layer {name} was given: the two share what forward keeps"
+        found.append(Mistake(f"shares with {name}", text, wrong))
+    return {"input_grad": found}
+
+
+def _joints(twin: nn.Sequential, x: Tensor, got: Tensors) -> list[Comparison]:
+    """Whether each layer is given what the one before it returned, and backwards."""
+    ways = [
+        ("input", "output", range(len(twin)), -1, x, got["output"]),
+        ("dy", "input_grad", reversed(range(len(twin))), 1, got["prediction_grad"], None),
+    ]
+    verdicts = []
+    for given, returned, places, back, start, end in ways:
+        last, source = start, "the start"
+        for place in places:
+            name = f"{place}.{given}"
+            if name not in got:
+                continue
+            same = same_bits(got[name], last)
+            text = f"is not what {source} returned"
+            verdicts.append(fact(name, same, text, f"layer {place} is given something else than "
+                                                   f"{source} returned"))  # fmt: skip
+            last = got.get(f"{place}.{returned}", last)
+            source = f"layer {place}"
+        if end is not None:
+            verdicts.append(fact("output", same_bits(end, last), f"is not what {source} returned"))
+    return verdicts
+
+
+def case_of(layer: nn.Module) -> Case:
+    """A torch layer as a case: its class, at the options that it has."""
+    if isinstance(layer, nn.Linear):
+        options: dict[str, Any] = {
+            "in_features": layer.in_features,
+            "out_features": layer.out_features,
+            "bias": layer.bias is not None,
+        }
+        positional: tuple[str, ...] = ("in_features", "out_features")
+    else:
+        names = inspect.signature(type(layer)).parameters
+        options = {k: getattr(layer, k) for k in names if hasattr(layer, k)}
+        positional = ()
+    return Case(Entry(type(layer), "layer", {"": options}, positional=positional), "")
+
+
+def training(trial: Trial) -> list[Comparison]:
+    """A hundred steps: parameters after each, on the same batches, with the same dropout masks.
+
+    Each side goes on from its own weights, so errors add up; the floor is taken from trainings
+    whose data and initial weights were moved, and so adds up as they do.
+    """
+    model, twin, weights = prepared(trial)
+    size = 1 if trial.case.single else BATCH
+    x, t = points(trial, size * STEPS)
+    name, options = trial.case.entry.optimizer
+    model.attach(name, options)
+    model.seed(trial.seed)
+    inputs, results, masks = dict(weights), {}, []
+    for step, (x_step, t_step) in enumerate(zip(x.split(size), t.split(size), strict=True), 1):
+        inputs |= {f"x {step}": x_step, f"t {step}": t_step}
+        got = model.train_step(x_step, t_step)
+        results |= {f"step {step}: {k}": got[k] for k in weights}
+        masks.append(_masks(twin, got))
+    cases = trial.session.description.cases
+    entry = next((case.entry for case in cases if case.entry.name == name), None) or by_name(name)
+    right = truth(
+        evaluate.training(
+            twin,
+            loss_of(trial).reference(),
+            lambda parameters: entry.reference(parameters, **options),
+            masks,
+        ),
+        inputs,
+    )
+    verdicts = compare(results, right)
+    final = {v.name for v in verdicts if v.name.startswith(f"step {STEPS}:")}
+    start = {name: weights[name.split(": ")[1]].double() for name in final}
+    frozen = [_frozen(name, results[name], weights[name.split(": ")[1]]) for name in sorted(final)]
+    return [f for f in frozen if f is not None] + [
+        certified(v, right, [Mistake("frozen", "", start[v.name])]) if v.name in final else v
+        for v in verdicts
+    ]
+
+
+def _frozen(name: str, now: Tensor, start: Tensor) -> Comparison | None:
+    if not torch.equal(now, start):
+        return None
+    own = name.split(": ")[1]
+    return fact(f"{own} moves", False, "is where it was at the start", f"{own} is frozen: "
+                f"{STEPS} steps have left it where it was")  # fmt: skip
+
+
+CHECKS: dict[str, Callable[[Trial], list[Comparison]]] = {
+    "layer_by_layer": layer_by_layer,
+    "training": training,
+}
+
+
+def applies(case: Any, name: str, dtype: torch.dtype) -> bool:
+    """Training needs an optimizer."""
+    return name != "training" or case.entry.optimizer is not None

@@ -1,0 +1,414 @@
+"""Plays a subject: builds its layers, and calls them by its conventions. Runs beside it.
+
+Everything that goes in and comes out is a torch tensor, batch first, with torch's names and
+layouts for parameters, and so can cross to another process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from parity.arrays import Broken, Layout, Misfit, Tensors, Watch, tensor, write
+from parity.catalogue import Options
+from parity.subject import Subject, bound
+
+Parameters = dict[str, tuple[Any, Any]]  # by torch's name: a subject's parameter and gradient
+
+
+def seed_all(seed: int) -> None:
+    """Seeds whatever a subject may draw from."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - the subject's choice
+    random.seed(seed)
+
+
+#: What a subject does to the state of the process that is everybody's; in order of discovery.
+habits: dict[str, None] = {}
+
+
+@contextlib.contextmanager
+def guarded(dtype: torch.dtype, poison: bool = False, device: str = "cpu") -> Iterator[None]:
+    """A call of the subject: from torch's usual state, which is put back as it was.
+
+    With `poison`, memory that nobody has initialised is full of NaN.
+
+    Raises:
+        Broken: the subject raised an exception, or called sys.exit.
+    """
+    before = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device()
+    strict = torch.are_deterministic_algorithms_enabled()
+    empty, seed = (np.empty, np.empty_like), torch.initial_seed()
+    torch.set_default_dtype(dtype)
+    torch.set_grad_enabled(True)
+    torch.set_default_device(device)
+    if poison:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        np.empty, np.empty_like = _nan(np.empty), _nan(np.empty_like)
+    try:
+        yield
+    except Broken:
+        raise
+    except SystemExit as exit_:
+        raise Broken(f"calls sys.exit({exit_.code!r})") from None
+    except Exception as error:
+        raise Broken(said(error)) from error
+    finally:
+        _note_habits(dtype, seed, device)
+        torch.set_default_dtype(before[0])
+        torch.set_grad_enabled(before[1])
+        torch.set_default_device(before[2])
+        if poison:
+            torch.use_deterministic_algorithms(strict)
+            np.empty, np.empty_like = empty
+
+
+def _note_habits(dtype: torch.dtype, seed: int, device: str) -> None:
+    if not torch.is_grad_enabled():
+        habits["switches torch's grad mode off"] = None
+    if torch.get_default_dtype() != dtype:
+        habits["changes torch's default dtype"] = None
+    if torch.initial_seed() != seed:
+        habits["seeds torch's global generator"] = None
+    if torch.get_default_device().type != torch.device(device).type:
+        habits["changes torch's default device"] = None
+
+
+def said(error: BaseException) -> str:
+    """An exception as a report has it: what was raised, and where."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    return f"raises {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}{where}"
+
+
+def _nan(make: Any) -> Any:
+    def filled(*args: Any, **options: Any) -> Any:
+        array = make(*args, **options)
+        if np.issubdtype(array.dtype, np.floating):
+            array.fill(np.nan)
+        return array
+
+    return filled
+
+
+class Instance:
+    """One object of the subject, in one dtype: what layers, losses and models have in common."""
+
+    device = "cpu"
+
+    def __init__(self, subject: Subject, dtype: torch.dtype, poison: bool = False) -> None:
+        self.subject, self.dtype, self.poison = subject, dtype, poison
+        self.layout = Layout(subject.array, subject.batch)
+        self.watch = Watch()
+
+    def attempt(self, method: str, *args: Any) -> tuple[bool, Any]:
+        """Calls a method of this object: whether it was refused, and the result if not."""
+        try:
+            return False, getattr(self, method)(*args)
+        except Broken:
+            return True, None
+
+    def guard(self) -> contextlib.AbstractContextManager[None]:
+        return guarded(self.dtype, self.poison, self.device)
+
+    def give(self, x: Tensor, strided: bool = False) -> Any:
+        """A copy of `x` as the subject takes it, where it lives."""
+        return self.layout.give(x.to(self.device), strided)
+
+    def modified(self) -> list[str]:
+        """What has been modified that should not: inputs, outputs, incoming gradients."""
+        return self.watch.modified()
+
+    def scribble(self) -> None:
+        """Overwrites every array that was handed over or came back."""
+        self.watch.scribble()
+
+
+class Layer(Instance):
+    """A layer, or a container of layers, with torch's names for its parameters."""
+
+    def __init__(
+        self, subject: Subject, dtype: torch.dtype, made: Any, poison: bool = False
+    ) -> None:
+        super().__init__(subject, dtype, poison)
+        self.made = made
+        self.names: list[str] = []
+
+    def forward(self, x: Tensor, strided: bool = False) -> Tensor:
+        given = self.watch.keep("x", self.give(x, strided))
+        with self.guard():
+            y = self.watch.keep("output", forward(self.subject, self.made, given))
+        return self.layout.take(y)
+
+    def backward(self, dy: Tensor, strided: bool = False) -> Tensor:
+        given = self.watch.keep("dy", self.give(dy, strided))
+        with self.guard():
+            dx = backward(self.subject, self.made, given)
+        if dx is None:
+            raise Misfit("its backward returned nothing, where the input's gradient is due")
+        self.watch.keep("input_grad", dx)
+        return self.layout.take(dx)
+
+    def parameters(self) -> Tensors:
+        """By torch's names and in its layout."""
+        return {k: self._read(k, p) for k, (p, _) in self._pairs().items()}
+
+    def gradients(self) -> Tensors:
+        """`weight.param_grad`, …; one that is None is left out."""
+        return {
+            f"{name}.param_grad": self._read(name, gradient)
+            for name, (_, gradient) in self._pairs().items()
+            if gradient is not None
+        }
+
+    def set_parameters(self, values: Tensors) -> None:
+        """Writes parameters, in place.
+
+        Raises:
+            Misfit: they are not as many or not shaped as torch's, or writing has no effect.
+        """
+        self.names = list(values)
+        for name, (parameter, _) in self._pairs().items():
+            value = self._turned(name, values[name])
+            with _naming(name):
+                write(parameter, value)
+        for name, (parameter, _) in self._pairs().items():
+            if not torch.equal(self._read(name, parameter), values[name]):
+                raise Misfit(
+                    f"{name} cannot be written: what the adapter's `parameters` gives is a copy"
+                )
+
+    def zero_grad(self) -> None:
+        """Starts accumulating anew; a subject that overwrites its gradients needs none."""
+        if self.subject.gradients == "overwritten":
+            return
+        with self.guard():
+            if self.subject.zero_grad and not isinstance(self.made, Chain):
+                self.subject.zero_grad(self.made)
+            elif hasattr(self.made, "zero_grad"):
+                self.made.zero_grad()
+            else:
+                for _, gradient in self._pairs().values():
+                    if gradient is not None:
+                        gradient[...] = 0
+
+    def train(self, mode: bool) -> str:
+        """Sets training or evaluation mode; returns "" or that there is no such thing."""
+        with self.guard():
+            if self.subject.train:
+                self.subject.train(self.made, mode)
+                return ""
+            for name in ("train", "Train") if mode else ("eval", "Eval", "evaluate"):
+                if hasattr(self.made, name):
+                    getattr(self.made, name)()
+                    return ""
+        return f"it has no {'train' if mode else 'eval'}()"
+
+    def seed(self, seed: int) -> None:
+        seed_all(seed)
+
+    def _pairs(self) -> Parameters:
+        found = self._found()
+        if len(found) != len(self.names):
+            due = f"{len(self.names)} ({', '.join(self.names)})" if self.names else "none"
+            raise Misfit(f"it has {len(found)} parameters, where torch has {due}")
+        return dict(zip(self.names, found, strict=True))
+
+    def _found(self) -> list[tuple[Any, Any]]:
+        return parameter_pairs(self.subject, self.made)
+
+    def _turned(self, name: str, value: Tensor) -> Tensor:
+        turned = self.subject.weight == "in_out" and value.dim() == 2 and name.endswith("weight")
+        return value.mT if turned else value
+
+    def _read(self, name: str, array: Any) -> Tensor:
+        x = tensor(array)
+        if not name.endswith("weight"):
+            x = x.reshape([n for n in x.shape if n != 1] or [1])
+        return self._turned(name, x).contiguous()
+
+
+class Loss(Instance):
+    """A loss."""
+
+    def __init__(
+        self, subject: Subject, dtype: torch.dtype, made: Any, poison: bool = False
+    ) -> None:
+        super().__init__(subject, dtype, poison)
+        self.made = made
+        self.given: tuple[Any, Any] = (None, None)
+
+    def forward(self, prediction: Tensor, target: Tensor, strided: bool = False) -> Tensor:
+        """The loss, in the shape that the subject gives it."""
+        self.given = (
+            self.watch.keep("prediction", self.give(prediction, strided)),
+            self.watch.keep("target", self.give(target, strided)),
+        )
+        with self.guard():
+            call = self.subject.loss_forward
+            if call:
+                value = call(self.made, *self.given)
+            else:
+                value = getattr(self.made, "forward", self.made)(*self.given)
+        x = tensor(value)
+        if isinstance(value, float):
+            x = x.to(self.dtype)
+        return x if x.numel() == 1 else self.layout.take(x)
+
+    def backward(self) -> Tensor:
+        with self.guard():
+            call = self.subject.loss_backward
+            dx = call(self.made, *self.given) if call else self.made.backward()
+        if dx is None:
+            raise Misfit("its backward returned nothing, where the prediction's gradient is due")
+        self.watch.keep("prediction_grad", dx)
+        return self.layout.take(dx)
+
+
+class Optimizer(Layer):
+    """An optimizer over a layer's parameters."""
+
+    optimizer: Any = None
+
+    def attach(self, name: str, options: Options) -> None:
+        """Builds the subject's optimizer of that name over this layer's parameters as they are."""
+        over_model = self.subject.optimizer == "model"
+        with self.guard():
+            target = self.made if over_model else own_parameters(self.made)
+            self.optimizer = construct(self.subject, name, options, target)
+
+    def clear(self) -> None:
+        """Sets gradients to zero, by the optimizer's `zero_grad` if it has one."""
+        if hasattr(self.optimizer, "zero_grad"):
+            with self.guard():
+                self.optimizer.zero_grad()
+        else:
+            self.zero_grad()
+
+    def step(self) -> None:
+        with self.guard():
+            if self.subject.step:
+                self.subject.step(self.optimizer)
+            else:
+                self.optimizer.step()
+
+
+def build(
+    subject: Subject,
+    name: str,
+    options: Options,
+    dtype: torch.dtype,
+    seed: int,
+    poison: bool = False,
+    device: str = "cpu",
+) -> Any:
+    """The subject's own layer or loss of a catalogue entry."""
+    seed_all(seed)
+    with guarded(dtype, poison, device):
+        return construct(subject, name, options)
+
+
+def construct(subject: Subject, name: str, options: Options, *first: Any) -> Any:
+    """Calls the subject's builder of that name, as its signature has the options."""
+    if name not in subject.entries():
+        raise Misfit(f"the adapter has no {name}, which this check needs")
+    entry, builder = subject.entries()[name]
+    call = bound(builder, entry, options)
+    if isinstance(call, str):
+        raise Misfit(call)
+    return builder(*first, *call[0], **call[1])
+
+
+def own_parameters(made: Any) -> Any:
+    """What a layer's `param()`, `params` or `parameters` gives, as it is; an empty list if none."""
+    for name in ("param", "params", "parameters"):
+        if hasattr(made, name):
+            held = getattr(made, name)
+            return held() if callable(held) else held
+    return []
+
+
+def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
+    """A layer's (parameter, gradient) pairs, by the adapter's convention."""
+    if callable(subject.parameters):
+        return [tuple(pair) for pair in subject.parameters(made)]
+    found = own_parameters(made)
+    if not isinstance(found, (list, tuple)):
+        found = list(found)
+    match subject.parameters:
+        case "flat":
+            half = len(found) // 2
+            return list(zip(found[:half], found[half:], strict=True))
+        case "lists":
+            return list(zip(*found, strict=True)) if found else []
+        case "objects":
+            return [(getattr(p, "data", getattr(p, "value", None)), p.grad) for p in found]
+    for pair in found:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise Misfit(
+                f"parameters='pairs', but its list has {type(pair).__name__}s: say 'flat', "
+                "'lists', 'objects', or give a callable that returns pairs"
+            )
+    return [tuple(pair) for pair in found]
+
+
+def forward(subject: Subject, made: Any, x: Any) -> Any:
+    """A forward by the adapter's convention."""
+    if subject.forward and not isinstance(made, Chain):
+        return subject.forward(made, x)
+    return made.forward(x) if hasattr(made, "forward") else made(x)
+
+
+def backward(subject: Subject, made: Any, dy: Any) -> Any:
+    """A backward by the adapter's convention."""
+    if subject.backward and not isinstance(made, Chain):
+        return subject.backward(made, dy)
+    return made.backward(dy)
+
+
+class Chain:
+    """Layers in a row, for a subject without a container of its own."""
+
+    def __init__(self, subject: Subject, parts: list[Any]) -> None:
+        self.subject, self.parts = subject, parts
+
+    def forward(self, x: Any) -> Any:
+        for part in self.parts:
+            x = forward(self.subject, part, x)
+        return x
+
+    def backward(self, dy: Any) -> Any:
+        for part in reversed(self.parts):
+            dy = backward(self.subject, part, dy)
+        return dy
+
+    def zero_grad(self) -> None:
+        for part in self.parts:
+            Layer(self.subject, torch.get_default_dtype(), part).zero_grad()
+
+    def param(self) -> Any:
+        """As the subject's own layers give theirs, for its optimizers."""
+        each = [own_parameters(part) for part in self.parts]
+        match self.subject.parameters:
+            case "flat":
+                firsts = [p for one in each for p in one[: len(one) // 2]]
+                return firsts + [g for one in each for g in one[len(one) // 2 :]]
+            case "lists":
+                return tuple([v for one in each if one for v in one[i]] for i in (0, 1))
+        return [pair for one in each for pair in one]
+
+
+@contextlib.contextmanager
+def _naming(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Misfit as misfit:
+        raise Misfit(f"{name}: {misfit}; is `weight` declared as it is?") from None

@@ -1,0 +1,127 @@
+"""A whole model of a subject: what each of its layers took and gave, and how it trains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from parity.arrays import Tensors, tensor
+from parity.driver import Layer, Loss, Optimizer, parameter_pairs
+from parity.subject import Subject
+
+FORWARD = ("forward", "__call__", "forward_pass", "fwd")
+BACKWARD = ("backward", "__backward__", "backward_pass", "bwd")
+
+
+class Recorder:
+    """Listens to one layer: the argument and the result of every forward and backward."""
+
+    def __init__(self, layer: Any) -> None:
+        self.calls: list[tuple[str, Any, Any]] = []
+        self.busy = False
+        own = type(layer)
+        members = {
+            name: self._listening(getattr(own, name), way)
+            for way, names in (("forward", FORWARD), ("backward", BACKWARD))
+            for name in names
+            if callable(getattr(own, name, None))
+        }
+        try:
+            layer.__class__ = type(own.__name__, (own,), members)
+        except TypeError:  # a class that cannot be extended: nothing is heard of it
+            return
+
+    def _listening(self, method: Callable[..., Any], way: str) -> Callable[..., Any]:
+        def called(layer: Any, *args: Any, **options: Any) -> Any:
+            if self.busy or not args:  # `__call__` within `forward`, or the other way round
+                return method(layer, *args, **options)
+            before = tensor(args[0])
+            self.busy = True
+            try:
+                result = method(layer, *args, **options)
+            finally:
+                self.busy = False
+            self.calls.append((way, before, result if result is None else tensor(result)))
+            return result
+
+        return called
+
+
+class Whole(Optimizer):
+    """A subject's model, with its loss and its optimizer."""
+
+    def __init__(
+        self, subject: Subject, dtype: torch.dtype, made: Any, parts: list[Any], loss: Loss
+    ) -> None:
+        super().__init__(subject, dtype, made, poison=False)
+        self.parts, self.loss = parts, loss
+        self.recorders = [Recorder(part) for part in parts]
+
+    def trace(self, x: Tensor, target: Tensor) -> Tensors:
+        """One pass by the names of `evaluate.network`, and for each layer, by its place, what it
+        was given: `0.input`, `0.dy`. What was not called is not among them."""
+        self._forget()
+        self.zero_grad()
+        results = {"output": self.forward(x)}
+        results["loss"] = self.loss.forward(results["output"], target)
+        results["prediction_grad"] = self.loss.backward()
+        results["input_grad"] = self.backward(results["prediction_grad"])
+        for place, recorder in enumerate(self.recorders):
+            for way, given, result in recorder.calls:
+                names = ("input", "output") if way == "forward" else ("dy", "input_grad")
+                results[f"{place}.{names[0]}"] = self.layout.take(given)
+                if result is not None:
+                    results[f"{place}.{names[1]}"] = self.layout.take(result)
+        return results | self.gradients()
+
+    def train_step(self, x: Tensor, target: Tensor) -> Tensors:
+        """One step of training; the parameters after it, and what Dropout layers took and gave."""
+        self._forget()
+        self.clear()
+        prediction = self.forward(x)
+        self.loss.forward(prediction, target)
+        self.backward(self.loss.backward())
+        self.step()
+        results = self.parameters()
+        self.watch.seen.clear()
+        self.loss.watch.seen.clear()
+        for place, recorder in enumerate(self.recorders):
+            for way, given, result in recorder.calls:
+                if way == "forward" and result is not None:
+                    results[f"{place}.input"] = self.layout.take(given)
+                    results[f"{place}.output"] = self.layout.take(result)
+        return results
+
+    def _found(self) -> list[tuple[Any, Any]]:
+        return [pair for part in self.parts for pair in parameter_pairs(self.subject, part)]
+
+    def _forget(self) -> None:
+        for recorder in self.recorders:
+            recorder.calls.clear()
+
+
+class Model:
+    """A subject that cannot be taken apart: its step alone is known."""
+
+    def __init__(self, subject: Subject, dtype: torch.dtype, step: Callable[..., Any]) -> None:
+        self.driver = Layer(subject, dtype, None, poison=False)
+        self.made = step
+
+    def step(self, x: Tensor, target: Tensor, names: list[str]) -> Tensors:
+        """Output, loss, parameters and gradients by torch's names."""
+        driver, layout = self.driver, self.driver.layout
+        given = [driver.watch.keep("x", driver.give(x)), driver.give(target)]
+        driver.watch.keep("target", given[1])
+        with driver.guard():
+            output, loss, parameters, gradients = self.made(*given)
+        results = {"output": layout.take(output), "loss": tensor(loss).to(driver.dtype).reshape(())}
+        for name, parameter, gradient in zip(names, parameters, gradients, strict=True):
+            results[name] = driver._read(name, parameter)
+            results[f"{name}.param_grad"] = driver._read(name, gradient)
+        return results
+
+    def modified(self) -> list[str]:
+        return self.driver.modified()

@@ -1,0 +1,222 @@
+"""Runs checks and makes verdicts of them: what has failed, what is not to be trusted, what is
+waived. Nothing is printed here."""
+
+from __future__ import annotations
+
+import fnmatch
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from parity.arrays import Broken
+from parity.case import Case
+from parity.checks import Check, checks_of
+from parity.comparison import Comparison
+from parity.subject import waiver_for
+from parity.trial import Trial, fact
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
+
+PASSED, FAILED, MISTRUSTED, WAIVED = "passed", "FAILED", "MISTRUSTED", "waived"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A check that can be run: of one case, in one dtype.
+
+    `str` of it is its id, such as `Linear-no_bias-float32-param_grad`.
+    """
+
+    session: Any
+    case: Case
+    dtype: str
+    name: str
+    check: Check
+    device: str = "cpu"
+    seed: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.case}-{self.dtype}-{self.name}"
+
+    def run(self) -> Outcome:
+        """Runs the check, whatever the subject does, and judges what came of it."""
+        start = time.perf_counter()
+        trial = Trial(self.session, self.case, DTYPES[self.dtype], self.device, self.seed)
+        try:
+            comparisons = self.check(trial)
+        except Broken as broken:
+            comparisons = [fact("run", False, str(broken))]
+        if not comparisons:
+            comparisons = [fact("run", False, "the check compared nothing")]
+        verdict, waiver = self._verdict(comparisons)
+        return Outcome(
+            str(self), self.case.entry.name, str(self.case), self.dtype, self.name, verdict,
+            comparisons, time.perf_counter() - start, waiver,
+        )  # fmt: skip
+
+    def _verdict(self, comparisons: list[Comparison]) -> tuple[str, str]:
+        if all(comparison.passed for comparison in comparisons):
+            trusted = all(comparison.trusted for comparison in comparisons)
+            return (PASSED if trusted else MISTRUSTED), ""
+        waivers = self.session.description.waivers
+        pattern = waiver_for(waivers, str(self))
+        return (WAIVED, pattern) if pattern is not None else (FAILED, "")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one check.
+
+    Args:
+        id, cls, case, dtype, check: which one: `cls` is the torch class.
+        verdict: `PASSED`, `FAILED`, `MISTRUSTED` or `WAIVED`.
+        comparisons: all that was compared.
+        seconds: how long it took.
+        waiver: the pattern of the waiver that it falls under.
+    """
+
+    id: str
+    cls: str
+    case: str
+    dtype: str
+    check: str
+    verdict: str
+    comparisons: list[Comparison]
+    seconds: float = 0.0
+    waiver: str = ""
+
+    @property
+    def ratio(self) -> float:
+        """The worst error, over what is allowed."""
+        return max(comparison.ratio for comparison in self.comparisons)
+
+    @property
+    def failures(self) -> list[Comparison]:
+        return [comparison for comparison in self.comparisons if not comparison.passed]
+
+    @property
+    def nearest(self) -> Comparison:
+        """The comparison whose nearest mistake is nearest."""
+        return min(self.comparisons, key=lambda comparison: comparison.distance)
+
+    @property
+    def diagnosis(self) -> str:
+        """What is wrong, in a sentence if the evidence singles one out, else in figures."""
+        failures = self.failures
+        told = next((c.diagnosis for c in failures if c.diagnosis), "")
+        if told:
+            return told[0].upper() + told[1:]
+        if failures:
+            return str(failures[0])
+        if self.verdict == MISTRUSTED:
+            near = self.nearest
+            return f"{near.nearest!r} would be {near.distance:.2g} times the error allowed: too near"
+        return ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that is known of a subject.
+
+    Args:
+        name: the subject's.
+        outcomes: one for each check that was run.
+        missing: what the subject does not offer, with the reason.
+        unused: waivers that nothing needed.
+        waivers: all waivers, with their reasons.
+        habits: what the subject does to the state of its process.
+        settings: device, seed, versions, …
+    """
+
+    name: str
+    outcomes: list[Outcome]
+    missing: list[tuple[str, str]] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+    waivers: dict[str, str] = field(default_factory=dict)
+    habits: list[str] = field(default_factory=list)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def count(self, verdict: str) -> int:
+        return sum(outcome.verdict == verdict for outcome in self.outcomes)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed, and every waiver was needed."""
+        bad = self.count(FAILED) + self.count(MISTRUSTED) + len(self.unused)
+        return bool(self.outcomes) and not bad
+
+    def faults(self) -> dict[str, list[Outcome]]:
+        """What failed, by the sentence that says why: one fault shows in many checks."""
+        found: dict[str, list[Outcome]] = {}
+        for outcome in self.outcomes:
+            if outcome.verdict in (FAILED, MISTRUSTED):
+                found.setdefault(_without_place(outcome), []).append(outcome)
+        return found
+
+
+def _without_place(outcome: Outcome) -> str:
+    told = [c.diagnosis for c in outcome.failures if c.diagnosis]
+    if told:
+        return outcome.diagnosis
+    if outcome.verdict == MISTRUSTED:
+        return f"{outcome.cls}: cannot be trusted: {outcome.diagnosis}"
+    failure = outcome.failures[0]
+    what = failure.reason or "is wrong, and the evidence singles out no known mistake"
+    name = failure.name.split(", of its")[0]
+    return f"{outcome.cls}: {name} {what}"
+
+
+def planned(
+    session: Any, *, device: str = "cpu", seed: int = 0, only: tuple[str, ...] = ()
+) -> list[Planned]:
+    """Every check of a subject; or those whose id matches one of the patterns `only`."""
+    description = session.description
+    found = []
+    for case in description.cases:
+        if case.missing:
+            continue
+        for dtype in description.dtypes:
+            for name, check in checks_of(case, DTYPES[dtype]).items():
+                found.append(Planned(session, case, dtype, name, check, device, seed))
+            own = session.own_checks(case.kind) if dtype != "bfloat16" else {}
+            for name, check in own.items():
+                found.append(Planned(session, case, dtype, name, check, device, seed))
+    return [one for one in found if not only or matches(str(one), only)]
+
+
+def matches(identity: str, patterns: tuple[str, ...]) -> bool:
+    """Whether an id has one of the patterns in it; `*` stands for anything."""
+    return any(fnmatch.fnmatchcase(identity, f"*{pattern}*") for pattern in patterns)
+
+
+def run(
+    session: Any,
+    checks: list[Planned],
+    *,
+    complete: bool = True,
+    on_outcome: Callable[[Outcome], object] = lambda outcome: None,
+    settings: dict[str, Any] | None = None,
+) -> Report:
+    """Runs checks one after another.
+
+    Args:
+        complete: whether these are all checks, so that an unused waiver is one too many.
+        on_outcome: called after each, for progress.
+    """
+    outcomes = []
+    for one in checks:
+        outcomes.append(one.run())
+        on_outcome(outcomes[-1])
+    description = session.description
+    used = {outcome.waiver for outcome in outcomes}
+    unused = [w for w in description.waivers if w not in used] if complete else []
+    missing = [(str(case), case.missing) for case in description.cases if case.missing]
+    return Report(
+        description.name, outcomes, missing, unused, description.waivers,
+        session.habits(), settings or {},
+    )  # fmt: skip
+
+

@@ -1,0 +1,187 @@
+"""What there is to check of a subject, and how its objects are made for the checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from parity import driver
+from parity.case import Case
+from parity.catalogue import CATALOGUE, Entry, Network
+from parity.network import Model, Whole
+from parity.subject import Subject, bound
+
+CLASSES = ("index", "one_hot", "distribution")
+WIDTH = 25
+
+
+@dataclass(frozen=True)
+class Description:
+    """A subject as the judge knows it: data alone, which can come from another process.
+
+    Args:
+        name: the subject's.
+        cases: what can be checked, and what is not offered, with the reason.
+        dtypes: in which.
+        waivers: reasons by pattern.
+    """
+
+    name: str
+    cases: list[Case]
+    dtypes: tuple[str, ...]
+    waivers: dict[str, str] = field(default_factory=dict)
+
+
+class Local:
+    """A subject in this process."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.description = describe(subject)
+
+    def new(
+        self, case: Case, dtype: torch.dtype, device: str, seed: int, poison: bool = False
+    ) -> Any:
+        """The subject's own object for a case: a `Layer`, `Loss`, … of `driver` or `network`."""
+        subject = self.subject
+        match case.kind:
+            case "network":
+                made = _whole(subject, case.entry, dtype, device, seed)
+            case "model":
+                made = _model(subject, case.entry, dtype, device, seed)
+            case "optimizer":
+                layer = driver.build(subject, "Linear", LAYER, dtype, seed, poison, device)
+                made = driver.Optimizer(subject, dtype, layer, poison)
+            case kind:
+                name, options = case.entry.name, case.options
+                own = driver.build(subject, name, options, dtype, seed, poison, device)
+                made = (driver.Loss if kind == "loss" else driver.Layer)(subject, dtype, own, poison)
+        made.device = device
+        return made
+
+    def own_checks(self, kind: str) -> dict[str, Any]:
+        """The checks that the subject brings, of that kind of case."""
+        return dict(self.subject.checks.get(kind, {}))
+
+    def habits(self) -> list[str]:
+        """What the subject has done to the state of the process that is everybody's."""
+        return list(driver.habits)
+
+    def close(self) -> None:
+        """Nothing to end: the subject is this process's own."""
+
+
+#: The layer whose parameters an optimizer moves.
+LAYER = {"in_features": 4, "out_features": 3}
+
+
+def describe(subject: Subject) -> Description:
+    """Every case of the subject, those that it does not offer among them."""
+    cases: list[Case] = []
+    for entry, builder in subject.entries().values():
+        cases += _cases(subject, entry, builder)
+    networks = [key for key in subject.layers if isinstance(key, Network)]
+    if not networks:
+        networks = _assembled(subject, cases)
+    cases += [_case(subject, network) for network in networks]
+    if subject.model is not None:
+        how = subject.reduction_of(CATALOGUE[subject.model_loss])
+        cases += [_case(subject, network, reduction=how) for network in _models(subject)]
+    return Description(subject.name, cases, subject.dtypes, dict(subject.waivers))
+
+
+def _case(subject: Subject, entry: Any, variant: str = "", **more: str) -> Case:
+    return Case(
+        entry,
+        variant,
+        accumulates=subject.gradients == "accumulated",
+        single=subject.batch in ("vector", "column"),
+        **more,
+    )
+
+
+def _cases(subject: Subject, entry: Entry, builder: Any) -> list[Case]:
+    found = []
+    for variant, options in entry.variants.items():
+        if entry.kind == "loss" and entry.target_of(variant) in CLASSES:
+            if entry.target_of(variant) not in subject.targets:
+                continue
+        reduction = ""
+        if entry.kind == "loss" and isinstance(bound(builder, entry, {"reduction": "sum"}), str):
+            if options["reduction"] != "mean":
+                continue
+            reduction = subject.reduction_of(entry)
+        call = bound(builder, entry, options)
+        missing = call if isinstance(call, str) else ""
+        found.append(_case(subject, entry, variant, reduction=reduction, missing=missing))
+    return found
+
+
+def _assembled(subject: Subject, cases: list[Case]) -> list[Network]:
+    """A network of what there is: Linear layers with each activation between two of them."""
+    offered = {case.entry.name: case for case in reversed(cases) if not case.missing}
+    losses = {"MSELoss": "one_hot", "CrossEntropyLoss": subject.targets[0]}
+    loss = next((name for name in (*losses, "BCEWithLogitsLoss", "L1Loss") if name in offered), "")
+    if "Linear" not in offered or not loss:
+        return []
+    optimizer = next((c.entry.name for c in cases if c.kind == "optimizer"), "")
+    parts: list[tuple[str, Any]] = [("Linear", {"in_features": 2, "out_features": WIDTH})]
+    for name, case in offered.items():
+        plain = case.kind == "layer" and not case.entry.positional and "Softmax" not in name
+        if plain or name == "Dropout":
+            options = {"p": 0.2} if name == "Dropout" else {}
+            parts.append((name, options))
+            if plain:
+                parts.append(("Linear", {"in_features": WIDTH, "out_features": WIDTH}))
+    parts[-1:] = [("Linear", {"in_features": WIDTH, "out_features": 2})]
+    moved = (optimizer, {"lr": 0.01}) if optimizer else None
+    criterion = offered[loss]
+    return [Network("network", (loss, criterion.options), moved, losses.get(loss, "one_hot"),
+                    tuple(parts))]  # fmt: skip
+
+
+def _models(subject: Subject) -> list[Network]:
+    """The networks that a subject's `model` is checked with."""
+    found = []
+    for activation in subject.model_activations:
+        parts: list[tuple[str, Any]] = []
+        for width, following in ((2, 5), (5, 4), (4, 3)):
+            options = {"in_features": width, "out_features": following}
+            parts += [("Linear", options), (activation, {})]
+        parts.pop()
+        if subject.model_output:
+            parts.append((subject.model_output, {}))
+        loss = (subject.model_loss.__name__, {"reduction": "mean"})
+        found.append(Network(f"model-{activation}", loss, None, "one_hot", tuple(parts), None, "model"))
+    return found
+
+
+def _whole(
+    subject: Subject, network: Network, dtype: torch.dtype, device: str, seed: int
+) -> Whole:
+    driver.seed_all(seed)
+    with driver.guarded(dtype, device=device):
+        if network in subject.layers:
+            made = subject.layers[network]()
+            parts = subject.children(made)
+        else:
+            parts = [driver.construct(subject, name, options) for name, options in network.parts]
+            container = subject.container()
+            made = container(*parts) if container else driver.Chain(subject, parts)
+        loss = driver.Loss(subject, dtype, driver.construct(subject, *network.loss))
+    loss.device = device
+    return Whole(subject, dtype, made, parts, loss)
+
+
+def _model(
+    subject: Subject, network: Network, dtype: torch.dtype, device: str, seed: int
+) -> Model:
+    assert subject.model is not None
+    widths = [options["in_features"] for name, options in network.parts if name == "Linear"]
+    widths.append(network.parts[-1 if network.parts[-1][1] else -2][1]["out_features"])
+    activation = network.name.removeprefix("model-")
+    driver.seed_all(seed)
+    with driver.guarded(dtype, device=device):
+        return Model(subject, dtype, subject.model(widths, activation))

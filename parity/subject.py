@@ -1,0 +1,236 @@
+"""What a subject is: which layers it has, and its conventions. An adapter file defines one.
+
+    import torch
+    from torch import nn
+
+    import parity
+    import framework
+
+    subject = parity.Subject(
+        {nn.Linear: framework.Linear, nn.ReLU: framework.ReLU, nn.MSELoss: framework.LossMSE,
+         nn.Sequential: framework.Sequential, torch.optim.SGD: framework.SGD},
+        reduction="sum",
+    )
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from parity.catalogue import CATALOGUE, Entry, Options
+
+CHOICES = {
+    "array": ("torch", "numpy"),
+    "batch": ("rows", "columns", "vector", "column"),
+    "weight": ("out_in", "in_out"),
+    "parameters": ("pairs", "flat", "lists", "objects"),
+    "gradients": ("accumulated", "overwritten"),
+    "optimizer": ("parameters", "model"),
+}
+REDUCTIONS = ("mean", "sum", "batch_mean", "half_mean", "half_sum", "half_batch_mean")
+
+
+class AdapterError(Exception):
+    """An adapter that cannot be used: what is wrong with it, and what would be right."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """An implementation under test.
+
+    Args:
+        layers: how the subject builds its own version of a torch class, by that class: a
+            callable that takes the class's options. Widths, a dropout rate and an optimizer's
+            rate come by position, other options by torch's names, and only if the callable has
+            them: what it has not is listed as not offered. Keys are `torch.nn` layers and losses,
+            `torch.nn.Sequential` (a container: gets layers as arguments), `torch.optim`
+            optimizers, or an `Entry` of one's own.
+        model: for a framework that cannot be taken apart: `build(widths, activation)` returns
+            `step(x, t) -> (output, loss, parameters, gradients)`: a network of Linear layers of
+            those widths with the activation between them; parameters as weight, bias, weight, …,
+            as they were when the gradients were taken.
+        name: as in reports. Default: that of the adapter's file.
+
+        array: "torch" (default) or "numpy": what the subject takes.
+        batch: how samples come: "rows" (default), `[B, features]`; "columns", `[features, B]`;
+            "vector", one sample at a time, `[features]`; "column", one, `[features, 1]`.
+        weight: a Linear's weight is "out_in" (default) `[out, in]`, or "in_out".
+        parameters: what a layer's `param()` (or `params`, `parameters`, as a method or an
+            attribute) gives: "pairs" (default), a list of (parameter, gradient); "flat", such as
+            [w, b, dw, db]; "lists", (parameters, gradients); "objects" with `.data` or `.value`,
+            and `.grad`; or a callable from a layer to a list of pairs.
+        gradients: a backward's are "accumulated" (default) or "overwritten".
+        reduction: what a loss's forward computes: "mean" (default) over all entries, "sum",
+            "batch_mean" (a mean over the batch of sums), or half of one: "half_mean",
+            "half_sum", "half_batch_mean". A mapping by torch class where losses differ. Only
+            for losses without a `reduction` option.
+        targets: what CrossEntropyLoss takes: of "index" (default), "one_hot", "distribution".
+        optimizer: is built from "parameters" (default), what the layer's `param()` gives, or
+            from the "model".
+        dtypes: in which it can be built. Default: float32 and float64.
+
+        forward, backward: `forward(layer, x)` and `backward(layer, dy)`, where they are not
+            `layer.forward(x)` (or `layer(x)`) and `layer.backward(dy)`.
+        loss_forward, loss_backward: `(loss, prediction, target)`, where they are not
+            `loss.forward(prediction, target)` and `loss.backward()`.
+        zero_grad: `zero_grad(layer)`, where it is not `layer.zero_grad()`; a layer without one
+            has its gradients set to zero in place.
+        train: `train(layer, mode)`, where it is not `layer.train()` and `layer.eval()`.
+        step: `step(optimizer)`, where it is not `optimizer.step()`.
+        children: the layers of a model, for `Entry`s of kind "network".
+
+        model_activations, model_output, model_loss: what `model` is checked with: names of
+            torch.nn classes for the activation between layers (default: ReLU) and after the last
+            (default: none), and the loss (default: `nn.MSELoss`).
+        waivers: a reason for each finding that is to be accepted, by the check's id, in which
+            `*` stands for anything: `{"ReLU-*-kink": "our convention is 1 at 0"}`. A waiver that
+            nothing needs is a fault itself.
+        checks: checks of the subject's own, plain functions of a `Trial`, by kind and name.
+
+    Raises:
+        AdapterError: a setting that there is not, nothing to check.
+    """
+
+    layers: Mapping[Any, Callable[..., Any]] = field(default_factory=dict)
+    model: Callable[..., Any] | None = None
+    name: str = ""
+    array: str = "torch"
+    batch: str = "rows"
+    weight: str = "out_in"
+    parameters: str | Callable[[Any], Any] = "pairs"
+    gradients: str = "accumulated"
+    reduction: str | Mapping[Any, str] = "mean"
+    targets: tuple[str, ...] = ("index",)
+    optimizer: str = "parameters"
+    dtypes: tuple[str, ...] = ("float32", "float64")
+    forward: Callable[..., Any] | None = None
+    backward: Callable[..., Any] | None = None
+    loss_forward: Callable[..., Any] | None = None
+    loss_backward: Callable[..., Any] | None = None
+    zero_grad: Callable[[Any], Any] | None = None
+    train: Callable[[Any, bool], Any] | None = None
+    step: Callable[[Any], Any] | None = None
+    children: Callable[[Any], list[Any]] = list
+    model_activations: tuple[str, ...] = ("ReLU",)
+    model_output: str | None = None
+    model_loss: type = nn.MSELoss
+    waivers: Mapping[str, str] = field(default_factory=dict)
+    checks: Mapping[str, Mapping[str, Callable[..., Any]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for setting, choices in CHOICES.items():
+            value = getattr(self, setting)
+            if value not in choices and not (setting == "parameters" and callable(value)):
+                raise AdapterError(f"Subject takes {setting}={_either(choices)}, not {value!r}")
+        stated = self.reduction
+        for value in [stated] if isinstance(stated, str) else stated.values():
+            if value not in REDUCTIONS:
+                raise AdapterError(f"Subject takes reduction={_either(REDUCTIONS)}, not {value!r}")
+        for dtype in self.dtypes:
+            if dtype not in ("float32", "float64", "bfloat16"):
+                raise AdapterError(f"Subject takes dtypes float32, float64, bfloat16, not {dtype!r}")
+        for key in self.layers:
+            self.entry(key)
+        if not self.layers and self.model is None:
+            raise AdapterError("Subject needs layers, by torch class, or a model; it got neither")
+
+    def entry(self, key: Any) -> Entry | None:
+        """What the catalogue knows of one of `layers`' keys; None for the container.
+
+        Raises:
+            AdapterError: it knows nothing of it.
+        """
+        if isinstance(key, Entry):
+            return key
+        if key is nn.Sequential:
+            return None
+        if key not in CATALOGUE:
+            known = ", ".join(entry.name for entry in CATALOGUE.values())
+            raise AdapterError(f"layers has {key!r}: parity knows Sequential, {known}")
+        return CATALOGUE[key]
+
+    def entries(self) -> dict[str, tuple[Entry, Callable[..., Any]]]:
+        """All that can be checked, by name: what the catalogue says, and the subject's builder."""
+        found = {}
+        for key, builder in self.layers.items():
+            entry = self.entry(key)
+            if entry is not None:
+                found[entry.name] = (entry, builder)
+        return found
+
+    def container(self) -> Callable[..., Any] | None:
+        """What makes the subject's Sequential from layers as arguments, if it has one."""
+        return self.layers.get(nn.Sequential)
+
+    def reduction_of(self, entry: Entry) -> str:
+        """The declared reduction of a loss without such an option."""
+        if isinstance(self.reduction, str):
+            return self.reduction
+        return self.reduction.get(entry.reference, "mean")
+
+
+def bound(builder: Callable[..., Any], entry: Entry, options: Options) -> tuple[Any, Any] | str:
+    """How to call a subject's builder: positional and named arguments; or why it cannot be.
+
+    An option that the builder has not is left out if its value is torch's default.
+    """
+    try:
+        takes = inspect.signature(builder).parameters
+    except (ValueError, TypeError):
+        takes = {}
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in takes.values())
+    args = [options[name] for name in entry.positional if name in options]
+    room = [p for p in takes.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    taken = {p.name for p in room[: len(args) + (entry.kind == "optimizer")]}
+    defaults, named = entry.defaults(), {}
+    for name, value in options.items():
+        if name in entry.positional or name in taken:
+            continue
+        if name in takes or open_ended:
+            named[name] = value
+        elif name not in defaults or defaults[name] != value:
+            if name != "dim" or value != -1:  # a softmax without the option is over features
+                return f"takes no {name}={value}"
+    return args, named
+
+
+def load(path: str | Path) -> Subject:
+    """The `subject` that an adapter file defines, once it has been imported.
+
+    Raises:
+        AdapterError: there is no such file, or it defines no `subject`.
+    """
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise AdapterError(f"there is no file {path}")
+    sys.path.insert(0, str(file.parent))
+    spec = importlib.util.spec_from_file_location(f"parity_adapter_{file.stem}", file)
+    if spec is None or spec.loader is None:
+        raise AdapterError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    subject = getattr(module, "subject", None)
+    if not isinstance(subject, Subject):
+        raise AdapterError(f"{path} defines no `subject = parity.Subject(…)`")
+    if not subject.name:
+        object.__setattr__(subject, "name", file.stem)
+    return subject
+
+
+def waiver_for(waivers: Mapping[str, str], identity: str) -> str | None:
+    """The pattern of the waiver that a check's id falls under, if there is one."""
+    return next((w for w in waivers if fnmatch.fnmatchcase(identity, w)), None)
+
+
+def _either(choices: tuple[str, ...]) -> str:
+    return " or ".join(map(repr, choices))

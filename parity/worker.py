@@ -1,0 +1,249 @@
+"""A subject in a process of its own: it may hang, exit, crash, or poison whatever is global.
+
+The two processes talk over the worker's standard input and output, which the subject never
+sees: before it is imported, both are put aside, and what it prints goes to a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+
+from parity.arrays import Broken
+from parity.case import Case
+from parity.driver import guarded, habits, said
+from parity.session import Description, Local
+from parity.subject import load
+
+SECONDS = 20.0
+"""How long one call of the subject may take."""
+LOADING = 60.0
+"""How long its import may take."""
+GIBIBYTES = 4.0
+"""How much memory it may take, beyond what torch itself has taken."""
+KEPT = 16
+"""How many objects of the subject stay in play; a check uses fewer."""
+PATIENCE = 2
+"""How often a case may break the process before its other checks are given up."""
+
+
+class Remote:
+    """A subject in a worker process; it is started anew whenever it has ended.
+
+    Args:
+        path: the adapter's file.
+        seconds, gibibytes: limits of one call, and of memory.
+
+    Raises:
+        Broken: the adapter cannot be imported: the message says what it did.
+    """
+
+    def __init__(
+        self, path: str | Path, *, seconds: float = SECONDS, gibibytes: float = GIBIBYTES
+    ) -> None:
+        self.path, self.seconds, self.gibibytes = Path(path), seconds, gibibytes
+        self.process: subprocess.Popen[bytes] | None = None
+        self.broken: dict[str, int] = {}
+        self.known: dict[str, None] = {}
+        self.description: Description = self._start()
+
+    def new(
+        self, case: Case, dtype: torch.dtype, device: str, seed: int, poison: bool = False
+    ) -> Any:
+        """The subject's object for a case; its methods are called over there."""
+        name = str(case)
+        if self.broken.get(name, 0) >= PATIENCE:
+            raise Broken("not run: an earlier check of this case hung or ended the process twice")
+        if self.process is None:
+            self._start()
+        place = self._ask("new", (case.kind, name, dtype, device, seed, poison), name)
+        return _Proxy(self, place, name)
+
+    def own_checks(self, kind: str) -> dict[str, Any]:
+        """None: a subject's own checks need it in this process."""
+        return {}
+
+    def habits(self) -> list[str]:
+        """What the subject has done to the state of its process."""
+        if self.process is not None:
+            self.known |= dict.fromkeys(self._ask("habits", (), ""))
+        return list(self.known)
+
+    def close(self) -> None:
+        """Ends the process, and those that it has started."""
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+            self.process = None
+
+    def _start(self) -> Description:
+        command = [sys.executable, "-m", "parity.worker", str(self.path), str(self.gibibytes)]
+        environment = os.environ | {"MPLBACKEND": "Agg", "PYTHONPATH": _import_path()}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            env=environment, start_new_session=True,
+        )  # fmt: skip
+        self.answers: queue.Queue[Any] = queue.Queue()
+        thread = threading.Thread(target=_read, args=(self.process.stdout, self.answers))
+        thread.daemon = True
+        thread.start()
+        described: Description = self._answer("", LOADING + self.seconds)
+        return described
+
+    def _ask(self, verb: str, what: tuple[Any, ...], case: str) -> Any:
+        assert self.process is not None
+        assert self.process.stdin is not None
+        try:
+            pickle.dump((verb, what), self.process.stdin)
+            self.process.stdin.flush()
+        except (BrokenPipeError, OSError):
+            pass  # it has ended: `_answer` says how
+        return self._answer(case, self.seconds)
+
+    def _answer(self, case: str, seconds: float) -> Any:
+        try:
+            kind, value = self.answers.get(timeout=seconds)
+        except queue.Empty:
+            self._end(case)
+            raise Broken(f"hangs: no answer within {seconds:g} seconds") from None
+        if kind == "ended":
+            assert self.process is not None
+            code = self.process.wait()
+            self._end(case)
+            raise Broken(_ending(code))
+        if kind == "error":
+            raise Broken(value)
+        return value
+
+    def _end(self, case: str) -> None:
+        self.broken[case] = self.broken.get(case, 0) + 1
+        self.close()
+
+
+class _Proxy:
+    """An object of the subject in the worker: each method is a call over there."""
+
+    def __init__(self, remote: Remote, place: int, case: str) -> None:
+        self._remote, self._place, self._case = remote, place, case
+
+    def __getattr__(self, method: str) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
+            return self._remote._ask("call", (self._place, method, args, options), self._case)
+
+        return call
+
+
+def _read(stream: BinaryIO, answers: queue.Queue[Any]) -> None:
+    while True:
+        try:
+            answers.put(pickle.load(stream))
+        except (EOFError, pickle.UnpicklingError, OSError, ValueError):
+            answers.put(("ended", None))
+            return
+
+
+def _ending(code: int) -> str:
+    if code < 0:
+        with contextlib.suppress(ValueError):
+            return f"crashed the interpreter: {signal.Signals(-code).name}"
+    return f"ended the process, with exit code {code}"
+
+
+def _import_path() -> str:
+    """So that the worker finds this very package, wherever it was imported from."""
+    here = str(Path(__file__).resolve().parent.parent)
+    before = os.environ.get("PYTHONPATH")
+    return here if not before else os.pathsep.join([here, before])
+
+
+def serve(path: str, gibibytes: float) -> None:
+    """Imports an adapter, describes it, and answers calls until the other side has gone."""
+    incoming, outgoing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    printed = tempfile.TemporaryFile()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(printed.fileno(), 1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    torch.set_num_threads(1)
+    _limit_memory(gibibytes)
+    player: _Player | None = None
+    verb, what = "load", (path,)
+    while True:
+        try:
+            if player is None:
+                player = _Player(path)
+            answer = "value", player.play(verb, what)
+        except Broken as broken:
+            answer = "error", str(broken)
+        except Exception as error:
+            answer = "error", said(error)
+        sys.stdout.flush()
+        if printed.tell() or os.fstat(printed.fileno()).st_size:
+            habits["prints"] = None
+        pickle.dump(answer, outgoing)
+        outgoing.flush()
+        try:
+            verb, what = pickle.load(incoming)
+        except EOFError:
+            return
+
+
+class _Player:
+    """The subject, and its objects that are in play, by number."""
+
+    def __init__(self, path: str) -> None:
+        with guarded(torch.get_default_dtype()):
+            self.local = Local(load(path))
+        self.cases = {(case.kind, str(case)): case for case in self.local.description.cases}
+        self.objects: dict[int, Any] = {}
+        self.made = 0
+
+    def play(self, verb: str, what: tuple[Any, ...]) -> Any:
+        match verb:
+            case "load":
+                return self.local.description
+            case "habits":
+                return self.local.habits()
+            case "new":
+                kind, name, *rest = what
+                self.made += 1
+                self.objects[self.made] = self.local.new(self.cases[kind, name], *rest)
+                self.objects.pop(self.made - KEPT, None)
+                return self.made
+        place, method, args, options = what
+        return getattr(self.objects[place], method)(*args, **options)
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process, hanging or not, once the one that started it has gone."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+def _limit_memory(gibibytes: float) -> None:
+    """Lets the address space grow by so much from here. Linux only: others have no such number."""
+    pages = Path("/proc/self/statm")
+    if pages.exists() and gibibytes > 0:
+        import resource
+
+        now = int(pages.read_text().split()[0]) * resource.getpagesize()
+        limit = now + int(gibibytes * 2**30)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], float(sys.argv[2]))
