@@ -10,6 +10,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench import measure
+from parity import Case
 from reference import pairs
 
 SIDES = ("scratch", "torch")
@@ -22,11 +23,11 @@ QUICK = pytest.mark.benchmark(max_time=0.2, min_rounds=5, warmup=True, warmup_it
 @pytest.mark.parametrize("what", PASSES)
 @pytest.mark.parametrize("case", pairs.cases("layer"), ids=str)
 def test_layer(
-    benchmark: BenchmarkFixture, case: pairs.Case, what: str, side: str, device: str
+    benchmark: BenchmarkFixture, case: Case, what: str, side: str, device: str
 ) -> None:
     benchmark.group = f"{case}: {what}, {device}"
-    x = torch.randn(case.pair.shape, device=device)
-    layer = (case.scratch() if side == "scratch" else case.reference()).to(device)
+    x = torch.randn(case.entry.shape, device=device)
+    layer = (pairs.build(case) if side == "scratch" else case.reference()).to(device)
     dy = torch.randn_like(layer(x))
     function = _pass(layer, side, what, x, dy)
     assert benchmark(measure.synchronised(function, device)) is not None
@@ -57,13 +58,13 @@ def _pass(
 @QUICK
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("case", pairs.cases("loss"), ids=str)
-def test_loss(benchmark: BenchmarkFixture, case: pairs.Case, side: str, device: str) -> None:
+def test_loss(benchmark: BenchmarkFixture, case: Case, side: str, device: str) -> None:
     benchmark.group = f"{case}: forward and backward, {device}"
-    prediction = torch.rand(case.pair.shape, device=device)
-    target = torch.rand(case.pair.shape, device=device)
-    if case.target() == "class":
+    prediction = torch.rand(case.entry.shape, device=device)
+    target = torch.rand(case.entry.shape, device=device)
+    if case.target == "index":
         target = target.argmax(-1)
-    criterion = case.scratch() if side == "scratch" else case.reference()
+    criterion = pairs.build(case) if side == "scratch" else case.reference()
     leaf = prediction.clone().requires_grad_()
 
     def both() -> torch.Tensor:
@@ -78,15 +79,15 @@ def test_loss(benchmark: BenchmarkFixture, case: pairs.Case, side: str, device: 
 
 @QUICK
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("cls", sorted({c.pair.cls.__name__ for c in pairs.cases("optimizer")}))
+@pytest.mark.parametrize("cls", sorted({c.entry.name for c in pairs.cases("optimizer")}))
 def test_optimizer(benchmark: BenchmarkFixture, cls: str, side: str, device: str) -> None:
     """A step on the parameters of Model 1, with the first options of the grid."""
-    case = next(case for case in pairs.cases("optimizer") if case.pair.cls.__name__ == cls)
+    case = next(case for case in pairs.cases("optimizer") if case.entry.name == cls)
     benchmark.group = f"{cls}: step on Model 1, {device}"
     model_pair = pairs.MODELS[0]
     if side == "scratch":
         pair = model_pair.scratch().to(device).param()
-        optimizer = case.scratch(pair)
+        optimizer = pairs.build(case, pair)
     else:
         parameters = list(model_pair.reference().to(device).parameters())
         for parameter in parameters:

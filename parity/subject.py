@@ -26,7 +26,7 @@ from typing import Any
 
 from torch import nn
 
-from parity.catalogue import CATALOGUE, Entry, Options
+from parity.catalogue import CATALOGUE, Entry, Network, Options
 
 CHOICES = {
     "array": ("torch", "numpy"),
@@ -53,7 +53,7 @@ class Subject:
             rate come by position, other options by torch's names, and only if the callable has
             them: what it has not is listed as not offered. Keys are `torch.nn` layers and losses,
             `torch.nn.Sequential` (a container: gets layers as arguments), `torch.optim`
-            optimizers, or an `Entry` of one's own.
+            optimizers, an `Entry` of one's own, or a `Network`, a whole model of one's own.
         model: for a framework that cannot be taken apart: `build(widths, activation)` returns
             `step(x, t) -> (output, loss, parameters, gradients)`: a network of Linear layers of
             those widths with the activation between them; parameters as weight, bias, weight, …,
@@ -144,14 +144,14 @@ class Subject:
             raise AdapterError("Subject needs layers, by torch class, or a model; it got neither")
 
     def entry(self, key: Any) -> Entry | None:
-        """What the catalogue knows of one of `layers`' keys; None for the container.
+        """What the catalogue knows of one of `layers`' keys; None for a container or a network.
 
         Raises:
             AdapterError: it knows nothing of it.
         """
         if isinstance(key, Entry):
             return key
-        if key is nn.Sequential:
+        if key is nn.Sequential or isinstance(key, Network):
             return None
         if key not in CATALOGUE:
             known = ", ".join(entry.name for entry in CATALOGUE.values())

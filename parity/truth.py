@@ -22,8 +22,11 @@ from torch.utils._pytree import tree_map_only
 Tensors = dict[str, Tensor]
 Evaluate = Callable[[Tensors], Tensors]
 
-ULPS = 4
-"""Units in the last place: how far numbers are moved, and how far results may be off."""
+ULPS, HALF_ULPS = 4, 1
+"""Units in the last place: how far numbers are moved, and how far results may be off.
+
+One in half precision, whose operations are carried out in float32 and rounded once.
+"""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def truth(
     """
     real = [x for x in inputs.values() if x.is_floating_point()]
     eps = max(torch.finfo(x.dtype).eps for x in real)
+    ulps = HALF_ULPS if eps > torch.finfo(torch.float32).eps else ULPS
     largest = max((float(x.abs().nan_to_num(0, 0, 0).max()) for x in real if x.numel()), default=0)
     # The oracle rounds too, on its way, by as much as its largest number: in float64.
     own = max(torch.finfo(x.dtype).tiny for x in real) + torch.finfo(torch.float64).eps * largest
@@ -81,8 +85,8 @@ def truth(
     for name, y in oracle.items():
         if not torch.equal(y.nan_to_num(), again[name].nan_to_num()):
             raise ValueError(f"torch's {name} differs from call to call: evaluate is not pure")
-    floor = {name: ULPS * (eps * y.abs().nan_to_num(0, 0, 0) + own) for name, y in oracle.items()}
-    moves = _Moves(ULPS * eps, seed)
+    floor = {name: ulps * (eps * y.abs().nan_to_num(0, 0, 0) + own) for name, y in oracle.items()}
+    moves = _Moves(ulps * eps, seed)
     if elementwise and draws:
         exact = {name: x.expand(draws, *x.shape) for name, x in exact.items()}
     for _ in range(min(draws, 1) if elementwise else draws):

@@ -6,17 +6,6 @@ import torch
 from torch import Tensor, nn
 
 
-class Dropout(nn.Dropout):
-    """torch.nn.Dropout that can be given its mask: in training, `y = x * mask` if it is set."""
-
-    mask: Tensor | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.mask is None or not self.training:
-            return super().forward(x)
-        return x * self.mask.to(x)
-
-
 class SELU(nn.Module):
     """torch.nn.SELU; with an alpha or a scale of one's own, `scale * ELU(x)`."""
 

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import nn
 
-from reference.layers import Dropout, Sigmoid
+from reference.layers import Sigmoid
 
 #: Report A's activations, with the constants that it chose.
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -26,7 +26,7 @@ def model_1(variant: str = "text", *, generator: torch.Generator | None = None) 
     if variant not in ("text", "listing"):
         raise ValueError(f"model_1 has the variants 'text' and 'listing', not {variant!r}")
     linear = partial(_xavier_linear, generator=generator)
-    dropout = [Dropout(0.5)] if variant == "listing" else []
+    dropout = [nn.Dropout(0.5)] if variant == "listing" else []
     return nn.Sequential(
         linear(2, 25), nn.ReLU(),
         linear(25, 25), *dropout, nn.ReLU(),
@@ -40,8 +40,8 @@ def model_2(*, generator: torch.Generator | None = None) -> nn.Sequential:
     linear = partial(_xavier_linear, generator=generator)
     return nn.Sequential(
         linear(2, 25), nn.ReLU(),
-        linear(25, 25), Dropout(0.5), nn.SELU(),
-        linear(25, 25), Dropout(0.5), nn.ReLU(),
+        linear(25, 25), nn.Dropout(0.5), nn.SELU(),
+        linear(25, 25), nn.Dropout(0.5), nn.ReLU(),
         linear(25, 2), nn.Softmax(-1),
     )  # fmt: skip
 
@@ -64,7 +64,7 @@ def model_a(
     for width in (2, 25, 25):
         layers += [_uniform_linear(width, 25, generator), activation()]
         if dropout:
-            layers.append(Dropout(dropout))
+            layers.append(nn.Dropout(dropout))
     return nn.Sequential(*layers, _uniform_linear(25, outputs, generator))
 
 

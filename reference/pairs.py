@@ -1,14 +1,13 @@
-"""Which torch class each scratch class answers to, and the settings at which they are compared.
+"""Which torch class each scratch class answers to: scratch as a subject of `parity`.
 
-The one place that knows both sides. Tests and layer benchmarks are generated from `PAIRS`: a
-new layer is its class and its row here, and all else follows.
+The one place that knows both sides. Tests and layer benchmarks are generated from `PAIRS` and
+`MODELS`: a new layer is its class and its row here, and all else follows.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -16,12 +15,13 @@ import torch
 from torch import Tensor, nn
 
 import scratch
+from parity import CATALOGUE, Case, Entry, Network, Subject
+from parity.catalogue import Options, reductions
+from parity.session import describe
 from reference import layers, models
 from scratch.losses import Loss
 from scratch.optimizer import Optimizer
 from scratch.sequential import Sequential
-
-Options = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -30,56 +30,14 @@ class Pair:
 
     Args:
         cls: the scratch class.
-        reference: makes the mirror, from the same options.
-        kind: "layer", "loss" or "optimizer".
-        variants: options for both sides, by a name that reads well in a test's id.
-        build: makes the scratch side, from the same options. Default: `cls`.
-        shape: of a layer's input or a loss's prediction, without the runs axis.
-        domain: of that input: "real" or "probability".
-        target: of a loss: "real", "probability" (for each entry), "class" (an index for each
-            sample) or "distribution" (a probability for each class); may differ by variant.
+        entry: the mirror, and the settings at which the two are compared: a torch class of
+            parity's catalogue, or an entry of our own where the reports parametrise more.
+        build: makes the scratch side from the entry's options. Default: `cls`.
     """
 
     cls: type
-    reference: Callable[..., Any]
-    kind: str
-    variants: dict[str, Options] = field(default_factory=lambda: {"": {}})
+    entry: Entry
     build: Callable[..., Any] | None = None
-    shape: tuple[int, int] = (7, 5)
-    domain: str = "real"
-    target: str | dict[str, str] = "real"
-
-
-@dataclass(frozen=True)
-class Case:
-    """A pair at one of its variants."""
-
-    pair: Pair
-    variant: str
-
-    def __str__(self) -> str:
-        name = self.pair.cls.__name__
-        return f"{name}-{self.variant}" if self.variant else name
-
-    @property
-    def options(self) -> Options:
-        return self.pair.variants[self.variant]
-
-    def scratch(self, *args: Any) -> Any:
-        """A new scratch instance; an optimizer takes its parameters."""
-        return (self.pair.build or self.pair.cls)(*args, **self.options)
-
-    def reference(self, *args: Any) -> Any:
-        """A new torch instance; an optimizer takes its parameters."""
-        return self.pair.reference(*args, **self.options)
-
-    def target(self) -> str:
-        targets = self.pair.target
-        return targets if isinstance(targets, str) else targets[self.variant]
-
-
-def _linear(init: str = "uniform", bias_init: str | None = None, **options: Any) -> nn.Linear:
-    return nn.Linear(**options)  # weights are copied from scratch: `init` says nothing here
 
 
 def _scratch_chain(width: int) -> scratch.Sequential:
@@ -92,130 +50,43 @@ def _reference_chain(width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(5, width), nn.ELU(), inner)
 
 
-def _grid(**choices: list[Any]) -> Iterator[Options]:
-    for values in itertools.product(*choices.values()):
-        yield dict(zip(choices, values, strict=True))
-
-
-def _named(options: Iterator[Options]) -> dict[str, Options]:
-    """Options by a name made of what differs from the first choice: `momentum=0.9,nesterov`."""
-    listed = list(options)
-    defaults = {key: value for one in reversed(listed) for key, value in one.items()}
-    names: dict[str, Options] = {}
-    for one in listed:
-        changed = {k: v for k, v in one.items() if v != defaults[k]}
-        parts = [k if v is True else f"{k}={v}".replace(" ", "") for k, v in changed.items()]
-        names[",".join(parts)] = one
-    return names
-
-
-def _reductions(**variants: Options) -> dict[str, Options]:
-    """Each variant with each reduction."""
-    return {
-        "_".join(part for part in (name, reduction) if part): options | {"reduction": reduction}
-        for name, options in variants.items()
-        for reduction in ("mean", "sum", "none")
-    }
-
-
-_SGD = [
-    options
-    for options in _grid(
-        lr=[0.1],
-        momentum=[0, 0.9],
-        dampening=[0, 0.5],
-        nesterov=[False, True],
-        weight_decay=[0, 0.1],
-        maximize=[False, True],
-    )
-    if not options["nesterov"] or (options["momentum"] and not options["dampening"])
-]
-_ADAM = partial(
-    _grid,
-    lr=[0.01],
-    betas=[(0.9, 0.999), (0.5, 0.9)],
-    eps=[1e-8, 1e-2],
-    amsgrad=[False, True],
-    maximize=[False, True],
+_SELU: dict[str, Options] = {
+    "": {},
+    "report_b": {"alpha": 1.0, "scale": 1.0},
+    "own": {"alpha": 0.7, "scale": 1.9},
+}
+_BCE = Entry(
+    layers.BCELoss,
+    "loss",
+    reductions(**{"": {}, "eps": {"eps": 0.01}}),
+    domain="probability",
+    target="probability",
 )
-_DIMS = {"": {"dim": -1}, "dim=0": {"dim": 0}, "dim=1": {"dim": 1}, "dim=-2": {"dim": -2}}
-_LOSS = _reductions(**{"": {}})
-_CROSS_ENTROPY = _reductions(index={}, probability={})
+_SIGMOID = Entry(layers.Sigmoid, "layer", {"": {}, "slope=3": {"slope": 3.0}})
+_NESTED = Entry(_reference_chain, "layer", {"nested": {"width": 4}}, name="Sequential")
 
 #: One row for each public class of scratch.
 PAIRS: list[Pair] = [
-    Pair(
-        scratch.Linear,
-        _linear,
-        "layer",
-        {
-            "": {"in_features": 5, "out_features": 3},
-            "square": {"in_features": 5, "out_features": 5},
-            "no_bias": {"in_features": 5, "out_features": 3, "bias": False},
-            "one_output": {"in_features": 5, "out_features": 1, "init": "xavier_normal"},
-            "normal": {"in_features": 5, "out_features": 25, "init": "normal"},
-        },
-    ),
-    Pair(
-        scratch.Sequential,
-        _reference_chain,
-        "layer",
-        {"nested": {"width": 4}},
-        build=_scratch_chain,
-    ),
-    Pair(
-        scratch.Dropout,
-        layers.Dropout,
-        "layer",
-        {"p=0.5": {"p": 0.5}, "p=0.2": {"p": 0.2}, "p=0": {"p": 0.0}, "p=1": {"p": 1.0}},
-    ),
-    Pair(scratch.ReLU, nn.ReLU, "layer"),
-    Pair(scratch.LeakyReLU, nn.LeakyReLU, "layer", {"": {}, "slope=0.3": {"negative_slope": 0.3}}),
-    Pair(scratch.ELU, nn.ELU, "layer", {"": {}, "alpha=0.01": {"alpha": 0.01}}),
-    Pair(
-        scratch.SELU,
-        layers.SELU,
-        "layer",
-        {"": {}, "report_b": {"alpha": 1.0, "scale": 1.0}, "own": {"alpha": 0.7, "scale": 1.9}},
-    ),
-    Pair(scratch.Sigmoid, layers.Sigmoid, "layer", {"": {}, "slope=3": {"slope": 3.0}}),
-    Pair(scratch.Tanh, nn.Tanh, "layer"),
-    Pair(scratch.Softmax, nn.Softmax, "layer", _DIMS),
-    Pair(scratch.LogSoftmax, nn.LogSoftmax, "layer", _DIMS),
-    Pair(scratch.MSELoss, nn.MSELoss, "loss", _LOSS),
-    Pair(scratch.L1Loss, nn.L1Loss, "loss", _LOSS),
-    Pair(
-        scratch.BCELoss,
-        layers.BCELoss,
-        "loss",
-        _reductions(**{"": {}, "eps": {"eps": 0.01}}),
-        domain="probability",
-        target="probability",
-    ),
-    Pair(scratch.BCEWithLogitsLoss, nn.BCEWithLogitsLoss, "loss", _LOSS, target="probability"),
-    Pair(
-        scratch.CrossEntropyLoss,
-        nn.CrossEntropyLoss,
-        "loss",
-        _CROSS_ENTROPY,
-        target={
-            name: "class" if name.startswith("index") else "distribution" for name in _CROSS_ENTROPY
-        },
-    ),
-    Pair(scratch.SGD, torch.optim.SGD, "optimizer", _named(iter(_SGD))),
-    Pair(scratch.Adam, torch.optim.Adam, "optimizer", _named(_ADAM(weight_decay=[0, 0.1]))),
-    Pair(scratch.AdamW, torch.optim.AdamW, "optimizer", _named(_ADAM(weight_decay=[0.01, 0]))),
+    Pair(scratch.Linear, CATALOGUE[nn.Linear]),
+    Pair(scratch.Sequential, _NESTED, build=_scratch_chain),
+    Pair(scratch.Dropout, CATALOGUE[nn.Dropout]),
+    Pair(scratch.ReLU, CATALOGUE[nn.ReLU]),
+    Pair(scratch.LeakyReLU, CATALOGUE[nn.LeakyReLU]),
+    Pair(scratch.ELU, CATALOGUE[nn.ELU]),
+    Pair(scratch.SELU, Entry(layers.SELU, "layer", _SELU)),
+    Pair(scratch.Sigmoid, _SIGMOID),
+    Pair(scratch.Tanh, CATALOGUE[nn.Tanh]),
+    Pair(scratch.Softmax, CATALOGUE[nn.Softmax]),
+    Pair(scratch.LogSoftmax, CATALOGUE[nn.LogSoftmax]),
+    Pair(scratch.MSELoss, CATALOGUE[nn.MSELoss]),
+    Pair(scratch.L1Loss, CATALOGUE[nn.L1Loss]),
+    Pair(scratch.BCELoss, _BCE),
+    Pair(scratch.BCEWithLogitsLoss, CATALOGUE[nn.BCEWithLogitsLoss]),
+    Pair(scratch.CrossEntropyLoss, CATALOGUE[nn.CrossEntropyLoss]),
+    Pair(scratch.SGD, CATALOGUE[torch.optim.SGD]),
+    Pair(scratch.Adam, CATALOGUE[torch.optim.Adam]),
+    Pair(scratch.AdamW, CATALOGUE[torch.optim.AdamW]),
 ]
-
-
-def cases(kind: str | None = None) -> list[Case]:
-    """Every pair at every variant, or those of one kind."""
-    return [
-        Case(pair, variant)
-        for pair in PAIRS
-        if kind in (None, pair.kind)
-        for variant in pair.variants
-    ]
 
 
 @dataclass(frozen=True)
@@ -225,19 +96,32 @@ class ModelPair:
     Args:
         name: as in a test's id.
         scratch, reference: make the network; the scratch side takes `generator`.
-        loss, optimizer: what makes them, scratch's and torch's. An optimizer takes parameters.
-        target: "one_hot" `[N, 2]`, "label" `[N, 1]`, or "class" `[N]`, int64.
+        criterion, moved: name and options of the loss, and of the optimizer.
+        target: "one_hot" `[N, 2]`, "label" `[N, 1]`, or "index" `[N]`, int64.
     """
 
     name: str
     scratch: Callable[..., Sequential]
     reference: Callable[..., nn.Sequential]
-    loss: tuple[Callable[[], Loss], Callable[[], nn.Module]]
-    optimizer: tuple[Callable[..., Optimizer], Callable[..., torch.optim.Optimizer]]
+    criterion: tuple[str, Options]
+    moved: tuple[str, Options]
     target: str = "one_hot"
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def loss(self) -> tuple[Callable[[], Loss], Callable[[], nn.Module]]:
+        """What makes the loss, scratch's and torch's."""
+        name, options = self.criterion
+        return partial(getattr(scratch, name), **options), partial(getattr(nn, name), **options)
+
+    @property
+    def optimizer(self) -> tuple[Callable[..., Optimizer], Callable[..., torch.optim.Optimizer]]:
+        """What makes the optimizer from parameters, scratch's and torch's fastest."""
+        name, options = self.moved
+        theirs = partial(getattr(torch.optim, name), fused=True, **options)
+        return partial(getattr(scratch, name), **options), theirs
 
     def targets(self, labels: Tensor, dtype: torch.dtype | None = None) -> Tensor:
         """Labels as the loss takes them."""
@@ -248,9 +132,11 @@ class ModelPair:
                 return labels.to(dtype or torch.get_default_dtype()).unsqueeze(-1)
         return labels
 
-    def dropouts(self, model: nn.Module) -> list[layers.Dropout]:
-        """The Dropout layers of a torch network, which can be given their masks."""
-        return [layer for layer in model.modules() if isinstance(layer, layers.Dropout)]
+    def network(self) -> Network:
+        """The same as `parity` takes it."""
+        return Network(
+            self.name, self.criterion, self.moved, self.target, reference=self.reference
+        )
 
 
 def _network(name: str, **options: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
@@ -258,15 +144,15 @@ def _network(name: str, **options: Any) -> tuple[Callable[..., Any], Callable[..
     return partial(ours, **options), partial(theirs, **options)
 
 
-_SUMMED = (partial(scratch.MSELoss, reduction="sum"), partial(nn.MSELoss, reduction="sum"))
-_BY_SGD = (partial(scratch.SGD, lr=1e-3), partial(torch.optim.SGD, lr=1e-3, fused=True))
-_BY_ADAM = (partial(scratch.Adam, lr=1e-3), partial(torch.optim.Adam, lr=1e-3, fused=True))
+_SUMMED = ("MSELoss", {"reduction": "sum"})
+_BY_SGD = ("SGD", {"lr": 1e-3})
+_BY_ADAM = ("Adam", {"lr": 1e-3})
 
 #: The reports' networks, trained as they say where they say it.
 MODELS: list[ModelPair] = [
     ModelPair("model_1", *_network("model_1"), _SUMMED, _BY_SGD),
     ModelPair("model_1_listing", *_network("model_1", variant="listing"), _SUMMED, _BY_SGD),
-    ModelPair("model_2", *_network("model_2"), (scratch.BCELoss, nn.BCELoss), _BY_ADAM),
+    ModelPair("model_2", *_network("model_2"), ("BCELoss", {"reduction": "mean"}), _BY_ADAM),
     *(
         ModelPair(
             f"model_a_{name}", *_network("model_a", activation=name), _SUMMED, _BY_SGD, "label"
@@ -276,8 +162,32 @@ MODELS: list[ModelPair] = [
     ModelPair(
         "model_a_cross_entropy_dropout",
         *_network("model_a", outputs=2, dropout=0.2),
-        (scratch.CrossEntropyLoss, nn.CrossEntropyLoss),
+        ("CrossEntropyLoss", {"reduction": "mean"}),
         _BY_SGD,
-        "class",
+        "index",
     ),
 ]
+
+#: Scratch, as `parity` checks it.
+subject = Subject(
+    {pair.entry: pair.build or pair.cls for pair in PAIRS}
+    | {pair.network(): pair.scratch for pair in MODELS},
+    name="scratch",
+    targets=("index", "one_hot", "distribution"),
+    dtypes=("float64", "float32", "bfloat16"),
+)
+CASES: list[Case] = describe(subject).cases
+
+
+def cases(kind: str | None = None) -> list[Case]:
+    """Every case of scratch, or those of one kind."""
+    return [case for case in CASES if kind in (None, case.kind)]
+
+
+def build(case: Case, *args: Any, **options: Any) -> Any:
+    """A new scratch instance of a case; an optimizer takes its parameters."""
+    if case.kind == "network":
+        pair = next(pair for pair in MODELS if pair.name == case.entry.name)
+        return pair.scratch(*args, **options)
+    pair_of = next(pair for pair in PAIRS if pair.entry is case.entry)
+    return (pair_of.build or pair_of.cls)(*args, **case.options)

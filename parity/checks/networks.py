@@ -203,8 +203,12 @@ def training(trial: Trial) -> list[Comparison]:
     Each side goes on from its own weights, so errors add up; the floor is taken from trainings
     whose data and initial weights were moved, and so adds up as they do.
     """
+    return in_training(trial, 1 if trial.case.single else BATCH)
+
+
+def in_training(trial: Trial, size: int) -> list[Comparison]:
+    """`training`, in batches of `size`."""
     model, twin, weights = prepared(trial)
-    size = 1 if trial.case.single else BATCH
     x, t = points(trial, size * STEPS)
     name, options = trial.case.entry.optimizer
     model.attach(name, options)

@@ -1,8 +1,8 @@
 """Named faults: mistakes that people make, each with the check that must catch it.
 
 A fault replaces attributes of one class or module of scratch. `test_faults.py` plants each and
-runs its check, which must fail; and it demands a fault for every check, so that none is there
-for show.
+runs its check, which must fail, and say why where it can; and it demands a fault for every
+check, so that none is there for show.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
+from parity import Local
+from parity.run import Planned, planned
 
 Planting = tuple[Any, dict[str, Any]]  # whose attributes, and what to put there
 
@@ -27,13 +28,26 @@ class Fault:
         cases: the cases that it is run on: those whose names start so.
         plant: makes the replacements, `swap(owner, attribute=…)`.
         dtype: that it is run in.
+        says: what the diagnosis must have in it, of each failure that has one; where the
+            evidence cannot single the mistake out, nothing.
     """
 
     name: str
     check: str
     cases: str
     plant: Callable[[], Planting]
-    dtype: torch.dtype
+    dtype: str
+    says: str = ""
+
+    def checks(self, session: Local) -> list[Planned]:
+        """Its check on each of its cases."""
+        kind, _, name = self.check.partition(".")
+        return [
+            one
+            for one in planned(session)
+            if (one.case.kind, one.name, one.dtype) == (kind, name, self.dtype)
+            and str(one.case).startswith(self.cases)
+        ]
 
     def __str__(self) -> str:
         return f"{self.cases}-{self.name}".replace(" ", "_")
@@ -48,12 +62,12 @@ def swap(owner: Any, **attributes: Any) -> Planting:
 
 
 def fault(
-    name: str, check: str, cases: str, dtype: torch.dtype = torch.float32
+    name: str, check: str, cases: str, says: str = "", *, dtype: str = "float32"
 ) -> Callable[[Callable[[], Planting]], Callable[[], Planting]]:
     """Registers the decorated function as a fault."""
 
     def register(plant: Callable[[], Planting]) -> Callable[[], Planting]:
-        _REGISTERED.append(Fault(name, check, cases, plant, dtype))
+        _REGISTERED.append(Fault(name, check, cases, plant, dtype, says))
         return plant
 
     return register

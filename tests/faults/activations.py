@@ -98,7 +98,7 @@ def _() -> Planting:
     return swap(scratch.Sigmoid, forward=forward)
 
 
-@fault("derivative lacks the slope", "layer.differences", "Sigmoid-slope=3", torch.float64)
+@fault("derivative lacks the slope", "layer.differences", "Sigmoid-slope=3", dtype="float64")
 def _() -> Planting:
     def backward(self: Any, dy: Tensor) -> Tensor:
         return dy * self._kept * (1 - self._kept)

@@ -212,7 +212,7 @@ def _() -> Planting:
     return swap(scratch.Dropout, _draw=draw)
 
 
-@fault("backward skips the first layer", "model.layer_by_layer", "model_1")
+@fault("backward skips the first layer", "network.layer_by_layer", "model_1")
 def _() -> Planting:
     def backward(self: Any, dy: Tensor) -> Tensor:
         for module in reversed(self._chain[1:]):
@@ -231,7 +231,7 @@ def _() -> Planting:
     return swap(scratch.Sequential, backward_param=backward_param)
 
 
-@fault("the first layer is frozen in training", "model.lockstep", "model_1")
+@fault("the first layer is frozen in training", "network.training", "model_1")
 def _() -> Planting:
     def backward_param(self: Any, dy: Tensor) -> None:
         for module in reversed(self._chain[1:]):
@@ -240,7 +240,7 @@ def _() -> Planting:
     return swap(scratch.Sequential, backward_param=backward_param)
 
 
-@fault("one activation is shared by all layers", "model.layer_by_layer", "model_1")
+@fault("one activation is shared by all layers", "network.layer_by_layer", "model_1")
 def _() -> Planting:
     right = scratch.ReLU.forward
     shared: dict[str, Tensor] = {}

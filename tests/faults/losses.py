@@ -32,7 +32,7 @@ def _() -> Planting:
     )
 
 
-@fault("derivative lacks its 2", "loss.differences", "MSELoss", torch.float64)
+@fault("derivative lacks its 2", "loss.differences", "MSELoss", dtype="float64")
 def _() -> Planting:
     return swap(scratch.MSELoss, _derivative=lambda self, difference, t: difference)
 
@@ -98,12 +98,12 @@ def _() -> Planting:
     return swap(scratch.CrossEntropyLoss, _derivative=lambda self, log_p, t: torch.exp(log_p))
 
 
-@fault("targets are taken to sum to 1", "loss.gradient", "CrossEntropyLoss-probability")
+@fault("targets are taken to sum to 1", "loss.gradient", "CrossEntropyLoss-distribution")
 def _() -> Planting:
     return swap(scratch.CrossEntropyLoss, _derivative=lambda self, log_p, t: torch.exp(log_p) - t)
 
 
-@fault("a mean over classes too", "loss.value", "CrossEntropyLoss-probability_mean")
+@fault("a mean over classes too", "loss.value", "CrossEntropyLoss-distribution_mean")
 def _() -> Planting:
     def entries(self: Any, x: Tensor, t: Tensor) -> Any:
         log_p = activations.log_softmax(x)

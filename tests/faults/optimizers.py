@@ -12,12 +12,12 @@ import scratch
 from tests.faults import Planting, fault, swap
 
 
-@fault("momentum is ignored", "optimizer.trajectory", "SGD-momentum=0.9")
+@fault("momentum is ignored", "optimizer.twenty_steps", "SGD-momentum=0.9")
 def _() -> Planting:
     return swap(scratch.SGD, _update=lambda self, p, g: p.add_(g, alpha=-self.lr))
 
 
-@fault("the first step is dampened", "optimizer.trajectory", "SGD-momentum=0.9,dampening=0.5")
+@fault("the first step is dampened", "optimizer.twenty_steps", "SGD-momentum=0.9,dampening=0.5")
 def _() -> Planting:
     def update(self: Any, p: Tensor, g: Tensor) -> None:
         b = self._slot("momentum_buffer")
@@ -27,7 +27,7 @@ def _() -> Planting:
     return swap(scratch.SGD, _update=update)
 
 
-@fault("nesterov is plain momentum", "optimizer.trajectory", "SGD-momentum=0.9,nesterov")
+@fault("nesterov is plain momentum", "optimizer.twenty_steps", "SGD-momentum=0.9,nesterov")
 def _() -> Planting:
     right = scratch.SGD._update
 
@@ -39,7 +39,7 @@ def _() -> Planting:
     return swap(scratch.SGD, _update=update)
 
 
-@fault("weight decay enters after the momentum", "optimizer.trajectory", "SGD-momentum=0.9")
+@fault("weight decay enters after the momentum", "optimizer.twenty_steps", "SGD-momentum=0.9")
 def _() -> Planting:
     right = scratch.SGD._update
 
@@ -52,7 +52,7 @@ def _() -> Planting:
     return swap(scratch.SGD, _update=update)
 
 
-@fault("maximize is ignored", "optimizer.trajectory", "SGD-maximize")
+@fault("maximize is ignored", "optimizer.twenty_steps", "SGD-maximize")
 def _() -> Planting:
     return swap(scratch.SGD, _update=lambda self, p, g: p.add_(g, alpha=self.lr))
 
@@ -76,32 +76,32 @@ def _right(self: Any, v: Tensor, correction: float) -> Tensor:
     return (v / correction).sqrt() + self.eps
 
 
-@fault("bias correction has no t", "optimizer.trajectory", "Adam")
+@fault("bias correction has no t", "optimizer.twenty_steps", "Adam")
 def _() -> Planting:
     return _adam(_right, steps=lambda self: 1)
 
 
-@fault("bias correction lags by one step", "optimizer.trajectory", "Adam")
+@fault("bias correction lags by one step", "optimizer.twenty_steps", "Adam")
 def _() -> Planting:
     return _adam(_right, steps=lambda self: max(self._steps - 1, 1))
 
 
-@fault("no bias correction", "optimizer.trajectory", "Adam")
+@fault("no bias correction", "optimizer.twenty_steps", "Adam")
 def _() -> Planting:
     return _adam(_right, steps=lambda self: math.inf)
 
 
-@fault("eps is inside the square root", "optimizer.trajectory", "Adam-eps=0.01")
+@fault("eps is inside the square root", "optimizer.twenty_steps", "Adam-eps=0.01")
 def _() -> Planting:
     return _adam(lambda self, v, correction: (v / correction + self.eps).sqrt())
 
 
-@fault("eps is not scaled with the correction", "optimizer.trajectory", "Adam")
+@fault("eps is not scaled with the correction", "optimizer.twenty_steps", "Adam")
 def _() -> Planting:
     return _adam(lambda self, v, correction: (v.sqrt() + self.eps) / math.sqrt(correction))
 
 
-@fault("one second moment for a whole weight", "optimizer.trajectory", "Adam")
+@fault("one second moment for a whole weight", "optimizer.twenty_steps", "Adam")
 def _() -> Planting:
     def whole(self: Any, v: Tensor, correction: float) -> Tensor:
         norms = [piece.sum().expand(piece.shape).reshape(-1) for piece in self._unpacked(v)]
@@ -110,7 +110,7 @@ def _() -> Planting:
     return _adam(whole)
 
 
-@fault("amsgrad forgets the largest", "optimizer.trajectory", "Adam-betas=(0.5,0.9),amsgrad")
+@fault("amsgrad forgets the largest", "optimizer.twenty_steps", "Adam-betas=(0.5,0.9),amsgrad")
 def _() -> Planting:
     right = scratch.Adam._adapt
 
@@ -121,12 +121,12 @@ def _() -> Planting:
     return swap(scratch.Adam, _adapt=adapt)
 
 
-@fault("weight decay is coupled", "optimizer.trajectory", "AdamW")
+@fault("weight decay is coupled", "optimizer.twenty_steps", "AdamW")
 def _() -> Planting:
     return swap(scratch.AdamW, _update=scratch.Adam._update)
 
 
-@fault("weight decay comes after the step", "optimizer.trajectory", "AdamW")
+@fault("weight decay comes after the step", "optimizer.twenty_steps", "AdamW")
 def _() -> Planting:
     def update(self: Any, p: Tensor, g: Tensor) -> None:
         self._adapt(p, g)
@@ -171,7 +171,7 @@ def _() -> Planting:
     return swap(scratch.Optimizer, _where=lambda self: [self._tensors[0].data_ptr()])
 
 
-@fault("a saved state is not a copy", "optimizer.trajectory", "SGD-momentum=0.9")
+@fault("a saved state is not a copy", "optimizer.states", "SGD-momentum=0.9")
 def _() -> Planting:
     def unpacked(self: Any, flat: Tensor) -> list[Tensor]:
         pieces = flat.split([parameter.numel() for parameter, _ in self._pairs])

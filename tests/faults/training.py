@@ -11,7 +11,7 @@ from scratch import runs, train
 from tests.faults import Planting, fault, swap
 
 
-@fault("gradient of the updated weight", "model.lockstep", "model_1")
+@fault("gradient of the updated weight", "network.training", "model_1")
 def _() -> Planting:
     def step(model: Any, criterion: Any, optimizer: Any, x: Tensor, t: Tensor) -> None:
         """Each layer is moved as soon as its gradient is there, before it hands dx on."""
@@ -30,12 +30,12 @@ def _() -> Planting:
     return swap(train, step=step)
 
 
-@fault("gradients are never reset", "model.lockstep", "model_1")
+@fault("gradients are never reset", "network.training", "model_1")
 def _() -> Planting:
     return swap(scratch.Optimizer, zero_grad=lambda self: None)
 
 
-@fault("dropout is off in training", "model.fit", "model_2")
+@fault("dropout is off in training", "network.fit", "model_2")
 def _() -> Planting:
     def train_mode(self: Any, mode: bool = True) -> Any:
         for module in self.modules():
@@ -45,7 +45,7 @@ def _() -> Planting:
     return swap(scratch.Module, train=train_mode)
 
 
-@fault("all runs share one order", "model.runs_together", "model_1")
+@fault("all runs share one order", "network.runs_together", "model_1")
 def _() -> Planting:
     right = train._orders
 
@@ -56,7 +56,7 @@ def _() -> Planting:
     return swap(train, _orders=orders)
 
 
-@fault("targets keep their order", "model.runs_together", "model_1")
+@fault("targets keep their order", "network.runs_together", "model_1")
 def _() -> Planting:
     right = train._in_order
 
@@ -68,7 +68,7 @@ def _() -> Planting:
     return swap(train, _in_order=in_order)
 
 
-@fault("stack repeats the first model", "model.runs_together", "model_1")
+@fault("stack repeats the first model", "network.runs_together", "model_1")
 def _() -> Planting:
     right = runs.stack
 
@@ -81,7 +81,7 @@ def _() -> Planting:
     return swap(runs, stack=stack)
 
 
-@fault("all runs share one dropout mask", "model.runs_together", "model_2")
+@fault("all runs share one dropout mask", "network.runs_together", "model_2")
 def _() -> Planting:
     right = scratch.Dropout._draw
 
@@ -92,7 +92,7 @@ def _() -> Planting:
     return swap(scratch.Dropout, _draw=draw)
 
 
-@fault("the last batch is left out", "model.fit", "model_1")
+@fault("the last batch is left out", "network.fit", "model_1")
 def _() -> Planting:
     right = train._in_order
 
@@ -102,7 +102,7 @@ def _() -> Planting:
     return swap(train, _in_order=in_order)
 
 
-@fault("every epoch has the order of the first", "model.fit", "model_1")
+@fault("every epoch has the order of the first", "network.fit", "model_1")
 def _() -> Planting:
     right = train._orders
 

@@ -1,0 +1,96 @@
+"""Checks as pytest tests: `parametrize` for a test file of one's own."""
+
+from __future__ import annotations
+
+import atexit
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from parity.run import FAILED, MISTRUSTED, WAIVED, Outcome, Planned, matches, opened, planned
+from parity.subject import AdapterError, Subject
+
+
+@dataclass(frozen=True)
+class CheckTest:
+    """One check as a test: call it."""
+
+    planned: Planned
+
+    def __call__(self) -> None:
+        """Runs the check; fails the test with what was found."""
+        import pytest
+
+        __tracebackhide__ = True
+        outcome = self.planned.run()
+        if outcome.verdict in (FAILED, MISTRUSTED):
+            pytest.fail(described(outcome), pytrace=False)
+        if outcome.verdict == WAIVED:
+            pytest.xfail(self.planned.session.description.waivers[outcome.waiver])
+
+    def __str__(self) -> str:
+        return str(self.planned)
+
+
+@dataclass(frozen=True)
+class WaiverTest:
+    """That a waiver is needed: a check that it is for does fail."""
+
+    pattern: str
+    checks: list[Planned]
+
+    def __call__(self) -> None:
+        """Fails the test if every check passes without the waiver."""
+        import pytest
+
+        __tracebackhide__ = True
+        if not any(one.run().verdict == WAIVED for one in self.checks):
+            what = "passes" if self.checks else "matches no check"
+            pytest.fail(f"the waiver {self.pattern!r} is not needed: what it is for {what}",
+                        pytrace=False)  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"waiver-{self.pattern}"
+
+
+def parametrize(
+    subject: Subject | str | Path,
+    *,
+    only: Sequence[str] = (),
+    seed: int = 0,
+    device: str = "cpu",
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Makes one test of each check of a subject, with ids like `Linear-no_bias-float32-forward`.
+
+        @parity.parametrize("adapter.py")
+        def test_parity(check):
+            check()
+
+    Args:
+        subject: the path of an adapter, which is then played in a process of its own; or a
+            `Subject`, which is played in this one.
+        only: patterns of ids; without any, all.
+        seed, device: as of `parity check`.
+
+    Raises:
+        AdapterError: the adapter cannot be used, or nothing is left to check.
+    """
+    import pytest
+
+    session = opened(subject)
+    atexit.register(session.close)
+    checks = planned(session, device=device, seed=seed, only=tuple(only))
+    if not checks:
+        raise AdapterError(f"{session.description.name}: there is nothing to check")
+    tests: list[CheckTest | WaiverTest] = [CheckTest(one) for one in checks]
+    for pattern in session.description.waivers if not only else ():
+        meant = [one for one in checks if matches(str(one), (pattern,), whole=True)]
+        tests.append(WaiverTest(pattern, meant))
+    return pytest.mark.parametrize("check", [pytest.param(one, id=str(one)) for one in tests])
+
+
+def described(outcome: Outcome) -> str:
+    """What a failed test says: the sentence, and then every figure."""
+    lines = [str(comparison) for comparison in outcome.failures] or [str(outcome.nearest)]
+    return "\n".join([outcome.diagnosis, *lines])

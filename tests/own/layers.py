@@ -1,0 +1,114 @@
+"""Layers of scratch beyond one forward and backward: stacked runs, weights, `backward_param`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+import scratch
+from parity import Comparison, Tensors, Trial
+from parity.checks.layers import weights
+from parity.trial import equal, fact
+from reference import pairs
+from scratch import runs
+
+RUNS = 3
+
+
+def build(trial: Trial) -> scratch.Module:
+    """The scratch layer of a trial, with weights that depend on its seed alone."""
+    layer: scratch.Module = pairs.build(trial.case).to(trial.device, trial.dtype)
+    layer.load_state_dict(weights(trial.inputs()))
+    return layer
+
+
+def passed_through(layer: scratch.Module, inputs: Tensors, seed: int = 0) -> Tensors:
+    """One forward and backward, by the names of `parity.evaluate.layer`."""
+    layer.zero_grad()
+    torch.manual_seed(seed)
+    results = {"output": layer(inputs["x"]), "input_grad": layer.backward(inputs["dy"])}
+    return results | gradients(layer)
+
+
+def gradients(layer: scratch.Module) -> Tensors:
+    return {f"{k}.param_grad": g.clone() for k, (_, g) in layer.named_param().items()}
+
+
+def inputs_on(trial: Trial) -> Tensors:
+    """The trial's inputs, on its device."""
+    return {name: tensor.to(trial.device) for name, tensor in trial.inputs().items()}
+
+
+def params_alone(trial: Trial) -> list[Comparison]:
+    """`backward_param` leaves the gradients that `backward` leaves."""
+    layer = build(trial)
+    inputs = inputs_on(trial)
+    whole = {k: v for k, v in passed_through(layer, inputs).items() if k.endswith("param_grad")}
+    layer.zero_grad()
+    layer(inputs["x"])
+    layer.backward_param(inputs["dy"])
+    alone = gradients(layer)
+    if not whole:
+        return [fact("no parameters", not alone, "there are gradients without parameters")]
+    return [equal(f"{name} by backward_param", alone[name], whole[name]) for name in whole]
+
+
+def stacked(trial: Trial) -> list[Comparison]:
+    """Run i of a stacked layer is what torch makes of model i alone; `unstack` gives it back."""
+    trials = [replace(trial, seed=trial.seed + run) for run in range(RUNS)]
+    singles = [build(one) for one in trials]
+    layer = runs.stack(singles)
+    each = [inputs_on(one) for one in trials]
+    inputs = {name: torch.stack([one[name] for one in each]) for name in ("x", "dy")}
+    results = passed_through(layer, inputs, trial.seed)
+    verdicts = []
+    for run, single in enumerate(singles):
+        got = {name: tensor[run].cpu() for name, tensor in results.items()}
+        judged = trial.judge_layer(trials[run].inputs(), got)
+        verdicts += [replace(c, name=f"{c.name} of run {run}") for c in judged]
+        again = runs.unstack(layer)[run].state_dict()
+        verdicts += [equal(f"{k} unstacked", again[k], v) for k, v in single.state_dict().items()]
+    return verdicts
+
+
+def runs_apart(trial: Trial) -> list[Comparison]:
+    """Touching run 1, in parameters and inputs, leaves the other runs the same to the bit."""
+    layer = runs.stack([build(replace(trial, seed=trial.seed + run)) for run in range(RUNS)])
+    first = inputs_on(trial)
+    inputs = {k: torch.stack([first[k]] * RUNS) for k in ("x", "dy")}
+    before = passed_through(layer, inputs, trial.seed)
+    touched = {name: tensor.clone() for name, tensor in inputs.items()}
+    for tensor in (*touched.values(), *(parameter for parameter, _ in layer.param())):
+        tensor[1] += 1
+    after = passed_through(layer, touched, trial.seed)
+    return [
+        equal(f"{name} of run {run}", after[name][run], before[name][run])
+        for name in before
+        for run in range(RUNS)
+        if run != 1
+    ]
+
+
+def state_dicts(trial: Trial) -> list[Comparison]:
+    """Weights go to torch and back through `state_dict`, and compute the same there."""
+    layer = build(trial)
+    module = trial.case.module().to(trial.device, trial.dtype)
+    module.load_state_dict(layer.state_dict())
+    other: scratch.Module = pairs.build(trial.case).to(trial.device, trial.dtype)
+    other.load_state_dict(module.state_dict())
+    ours, theirs = layer.state_dict(), other.state_dict()
+    return [
+        fact("keys", list(ours) == list(module.state_dict()), "differ from torch's"),
+        *(equal(f"{name} there and back", theirs[name], ours[name]) for name in ours),
+    ]
+
+
+CHECKS: dict[str, Callable[[Trial], Any]] = {
+    "params_alone": params_alone,
+    "stacked": stacked,
+    "runs_apart": runs_apart,
+    "state_dicts": state_dicts,
+}

@@ -1,0 +1,12 @@
+"""Scratch under every check of parity and of its own: one test for each case, dtype and check."""
+
+from __future__ import annotations
+
+import parity
+from parity.plugin import CheckTest
+from tests.own import SUBJECT
+
+
+@parity.parametrize(SUBJECT)
+def test_scratch(check: CheckTest) -> None:
+    check()
