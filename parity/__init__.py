@@ -1,8 +1,8 @@
 """The harness: is an implementation as close to the truth as torch is; and if not, what is wrong?
 
-    parity check ADAPTER.py             every check of a framework, layer by layer
-    @parity.parametrize(subject)        the same as pytest tests
-    parity.check(subject)               the same as data
+parity check ADAPTER.py             every check of a framework, layer by layer
+@parity.parametrize(subject)        the same as pytest tests
+parity.check(subject)               the same as data
 """
 
 from parity import evaluate

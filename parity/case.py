@@ -33,7 +33,9 @@ class Case:
 
     def __str__(self) -> str:
         variant = self.variant
-        if self.reduction and self.kind == "loss":  # the declared one is meant, whatever the variant's name says
+        if (
+            self.reduction and self.kind == "loss"
+        ):  # the declared one is meant, whatever the variant's name says
             variant = "_".join(p for p in (variant.rpartition("_")[0], self.reduction) if p)
         return f"{self.entry.name}-{variant}" if variant else self.entry.name
 

@@ -45,13 +45,14 @@ def guarded(dtype: torch.dtype, poison: bool = False, device: str = "cpu") -> It
         Broken: the subject raised an exception, or called sys.exit.
     """
     before = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device()
-    strict = torch.are_deterministic_algorithms_enabled()
+    strict = torch.get_deterministic_debug_mode()
     empty, seed = (np.empty, np.empty_like), torch.initial_seed()
     torch.set_default_dtype(dtype)
     torch.set_grad_enabled(True)
     torch.set_default_device(device)
     if poison:
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        # As `use_deterministic_algorithms(True, warn_only=True)`, which takes seconds to import.
+        torch.set_deterministic_debug_mode("warn")
         np.empty, np.empty_like = _nan(np.empty), _nan(np.empty_like)
     try:
         yield
@@ -67,7 +68,7 @@ def guarded(dtype: torch.dtype, poison: bool = False, device: str = "cpu") -> It
         torch.set_grad_enabled(before[1])
         torch.set_default_device(before[2])
         if poison:
-            torch.use_deterministic_algorithms(strict)
+            torch.set_deterministic_debug_mode(strict)
             np.empty, np.empty_like = empty
 
 
@@ -86,7 +87,9 @@ def said(error: BaseException) -> str:
     """An exception as a report has it: what was raised, and where."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"raises {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}{where}"
+    return (
+        f"raises {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}{where}"
+    )
 
 
 def _nan(make: Any) -> Any:
@@ -133,13 +136,19 @@ class Instance:
 
 
 class Layer(Instance):
-    """A layer, or a container of layers, with torch's names for its parameters."""
+    """A layer, or a container of layers (`parts`), with torch's names for its parameters."""
 
     def __init__(
-        self, subject: Subject, dtype: torch.dtype, made: Any, poison: bool = False
+        self,
+        subject: Subject,
+        dtype: torch.dtype,
+        made: Any,
+        poison: bool = False,
+        parts: list[Any] | None = None,
     ) -> None:
         super().__init__(subject, dtype, poison)
         self.made = made
+        self.parts = [made] if parts is None else parts
         self.names: list[str] = []
 
     def forward(self, x: Tensor, strided: bool = False) -> Tensor:
@@ -191,26 +200,23 @@ class Layer(Instance):
         if self.subject.gradients == "overwritten":
             return
         with self.guard():
-            if self.subject.zero_grad and not isinstance(self.made, Chain):
-                self.subject.zero_grad(self.made)
-            elif hasattr(self.made, "zero_grad"):
+            if hasattr(self.made, "zero_grad") and not self.subject.zero_grad:
                 self.made.zero_grad()
             else:
-                for _, gradient in self._pairs().values():
-                    if gradient is not None:
-                        gradient[...] = 0
+                for part in self.parts:
+                    zero_grad(self.subject, part)
 
     def train(self, mode: bool) -> str:
         """Sets training or evaluation mode; returns "" or that there is no such thing."""
+        parts = [part for part in self.parts if part is not self.made]
         with self.guard():
             if self.subject.train:
-                self.subject.train(self.made, mode)
-                return ""
-            for name in ("train", "Train") if mode else ("eval", "Eval", "evaluate"):
-                if hasattr(self.made, name):
-                    getattr(self.made, name)()
-                    return ""
-        return f"it has no {'train' if mode else 'eval'}()"
+                own = [] if isinstance(self.made, Chain) else [self.made]
+                for one in own + parts:
+                    self.subject.train(one, mode)
+            elif not switch(self.made, mode) and not [p for p in parts if switch(p, mode)]:
+                return f"it has no {'train' if mode else 'eval'}()"
+        return ""
 
     def seed(self, seed: int) -> None:
         seed_all(seed)
@@ -223,7 +229,7 @@ class Layer(Instance):
         return dict(zip(self.names, found, strict=True))
 
     def _found(self) -> list[tuple[Any, Any]]:
-        return parameter_pairs(self.subject, self.made)
+        return [pair for part in self.parts for pair in parameter_pairs(self.subject, part)]
 
     def _turned(self, name: str, value: Tensor) -> Tensor:
         turned = self.subject.weight == "in_out" and value.dim() == 2 and name.endswith("weight")
@@ -282,7 +288,7 @@ class Optimizer(Layer):
         """Builds the subject's optimizer of that name over this layer's parameters as they are."""
         over_model = self.subject.optimizer == "model"
         with self.guard():
-            target = self.made if over_model else own_parameters(self.made)
+            target = self.made if over_model else held(self.subject, self.made, self.parts)
             self.optimizer = construct(self.subject, name, options, target)
 
     def clear(self) -> None:
@@ -328,12 +334,29 @@ def construct(subject: Subject, name: str, options: Options, *first: Any) -> Any
 
 
 def own_parameters(made: Any) -> Any:
-    """What a layer's `param()`, `params` or `parameters` gives, as it is; an empty list if none."""
+    """What a layer's `param()`, `params` or `parameters` gives, as it is; None without any."""
     for name in ("param", "params", "parameters"):
         if hasattr(made, name):
-            held = getattr(made, name)
-            return held() if callable(held) else held
-    return []
+            own = getattr(made, name)
+            return own() if callable(own) else own
+    return None
+
+
+def held(subject: Subject, made: Any, parts: list[Any]) -> Any:
+    """What an optimizer takes: the model's own parameters, or those of its parts in a row."""
+    own = own_parameters(made)
+    if own is not None:
+        return own
+    each = [own for own in map(own_parameters, parts) if own]
+    match subject.parameters:
+        case "flat":
+            firsts = [p for one in each for p in one[: len(one) // 2]]
+            return firsts + [g for one in each for g in one[len(one) // 2 :]]
+        case "lists":
+            return tuple([v for one in each for v in one[i]] for i in (0, 1))
+        case str():
+            return [pair for one in each for pair in one]
+    return [pair for part in parts for pair in parameter_pairs(subject, part)]
 
 
 def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
@@ -341,6 +364,8 @@ def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
     if callable(subject.parameters):
         return [tuple(pair) for pair in subject.parameters(made)]
     found = own_parameters(made)
+    if found is None:
+        return []
     if not isinstance(found, (list, tuple)):
         found = list(found)
     match subject.parameters:
@@ -358,6 +383,33 @@ def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
                 "'lists', 'objects', or give a callable that returns pairs"
             )
     return [tuple(pair) for pair in found]
+
+
+def zero_grad(subject: Subject, made: Any) -> None:
+    """Sets one layer's gradients to zero, by the adapter's way, the layer's own, or in place."""
+    if subject.zero_grad:
+        subject.zero_grad(made)
+    elif hasattr(made, "zero_grad"):
+        made.zero_grad()
+    else:
+        for _, gradient in parameter_pairs(subject, made):
+            if gradient is not None:
+                gradient[...] = 0
+
+
+def switch(made: Any, mode: bool) -> bool:
+    """Sets training or evaluation mode by the layer's own method, if it has one."""
+    for name in ("train", "Train") if mode else ("eval", "Eval", "evaluate"):
+        if hasattr(made, name):
+            getattr(made, name)()
+            return True
+    return False
+
+
+def assembled(subject: Subject, parts: list[Any]) -> Any:
+    """Layers in a row: in the subject's own Sequential, if it has one."""
+    container = subject.container()
+    return container(*parts) if container else Chain(subject, parts)
 
 
 def forward(subject: Subject, made: Any, x: Any) -> Any:
@@ -389,21 +441,6 @@ class Chain:
         for part in reversed(self.parts):
             dy = backward(self.subject, part, dy)
         return dy
-
-    def zero_grad(self) -> None:
-        for part in self.parts:
-            Layer(self.subject, torch.get_default_dtype(), part).zero_grad()
-
-    def param(self) -> Any:
-        """As the subject's own layers give theirs, for its optimizers."""
-        each = [own_parameters(part) for part in self.parts]
-        match self.subject.parameters:
-            case "flat":
-                firsts = [p for one in each for p in one[: len(one) // 2]]
-                return firsts + [g for one in each for g in one[len(one) // 2 :]]
-            case "lists":
-                return tuple([v for one in each if one for v in one[i]] for i in (0, 1))
-        return [pair for one in each for pair in one]
 
 
 @contextlib.contextmanager

@@ -105,7 +105,9 @@ def _of_activation(
         made["input_grad"].append(Mistake(name, sentence, value))
 
     at_output = passed(x=y)["input_grad"]
-    put("at the output", "has the derivative taken at the output instead of at the input", at_output)
+    put(
+        "at the output", "has the derivative taken at the output instead of at the input", at_output
+    )
     at_gradient = passed(x=dy)["input_grad"]
     put("at the gradient", "has the derivative taken at the incoming gradient", at_gradient)
     ones = passed(dy=torch.ones_like(dy))["input_grad"]
@@ -212,7 +214,9 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
     if how != "none":
         for other in ("mean", "sum", "batch_mean"):
             value = reduced(none(x, t), len(x), other)
-            sentence = f"is the {other.replace('_', ' ')}, where {how.replace('_', ' ')} is declared"
+            sentence = (
+                f"is the {other.replace('_', ' ')}, where {how.replace('_', ' ')} is declared"
+            )
             made["loss"].append(Mistake(other, sentence, value))
     derivative = made["prediction_grad"]
     count = _ratio_of(how, x, none(x, t))
@@ -242,7 +246,9 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
     for option, value in case.options.items():
         default = options.get(option)
         if isinstance(value, float) and isinstance(default, (int, float)) and default != value:
-            criterion = case.entry.reference(**case.options | {option: default, "reduction": "none"})
+            criterion = case.entry.reference(
+                **case.options | {option: default, "reduction": "none"}
+            )
             leaf = x.detach().requires_grad_()
             wrong = _scaled(criterion(leaf, t), how, len(x))
             (gradient,) = torch.autograd.grad(wrong.sum(), leaf)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from parity.arrays import Tensors, tensor
-from parity.driver import Layer, Loss, Optimizer, parameter_pairs
+from parity.driver import Layer, Loss, Optimizer
 from parity.subject import Subject
 
 FORWARD = ("forward", "__call__", "forward_pass", "fwd")
@@ -56,8 +56,8 @@ class Whole(Optimizer):
     def __init__(
         self, subject: Subject, dtype: torch.dtype, made: Any, parts: list[Any], loss: Loss
     ) -> None:
-        super().__init__(subject, dtype, made, poison=False)
-        self.parts, self.loss = parts, loss
+        super().__init__(subject, dtype, made, poison=False, parts=parts)
+        self.loss = loss
         self.recorders = [Recorder(part) for part in parts]
 
     def trace(self, x: Tensor, target: Tensor) -> Tensors:
@@ -94,9 +94,6 @@ class Whole(Optimizer):
                     results[f"{place}.input"] = self.layout.take(given)
                     results[f"{place}.output"] = self.layout.take(result)
         return results
-
-    def _found(self) -> list[tuple[Any, Any]]:
-        return [pair for part in self.parts for pair in parameter_pairs(self.subject, part)]
 
     def _forget(self) -> None:
         for recorder in self.recorders:

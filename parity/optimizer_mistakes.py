@@ -16,6 +16,7 @@ from parity.comparison import Comparison, compare_one
 from parity.diagnosis import EQUAL, alike
 from parity.truth import Truth
 
+ASCENDS = "goes up the gradient: the sign of the step is wrong"
 State = dict[str, Tensor]
 Rule = Callable[[Tensor, Tensor, State, int], Tensor]  # p, g, state, t: the next p
 
@@ -149,7 +150,9 @@ def _of_sgd(o: dict[str, Any]) -> list[tuple[str, str, Rule]]:
 
         return rule
 
-    found = [("ascends", "goes up the gradient: the sign of the step is wrong", sgd(ascend=True))]
+    found = []
+    if not o["maximize"]:
+        found.append(("ascends", ASCENDS, sgd(ascend=True)))
     if o["weight_decay"] and o["momentum"]:
         text = "decouples the weight decay: it enters after the momentum, not into the gradient"
         found.append(("decoupled decay", text, sgd(late=True)))
@@ -194,8 +197,8 @@ def _of_adam(o: dict[str, Any], *, coupled: bool) -> list[tuple[str, str, Rule]]
 
         return rule
 
-    found = [
-        ("ascends", "goes up the gradient: the sign of the step is wrong", adam(ascend=True)),
+    found = [] if o["maximize"] else [("ascends", ASCENDS, adam(ascend=True))]
+    found += [
         ("no t", "divides by 1 - beta at every step, not by 1 - beta^t: the bias correction "
          "does not know the step", adam(time=lambda t: 1)),
         ("no correction", "has no bias correction", adam(corrected=False)),

@@ -4,6 +4,7 @@ waived. Nothing is printed here."""
 from __future__ import annotations
 
 import fnmatch
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -61,8 +62,14 @@ class Planned:
                 break
         return Outcome(
             str(self), self.case.entry.name, str(self.case), self.dtype, self.name, verdict,
-            comparisons, time.perf_counter() - start, waiver,
+            comparisons, time.perf_counter() - start, waiver, self._command(),
         )  # fmt: skip
+
+    def _command(self) -> str:
+        path = getattr(self.session, "path", "ADAPTER.py")
+        options = f" --seed {self.seed}" if self.seed else ""
+        options += f" --device {self.device}" if self.device != "cpu" else ""
+        return f"parity check {shlex.quote(str(path))} --only {shlex.quote(str(self))}{options} -v"
 
     def _compared(self, seed: int) -> list[Comparison]:
         trial = Trial(self.session, self.case, DTYPES[self.dtype], self.device, seed)
@@ -91,6 +98,7 @@ class Outcome:
         comparisons: all that was compared.
         seconds: how long it took.
         waiver: the pattern of the waiver that it falls under.
+        reproduce: the command that runs this check alone.
     """
 
     id: str
@@ -102,6 +110,7 @@ class Outcome:
     comparisons: list[Comparison]
     seconds: float = 0.0
     waiver: str = ""
+    reproduce: str = ""
 
     @property
     def ratio(self) -> float:
@@ -128,7 +137,9 @@ class Outcome:
             return str(failures[0])
         if self.verdict == MISTRUSTED:
             near = self.nearest
-            return f"{near.nearest!r} would be {near.distance:.2g} times the error allowed: too near"
+            return (
+                f"{near.nearest!r} would be {near.distance:.2g} times the error allowed: too near"
+            )
         return ""
 
 
@@ -276,5 +287,3 @@ def run(
         description.name, outcomes, missing, unused, description.waivers,
         session.habits(), settings or {},
     )  # fmt: skip
-
-

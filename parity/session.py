@@ -53,11 +53,17 @@ class Local:
                 made = _model(subject, case.entry, dtype, device, seed)
             case "optimizer":
                 layer = driver.build(subject, "Linear", LAYER, dtype, seed, poison, device)
-                made = driver.Optimizer(subject, dtype, layer, poison)
+                whole = layer  # an optimizer over a model wants a model, be it of one layer
+                if subject.optimizer == "model":
+                    with driver.guarded(dtype, poison, device):
+                        whole = driver.assembled(subject, [layer])
+                made = driver.Optimizer(subject, dtype, whole, poison, [layer])
             case kind:
                 name, options = case.entry.name, case.options
                 own = driver.build(subject, name, options, dtype, seed, poison, device)
-                made = (driver.Loss if kind == "loss" else driver.Layer)(subject, dtype, own, poison)
+                made = (driver.Loss if kind == "loss" else driver.Layer)(
+                    subject, dtype, own, poison
+                )
         made.device = device
         return made
 
@@ -147,20 +153,20 @@ def _models(subject: Subject) -> list[Network]:
     found = []
     for activation in subject.model_activations:
         parts: list[tuple[str, Any]] = []
-        for width, following in ((2, 5), (5, 4), (4, 3)):
+        for width, following in ((2, 5), (5, 4), (4, 2)):  # `points` has two of each
             options = {"in_features": width, "out_features": following}
             parts += [("Linear", options), (activation, {})]
         parts.pop()
         if subject.model_output:
             parts.append((subject.model_output, {}))
         loss = (subject.model_loss.__name__, {"reduction": "mean"})
-        found.append(Network(f"model-{activation}", loss, None, "one_hot", tuple(parts), None, "model"))
+        found.append(
+            Network(f"model-{activation}", loss, None, "one_hot", tuple(parts), None, "model")
+        )
     return found
 
 
-def _whole(
-    subject: Subject, network: Network, dtype: torch.dtype, device: str, seed: int
-) -> Whole:
+def _whole(subject: Subject, network: Network, dtype: torch.dtype, device: str, seed: int) -> Whole:
     driver.seed_all(seed)
     with driver.guarded(dtype, device=device):
         if network in subject.layers:
@@ -168,16 +174,13 @@ def _whole(
             parts = subject.children(made)
         else:
             parts = [driver.construct(subject, name, options) for name, options in network.parts]
-            container = subject.container()
-            made = container(*parts) if container else driver.Chain(subject, parts)
+            made = driver.assembled(subject, parts)
         loss = driver.Loss(subject, dtype, driver.construct(subject, *network.loss))
     loss.device = device
     return Whole(subject, dtype, made, parts, loss)
 
 
-def _model(
-    subject: Subject, network: Network, dtype: torch.dtype, device: str, seed: int
-) -> Model:
+def _model(subject: Subject, network: Network, dtype: torch.dtype, device: str, seed: int) -> Model:
     assert subject.model is not None
     widths = [options["in_features"] for name, options in network.parts if name == "Linear"]
     widths.append(network.parts[-1 if network.parts[-1][1] else -2][1]["out_features"])

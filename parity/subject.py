@@ -1,16 +1,16 @@
 """What a subject is: which layers it has, and its conventions. An adapter file defines one.
 
-    import torch
-    from torch import nn
+import torch
+from torch import nn
 
-    import parity
-    import framework
+import parity
+import framework
 
-    subject = parity.Subject(
-        {nn.Linear: framework.Linear, nn.ReLU: framework.ReLU, nn.MSELoss: framework.LossMSE,
-         nn.Sequential: framework.Sequential, torch.optim.SGD: framework.SGD},
-        reduction="sum",
-    )
+subject = parity.Subject(
+    {nn.Linear: framework.Linear, nn.ReLU: framework.ReLU, nn.MSELoss: framework.LossMSE,
+     nn.Sequential: framework.Sequential, torch.optim.SGD: framework.SGD},
+    reduction="sum",
+)
 """
 
 from __future__ import annotations
@@ -137,7 +137,9 @@ class Subject:
                 raise AdapterError(f"Subject takes reduction={_either(REDUCTIONS)}, not {value!r}")
         for dtype in self.dtypes:
             if dtype not in ("float32", "float64", "bfloat16"):
-                raise AdapterError(f"Subject takes dtypes float32, float64, bfloat16, not {dtype!r}")
+                raise AdapterError(
+                    f"Subject takes dtypes float32, float64, bfloat16, not {dtype!r}"
+                )
         for key in self.layers:
             self.entry(key)
         if not self.layers and self.model is None:
@@ -188,6 +190,7 @@ def bound(builder: Callable[..., Any], entry: Entry, options: Options) -> tuple[
     except (ValueError, TypeError):
         takes = {}
     open_ended = any(p.kind is p.VAR_KEYWORD for p in takes.values())
+    needs = [p.name for p in takes.values() if p.default is p.empty]
     args = [options[name] for name in entry.positional if name in options]
     room = [p for p in takes.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     taken = {p.name for p in room[: len(args) + (entry.kind == "optimizer")]}
@@ -200,7 +203,9 @@ def bound(builder: Callable[..., Any], entry: Entry, options: Options) -> tuple[
         elif name not in defaults or defaults[name] != value:
             if name != "dim" or value != -1:  # a softmax without the option is over features
                 return f"takes no {name}={value}"
-    return args, named
+    # What the builder cannot do without is torch's default, where torch has one.
+    filled = {n: defaults[n] for n in needs if n in defaults and n not in taken | options.keys()}
+    return args, filled | named
 
 
 def load(path: str | Path) -> Subject:

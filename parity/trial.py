@@ -20,6 +20,7 @@ from parity.mistakes import Masks, Mistakes, simple
 from parity.subject import REDUCTIONS
 from parity.truth import Truth, truth
 
+
 @dataclass(frozen=True)
 class Trial:
     """A case to be checked.
@@ -130,7 +131,7 @@ def judge_loss(
     if deep:
         known = mistakes.of_loss(case, in_double(inputs), right.oracle)
     constants = mistakes.constants(case, inputs)
-    return judge(results, right, known, constants, case.entry.name)
+    return judge(results, right, known, constants, case.entry.name, strict=deep)
 
 
 def judge_layer(
@@ -170,7 +171,8 @@ def judge_layer(
         known = mistakes.of_layer(case, module, exact, right.oracle, masks)
     for name, others in (more or {}).items():
         known[name] += others
-    return judge(results, right, known, mistakes.constants(case, inputs), label or case.entry.name)
+    constants = mistakes.constants(case, inputs)
+    return judge(results, right, known, constants, label or case.entry.name, strict=deep)
 
 
 def _finite(results: Tensors, right: Truth) -> tuple[Tensors, Truth]:

@@ -15,11 +15,9 @@ FAULTS = all_faults()
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=str)
-def test_fault_is_caught_and_named(fault: Fault, monkeypatch: pytest.MonkeyPatch) -> None:
-    owner, attributes = fault.plant()
-    for name, replacement in attributes.items():
-        monkeypatch.setattr(owner, name, replacement)
-    outcomes = [one.run() for one in fault.checks(SESSION)]
+def test_fault_is_caught_and_named(fault: Fault) -> None:
+    with fault.planted():
+        outcomes = [one.run() for one in fault.checks(SESSION)]
     assert outcomes, "no case has this name"
     caught = [outcome for outcome in outcomes if outcome.verdict == FAILED]
     assert caught, f"{fault.check} misses it"
@@ -34,4 +32,6 @@ def test_check_catches_a_fault(check: str) -> None:
 
 def test_faults_are_many_and_named_apart() -> None:
     assert len(FAULTS) >= 120
+    assert sum(bool(fault.subtle) for fault in FAULTS) * 3 >= len(FAULTS)
+    assert sum(bool(fault.says) for fault in FAULTS) * 3 >= len(FAULTS)
     assert len({str(fault) for fault in FAULTS}) == len(FAULTS)

@@ -52,15 +52,29 @@ def one_pass(
         layer.train(False)
     results = passed(layer, inputs, seed=trial.seed, strided=strided)
     verdicts = trial.judge_layer(inputs, results, training=training, deep=deep, draws=draws)
-    return [*verdicts, *untouched(layer)]
+    return [*verdicts, *untouched(layer, trial.case.entry.name)]
 
 
-def untouched(player: Any) -> list[Comparison]:
+WRITTEN = {
+    "x": "its input",
+    "dy": "the incoming gradient",
+    "output": "the output that it had returned",
+    "input_grad": "the input gradient that it had returned",
+    "prediction": "the prediction",
+    "target": "the target",
+    "prediction_grad": "the gradient that it had returned",
+}
+
+
+def untouched(player: Any, label: str) -> list[Comparison]:
     """A verdict for each array that the subject modified and should not have."""
-    return [
-        fact(f"{name} untouched", False, f"{name} was modified in place")
-        for name in player.modified()
-    ]
+    return [written(name, label) for name in player.modified()]
+
+
+def written(name: str, label: str, holds: bool = False) -> Comparison:
+    """The verdict on one array that is not to be modified."""
+    text = f"{label} writes into {WRITTEN.get(name, name)}"
+    return fact(f"{name} untouched", holds, "was modified in place", text)
 
 
 def _ending(ending: str) -> Callable[[Trial], list[Comparison]]:
@@ -85,7 +99,7 @@ def eval_mode(trial: Trial) -> list[Comparison]:
         layer.train(True)
         again = passed(layer, inputs, seed=trial.seed)
         verdicts += trial.judge_layer(inputs, again, training=True)
-    return [*verdicts, *untouched(layer)]
+    return [*verdicts, *untouched(layer, trial.case.entry.name)]
 
 
 def noncontiguous(trial: Trial) -> list[Comparison]:
@@ -117,7 +131,7 @@ def samples(trial: Trial) -> list[Comparison]:
         name: torch.stack(parts).sum(0) if name.endswith("param_grad") else torch.cat(parts)
         for name, parts in whole.items()
     }
-    return [*trial.judge_layer(inputs, results), *untouched(layer)]
+    return [*trial.judge_layer(inputs, results), *untouched(layer, trial.case.entry.name)]
 
 
 def accumulation(trial: Trial) -> list[Comparison]:
@@ -159,7 +173,7 @@ def accumulation(trial: Trial) -> list[Comparison]:
             fact(f"{name} after zero_grad", not bool(gradient.any()), "it is not zero")
             for name, gradient in layer.gradients().items()
         ]
-    return [*verdicts, *untouched(layer)]
+    return [*verdicts, *untouched(layer, trial.case.entry.name)]
 
 
 def no_mutation(trial: Trial) -> list[Comparison]:
@@ -170,7 +184,7 @@ def no_mutation(trial: Trial) -> list[Comparison]:
     passed(layer, inputs, seed=trial.seed)
     changed = layer.modified()
     verdicts = [
-        fact(f"{name} untouched", name not in changed, "was modified in place")
+        written(name, trial.case.entry.name, name not in changed)
         for name in ("x", "dy", "output", "input_grad")
     ]
     after = layer.parameters()
@@ -192,19 +206,22 @@ def aliasing(trial: Trial) -> list[Comparison]:
         for name in before
     ]  # fmt: skip
     again = passed(layer, inputs, seed=trial.seed)
-    return [*shared, *trial.judge_layer(inputs, again), *untouched(layer)]
+    return [*shared, *trial.judge_layer(inputs, again), *untouched(layer, trial.case.entry.name)]
 
 
 def repeated(trial: Trial) -> list[Comparison]:
-    """Another batch in between leaves nothing of itself: the first gives the same again."""
+    """A batch leaves nothing of itself: another after it is right, and itself once more."""
     inputs = trial.inputs()
     layer = trial.layer(weights(inputs))
-    passed(layer, inputs, seed=trial.seed)
-    other = {"x": -inputs["x"][:1], "dy": inputs["dy"][:1] + 1}
-    passed(layer, other, seed=trial.seed)
-    passed(layer, {"x": -inputs["x"], "dy": inputs["dy"] + 1}, seed=trial.seed)
-    again = passed(layer, inputs, seed=trial.seed)
-    return [*trial.judge_layer(inputs, again), *untouched(layer)]
+    one = {"x": -inputs["x"][:1], "dy": inputs["dy"][:1] / 2}
+    other = {"x": -inputs["x"].flip(0), "dy": inputs["dy"] / 2}
+    verdicts = []
+    for name, batch in {"": inputs, "one sample": one, "another": other, "again": inputs}.items():
+        results = passed(layer, inputs | batch, seed=trial.seed)
+        if name:
+            judged = trial.judge_layer(inputs | batch, results)
+            verdicts += [replace(v, name=f"{name}: {v.name}") for v in judged]
+    return [*verdicts, *untouched(layer, trial.case.entry.name)]
 
 
 def second_backward(trial: Trial) -> list[Comparison]:
@@ -217,7 +234,7 @@ def second_backward(trial: Trial) -> list[Comparison]:
     if refused:
         return [fact("second backward", True, "")]
     again = {"output": results["output"], "input_grad": dx, **layer.gradients()}
-    return [*trial.judge_layer(inputs, again), *untouched(layer)]
+    return [*trial.judge_layer(inputs, again), *untouched(layer, trial.case.entry.name)]
 
 
 def uninitialised(trial: Trial) -> list[Comparison]:
@@ -240,7 +257,10 @@ def kink(trial: Trial) -> list[Comparison]:
     layer = trial.layer(weights(inputs))
     results = passed(layer, inputs, seed=trial.seed)
     verdicts = trial.judge_layer(inputs, results)
-    return [*(_at_zero(v, inputs, results) for v in verdicts), *untouched(layer)]
+    return [
+        *(_at_zero(v, inputs, results) for v in verdicts),
+        *untouched(layer, trial.case.entry.name),
+    ]
 
 
 def _at_zero(verdict: Comparison, inputs: Tensors, results: Tensors) -> Comparison:
@@ -269,14 +289,25 @@ def extremes(trial: Trial) -> list[Comparison]:
         inputs = trial.inputs()
         row = torch.tensor(values, dtype=trial.dtype)
         x = torch.stack([row.roll(i) for i in range(len(inputs["x"]))])
+        x[1::2] = -x[1::2].abs()  # rows whose largest entry is far below that of the batch
         inputs["x"] = x.reshape(inputs["x"].shape)
         layer = trial.layer(weights(inputs))
         results = passed(layer, inputs, seed=trial.seed)
         draws = 0 if name == "infinite" else 8
         judged = trial.judge_layer(inputs, results, draws=draws, finite=True)
-        verdicts += [replace(verdict, name=f"{name}: {verdict.name}") for verdict in judged]
-        verdicts += untouched(layer)
+        size = {"large": "as large as 1e4", "subnormal": "as small as 1e-39"}.get(name, name)
+        verdicts += [_at(name, size, verdict, trial.case.entry.name) for verdict in judged]
+        verdicts += untouched(layer, trial.case.entry.name)
     return verdicts
+
+
+def _at(name: str, size: str, verdict: Comparison, label: str) -> Comparison:
+    """A verdict at extreme inputs by its name, with what there is to say of a NaN."""
+    text = verdict.diagnosis
+    if not verdict.passed and "where torch's are finite" in verdict.reason:
+        result = verdict.name.replace("_grad", " gradient").replace("_", " ")
+        text = f"{label} {result} is NaN or infinite at inputs {size}, where torch's is finite"
+    return replace(verdict, name=f"{name}: {verdict.name}", diagnosis=text)
 
 
 def infinite_gradient(trial: Trial) -> list[Comparison]:
@@ -319,17 +350,22 @@ def rate(trial: Trial) -> list[Comparison]:
     """Dropout's factors are 0 or 1 / (1 - p) to the last bit; 0 at the rate p, each by itself.
 
     Counts are held to five standard deviations of the binomial distribution: of the zeros, and
-    of those that follow a zero, along either axis.
+    of those that follow a zero, along either axis and from one pass to the next.
     """
     layer = trial.layer({})
     p, size = trial.case.options["p"], 1000
     layer.seed(trial.seed)
     rows = 1 if trial.case.single else size
-    factors = layer.forward(torch.ones(rows, size * size // rows, dtype=trial.dtype))
+    ones = torch.ones(rows, size * size // rows, dtype=trial.dtype)
+    factors = layer.forward(ones)
     keep = torch.tensor(1, dtype=trial.dtype) / torch.tensor(1 - p, dtype=trial.dtype)
     exact = bool(((factors == 0) | (factors == keep)).all())
     zero = factors == 0
-    counts = {"zeros": (zero, p), "zeros side by side": (zero[:, 1:] & zero[:, :-1], p * p)}
+    counts = {
+        "zeros": (zero, p),
+        "zeros side by side": (zero[:, 1:] & zero[:, :-1], p * p),
+        "zeros in two passes": (zero & (layer.forward(ones) == 0), p * p),
+    }
     if rows > 1:
         counts["zeros one below the other"] = (zero[1:] & zero[:-1], p * p)
     verdicts = [fact("factors", exact, f"are not all 0 or 1 / (1 - p) = {float(keep):g}")]

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from parity.arrays import Tensors
-from parity.checks.layers import untouched
+from parity.checks.layers import untouched, written
 from parity.comparison import Comparison
 from parity.differences import compare_with_differences
-from parity.trial import Trial, fact
+from parity.trial import Trial
 
 
 def passed(criterion: Any, inputs: Tensors, *, strided: bool = False) -> Tensors:
@@ -34,7 +34,7 @@ def one_pass(
     criterion = trial.build(poison=poison)
     results = passed(criterion, inputs, strided=strided)
     verdicts = trial.judge_loss(inputs, results, deep=deep, draws=draws)
-    return [*verdicts, *untouched(criterion)]
+    return [*verdicts, *untouched(criterion, trial.case.entry.name)]
 
 
 def _named(name: str) -> Callable[[Trial], list[Comparison]]:
@@ -66,7 +66,7 @@ def no_mutation(trial: Trial) -> list[Comparison]:
     passed(criterion, trial.loss_inputs())
     changed = criterion.modified()
     return [
-        fact(f"{name} untouched", name not in changed, "was modified in place")
+        written(name, trial.case.entry.name, name not in changed)
         for name in ("prediction", "target", "prediction_grad")
     ]
 
@@ -78,7 +78,7 @@ def repeated(trial: Trial) -> list[Comparison]:
     passed(criterion, inputs)
     passed(criterion, trial.loss_inputs(1))
     again = passed(criterion, inputs)
-    return [*trial.judge_loss(inputs, again), *untouched(criterion)]
+    return [*trial.judge_loss(inputs, again), *untouched(criterion, trial.case.entry.name)]
 
 
 def uninitialised(trial: Trial) -> list[Comparison]:

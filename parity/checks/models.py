@@ -38,7 +38,7 @@ def step(trial: Trial, rows: int | None = None, *, repeat: bool = False) -> list
     known = _mistakes(twin, criterion, in_double(inputs), right.oracle)
     constants = {"the batch size": float(len(x)), "the number of entries": float(2 * len(x))}
     verdicts = judge(got, right, known, constants, "the model's ")
-    return [*verdicts, *untouched(model)]
+    return [*verdicts, *untouched(model, "the model")]
 
 
 def batch_of_one(trial: Trial) -> list[Comparison]:
@@ -100,29 +100,37 @@ def _slope(layer: nn.Module, x: Tensor, dy: Tensor) -> Tensor:
 
 def _backwards(linears: int) -> Iterator[tuple[str, str, Backward]]:
     text = "fits a backward pass in which "
-    yield "no derivative", text + "the activations' derivative is left out", Backward(
-        derivative=lambda layer, x, y, dy: dy
+    yield (
+        "no derivative",
+        text + "the activations' derivative is left out",
+        Backward(derivative=lambda layer, x, y, dy: dy),
     )
-    yield "at the output", text + "the activations' derivative is taken at their output", Backward(
-        derivative=lambda layer, x, y, dy: _slope(layer, y, dy)
+    yield (
+        "at the output",
+        text + "the activations' derivative is taken at their output",
+        Backward(derivative=lambda layer, x, y, dy: _slope(layer, y, dy)),
     )
-    yield "at the gradient", text + "the activations' derivative is taken at the gradient", Backward(
-        derivative=lambda layer, x, y, dy: _slope(layer, dy, dy)
+    yield (
+        "at the gradient",
+        text + "the activations' derivative is taken at the gradient",
+        Backward(derivative=lambda layer, x, y, dy: _slope(layer, dy, dy)),
     )
-    yield "tanh of input", text + "the derivative's formula takes the input for the output", Backward(
-        derivative=lambda layer, x, y, dy: dy * (1 - x * x)
+    yield (
+        "tanh of input",
+        text + "the derivative's formula takes the input for the output",
+        Backward(derivative=lambda layer, x, y, dy: dy * (1 - x * x)),
     )
-    yield "last sample", "is that of the last sample alone", Backward(
-        weight=lambda dy, x: dy[-1:].mT @ x[-1:], bias=lambda dy: dy[-1]
+    yield (
+        "last sample",
+        "is that of the last sample alone",
+        Backward(weight=lambda dy, x: dy[-1:].mT @ x[-1:], bias=lambda dy: dy[-1]),
     )
     yield "bias mean", "is a mean over the batch, not a sum", Backward(bias=lambda dy: dy.mean(0))
     for frozen in range(1, linears):
         yield f"{frozen} frozen", "is zero everywhere", Backward(frozen=frozen)
 
 
-def _mistakes(
-    twin: nn.Sequential, criterion: Case, inputs: Tensors, oracle: Tensors
-) -> Mistakes:
+def _mistakes(twin: nn.Sequential, criterion: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
     """The results of each wrong backward pass."""
     known = {name: simple(value) for name, value in oracle.items()}
     exact = evaluate.network(twin, criterion.reference())(inputs)

@@ -8,12 +8,14 @@ the start and right from its own input has inherited its error.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from parity import evaluate
 from parity.arrays import Tensors, same_bits
@@ -73,7 +75,7 @@ def layer_by_layer(trial: Trial) -> list[Comparison]:
     model.seed(trial.seed)
     got = model.trace(x, t)
     heard = any(name[0].isdigit() and name.endswith((".input", ".dy")) for name in got)
-    verdicts = untouched(model)
+    verdicts = untouched(model, "the network")
     if heard:
         verdicts += _joints(twin, x, got)
         for place in range(len(twin)):
@@ -83,11 +85,46 @@ def layer_by_layer(trial: Trial) -> list[Comparison]:
     results = {name: got[name] for name in ("loss", "prediction_grad")}
     judged = judge_loss(criterion, given, results, deep=False, draws=8)
     verdicts += [replace(v, name=f"{v.name}, of its prediction") for v in judged]
-    local = [v for v in verdicts if not v.passed]
+    wrong = [v for v in verdicts if not v.passed]
     whole = _whole(trial, twin, criterion, {"x": x, "target": t, **weights}, got)
-    if local:
+    if wrong:
+        verdicts = _cancelling(wrong, whole) + verdicts  # first: it is what matters
         whole = [v if v.passed else replace(v, inherited=True) for v in whole]
     return verdicts + whole
+
+
+def _cancelling(wrong: list[Comparison], whole: list[Comparison]) -> list[Comparison]:
+    """Says so if errors of two parts come out as right gradients of the whole."""
+    gradients = [v for v in whole if v.name.endswith("param_grad")]
+    said = [re.sub(r"layer \d+ \((\w+)\)", r"\1", v.diagnosis) for v in wrong if v.diagnosis]
+    told = list(dict.fromkeys(said))
+    if len(told) < 2 or not gradients or not all(v.passed for v in gradients):
+        return []
+    text = "errors cancel: " + "; and ".join(told) + ". The network's own gradients are right"
+    return [fact("parts", False, "are wrong, and the whole is right", text)]
+
+
+def eval_mode(trial: Trial) -> list[Comparison]:
+    """In evaluation mode: the whole network's output, which no Dropout touches."""
+    model, twin, weights = prepared(trial)
+    x, _ = points(trial, 1 if trial.case.single else BATCH)
+    model.train(False)
+    twin.eval()
+    right = truth(_forward(twin), {"x": x, **weights})
+    got = {"output": model.forward(x)}
+    known = {"output": simple(right.oracle["output"])}
+    return [
+        *judge(got, right, known, label="in evaluation mode the network's"),
+        *untouched(model, "the network"),
+    ]
+
+
+def _forward(twin: nn.Sequential) -> Callable[[Tensors], Tensors]:
+    def evaluate(inputs: Tensors) -> Tensors:
+        parameters = {name: inputs[name] for name, _ in twin.named_parameters()}
+        return {"output": functional_call(twin, parameters, (inputs["x"],)).detach()}
+
+    return evaluate
 
 
 def _whole(
@@ -250,10 +287,13 @@ def _frozen(name: str, now: Tensor, start: Tensor) -> Comparison | None:
 
 CHECKS: dict[str, Callable[[Trial], list[Comparison]]] = {
     "layer_by_layer": layer_by_layer,
+    "eval_mode": eval_mode,
     "training": training,
 }
 
 
 def applies(case: Any, name: str, dtype: torch.dtype) -> bool:
-    """Training needs an optimizer."""
+    """Training needs an optimizer, and evaluation something that is not always the same."""
+    if name == "eval_mode":
+        return any(isinstance(layer, nn.Dropout) for layer in case.entry.make())
     return name != "training" or case.entry.optimizer is not None

@@ -7,15 +7,18 @@ check, so that none is there for show.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 from parity import Local
 from parity.run import Planned, planned
 
-Planting = tuple[Any, dict[str, Any]]  # whose attributes, and what to put there
+Swap = tuple[Any, dict[str, Any]]  # whose attributes, and what to put there
+Planting = Swap | list[Swap]
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Fault:
         dtype: that it is run in.
         says: what the diagnosis must have in it, of each failure that has one; where the
             evidence cannot single the mistake out, nothing.
+        subtle: where, or for how long, it is right.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Fault:
     plant: Callable[[], Planting]
     dtype: str
     says: str = ""
+    subtle: str = ""
 
     def checks(self, session: Local) -> list[Planned]:
         """Its check on each of its cases."""
@@ -49,6 +54,16 @@ class Fault:
             and str(one.case).startswith(self.cases)
         ]
 
+    @contextlib.contextmanager
+    def planted(self) -> Iterator[None]:
+        """Within it, scratch has the fault."""
+        planting = self.plant()
+        with contextlib.ExitStack() as stack:
+            for owner, attributes in planting if isinstance(planting, list) else [planting]:
+                for name, replacement in attributes.items():
+                    stack.enter_context(mock.patch.object(owner, name, replacement))
+            yield
+
     def __str__(self) -> str:
         return f"{self.cases}-{self.name}".replace(" ", "_")
 
@@ -56,18 +71,24 @@ class Fault:
 _REGISTERED: list[Fault] = []
 
 
-def swap(owner: Any, **attributes: Any) -> Planting:
+def swap(owner: Any, **attributes: Any) -> Swap:
     """What to put in the place of an owner's attributes."""
     return owner, attributes
 
 
 def fault(
-    name: str, check: str, cases: str, says: str = "", *, dtype: str = "float32"
+    name: str,
+    check: str,
+    cases: str,
+    says: str = "",
+    *,
+    dtype: str = "float32",
+    subtle: str = "",
 ) -> Callable[[Callable[[], Planting]], Callable[[], Planting]]:
     """Registers the decorated function as a fault."""
 
     def register(plant: Callable[[], Planting]) -> Callable[[], Planting]:
-        _REGISTERED.append(Fault(name, check, cases, plant, dtype, says))
+        _REGISTERED.append(Fault(name, check, cases, plant, dtype, says, subtle))
         return plant
 
     return register
@@ -75,6 +96,6 @@ def fault(
 
 def all_faults() -> list[Fault]:
     """Every fault of this folder."""
-    for name in ("layers", "activations", "losses", "optimizers", "training"):
+    for name in ("layers", "activations", "losses", "optimizers", "training", "subtle"):
         importlib.import_module(f"{__name__}.{name}")
     return list(_REGISTERED)

@@ -12,12 +12,18 @@ from scratch import activations
 from tests.faults import Planting, fault, swap
 
 
-@fault("derivative is 1 everywhere", "layer.input_grad", "ReLU")
+@fault("derivative is 1 everywhere", "layer.input_grad", "ReLU", "is the incoming gradient itself")
 def _() -> Planting:
     return swap(scratch.ReLU, backward=lambda self, dy: dy.clone())
 
 
-@fault("derivative at 0 is 1", "layer.kink", "ReLU")
+@fault(
+    "derivative at 0 is 1",
+    "layer.kink",
+    "ReLU",
+    "The derivative at 0 is 1, which is not torch",
+    subtle="away from 0",
+)
 def _() -> Planting:
     def forward(self: Any, x: Tensor) -> Tensor:
         self._kept = x
@@ -29,7 +35,7 @@ def _() -> Planting:
     return swap(scratch.ReLU, forward=forward, backward=backward)
 
 
-@fault("works in place", "layer.no_mutation", "ReLU")
+@fault("works in place", "layer.no_mutation", "ReLU", "ReLU writes into its input")
 def _() -> Planting:
     def forward(self: Any, x: Tensor) -> Tensor:
         self._kept = x.clamp_min_(0)
@@ -38,7 +44,7 @@ def _() -> Planting:
     return swap(scratch.ReLU, forward=forward)
 
 
-@fault("mask of earlier batches is kept", "layer.repeated", "ReLU")
+@fault("mask of earlier batches is kept", "layer.repeated", "ReLU", subtle="for the first batch")
 def _() -> Planting:
     def forward(self: Any, x: Tensor) -> Tensor:
         self._mask = (x > 0) | getattr(self, "_mask", False)
@@ -48,17 +54,24 @@ def _() -> Planting:
     return swap(scratch.ReLU, forward=forward, backward=lambda self, dy: dy * self._mask)
 
 
-@fault("masked by multiplication", "layer.infinite_gradient", "ReLU")
+@fault("masked by multiplication", "layer.infinite_gradient", "ReLU", subtle="for finite gradients")
 def _() -> Planting:
     return swap(scratch.ReLU, backward=lambda self, dy: dy * (self._kept > 0))
 
 
-@fault("derivative of the negative side is 1", "layer.input_grad", "LeakyReLU")
+@fault(
+    "derivative of the negative side is 1",
+    "layer.input_grad",
+    "LeakyReLU",
+    "is the incoming gradient itself",
+)
 def _() -> Planting:
     return swap(scratch.LeakyReLU, backward=lambda self, dy: dy.clone())
 
 
-@fault("negative side lacks alpha", "layer.forward", "ELU-alpha=0.01")
+@fault(
+    "negative side lacks alpha", "layer.forward", "ELU-alpha=0.01", "takes alpha to be 1, not 0.01"
+)
 def _() -> Planting:
     def forward(self: Any, x: Tensor) -> Tensor:
         self._kept = x
@@ -67,7 +80,9 @@ def _() -> Planting:
     return swap(scratch.ELU, forward=forward)
 
 
-@fault("derivative lacks alpha", "layer.input_grad", "ELU-alpha=0.01")
+@fault(
+    "derivative lacks alpha", "layer.input_grad", "ELU-alpha=0.01", "takes alpha to be 1, not 0.01"
+)
 def _() -> Planting:
     def backward(self: Any, dy: Tensor) -> Tensor:
         return torch.where(self._kept > 0, dy, dy * torch.exp(self._kept))
@@ -89,7 +104,7 @@ def _() -> Planting:
     return swap(scratch.SELU, backward=scratch.ELU.backward)
 
 
-@fault("slope is ignored", "layer.forward", "Sigmoid-slope=3")
+@fault("slope is ignored", "layer.forward", "Sigmoid-slope=3", "takes slope to be 1, not 3")
 def _() -> Planting:
     def forward(self: Any, x: Tensor) -> Tensor:
         self._kept = torch.sigmoid(x)
@@ -106,7 +121,7 @@ def _() -> Planting:
     return swap(scratch.Sigmoid, backward=backward)
 
 
-@fault("e^x overflows", "layer.extremes", "Sigmoid")
+@fault("e^x overflows", "layer.extremes", "Sigmoid", "is NaN or infinite at inputs as large as 1e4")
 def _() -> Planting:
     def forward(self: Any, x: Tensor) -> Tensor:
         e = torch.exp(self.slope * x)
@@ -116,17 +131,27 @@ def _() -> Planting:
     return swap(scratch.Sigmoid, forward=forward)
 
 
-@fault("derivative lacks its square", "layer.input_grad", "Tanh")
+@fault("derivative lacks its square", "layer.input_grad", "Tanh", "lacks the square in 1 - y^2")
 def _() -> Planting:
     return swap(scratch.Tanh, backward=lambda self, dy: dy * (1 - self._kept))
 
 
-@fault("derivative is taken at the output", "layer.input_grad", "Tanh")
+@fault(
+    "derivative is taken at the output",
+    "layer.input_grad",
+    "Tanh",
+    "has the derivative taken at the output inste",
+)
 def _() -> Planting:
     return swap(scratch.Tanh, backward=lambda self, dy: dy * (1 - torch.tanh(self._kept) ** 2))
 
 
-@fault("derivative has the diagonal only", "layer.input_grad", "Softmax")
+@fault(
+    "derivative has the diagonal only",
+    "layer.input_grad",
+    "Softmax",
+    "has the diagonal of the Jacobian alone",
+)
 def _() -> Planting:
     def backward(self: Any, dy: Tensor) -> Tensor:
         return dy * self._kept * (1 - self._kept)
@@ -134,7 +159,9 @@ def _() -> Planting:
     return swap(scratch.Softmax, backward=backward)
 
 
-@fault("is not shifted", "layer.extremes", "Softmax")
+@fault(
+    "is not shifted", "layer.extremes", "Softmax", "is NaN or infinite at inputs as large as 1e4"
+)
 def _() -> Planting:
     return swap(activations, _shifted=lambda x, dim: x)
 
@@ -149,6 +176,11 @@ def _() -> Planting:
     return swap(scratch.Softmax, forward=forward)
 
 
-@fault("derivative lacks the sum", "layer.input_grad", "LogSoftmax")
+@fault(
+    "derivative lacks the sum",
+    "layer.input_grad",
+    "LogSoftmax",
+    "has the diagonal of the Jacobian alone",
+)
 def _() -> Planting:
     return swap(scratch.LogSoftmax, backward=lambda self, dy: dy * (1 - torch.exp(self._kept)))

@@ -11,7 +11,7 @@ import scratch
 from tests.faults import Planting, fault, swap
 
 
-@fault("weight is not transposed", "layer.forward", "Linear-square")
+@fault("weight is not transposed", "layer.forward", "Linear-square", "uses the weight transposed")
 def _() -> Planting:
     def forward(self: Any, x: Tensor) -> Tensor:
         self._kept = x
@@ -20,7 +20,7 @@ def _() -> Planting:
     return swap(scratch.Linear, forward=forward)
 
 
-@fault("bias is left out", "layer.forward", "Linear")
+@fault("bias is left out", "layer.forward", "Linear", "lacks the bias")
 def _() -> Planting:
     def forward(self: Any, x: Tensor) -> Tensor:
         self._kept = x
@@ -29,7 +29,12 @@ def _() -> Planting:
     return swap(scratch.Linear, forward=forward)
 
 
-@fault("dx uses the transposed weight", "layer.input_grad", "Linear-square")
+@fault(
+    "dx uses the transposed weight",
+    "layer.input_grad",
+    "Linear-square",
+    "uses the weight transposed",
+)
 def _() -> Planting:
     def backward(self: Any, dy: Tensor) -> Tensor:
         self.backward_param(dy)
@@ -58,42 +63,72 @@ def _right_bias(gradient: Tensor, dy: Tensor, x: Tensor) -> None:
     gradient.add_(dy.sum(-2))
 
 
-@fault("bias gradient is the last sample's", "layer.param_grad", "Linear")
+@fault(
+    "bias gradient is the last sample's",
+    "layer.param_grad",
+    "Linear",
+    "is that of the last sample alone, not summed",
+)
 def _() -> Planting:
     return _linear_gradients(_right_weight, lambda g, dy, x: g.add_(dy[..., -1, :]))
 
 
-@fault("bias gradient is a mean over the batch", "layer.param_grad", "Linear")
+@fault(
+    "bias gradient is a mean over the batch",
+    "layer.param_grad",
+    "Linear",
+    "1 / 7, 7 is the batch size",
+)
 def _() -> Planting:
     return _linear_gradients(_right_weight, lambda g, dy, x: g.add_(dy.mean(-2)))
 
 
-@fault("weight gradient is a mean over the batch", "layer.param_grad", "Linear")
+@fault(
+    "weight gradient is a mean over the batch",
+    "layer.param_grad",
+    "Linear",
+    "1 / 7, 7 is the batch size",
+)
 def _() -> Planting:
     return _linear_gradients(lambda g, dy, x: g.add_(dy.mT @ x / x.shape[-2]), _right_bias)
 
 
-@fault("weight gradient is transposed", "layer.param_grad", "Linear-square")
+@fault("weight gradient is transposed", "layer.param_grad", "Linear-square", "is transposed")
 def _() -> Planting:
     return _linear_gradients(lambda g, dy, x: g.add_(x.mT @ dy), _right_bias)
 
 
-@fault("weight gradient uses the absolute input", "layer.differences", "Linear")
+@fault("weight gradient uses the absolute input", "layer.differences", "Linear", dtype="float64")
 def _() -> Planting:
     return _linear_gradients(lambda g, dy, x: g.add_(dy.mT @ x.abs()), _right_bias)
 
 
-@fault("gradient is overwritten, not accumulated", "layer.accumulation", "Linear")
+@fault(
+    "gradient is overwritten, not accumulated",
+    "layer.accumulation",
+    "Linear",
+    "is that of the last backward alone, where gr",
+)
 def _() -> Planting:
     return _linear_gradients(lambda g, dy, x: g.copy_(dy.mT @ x), _right_bias)
 
 
-@fault("bias gradient is overwritten, not accumulated", "layer.accumulation", "Linear")
+@fault(
+    "bias gradient is overwritten, not accumulated",
+    "layer.accumulation",
+    "Linear",
+    "is that of the last backward alone, where gr",
+)
 def _() -> Planting:
     return _linear_gradients(_right_weight, lambda g, dy, x: g.copy_(dy.sum(-2)))
 
 
-@fault("bias gradient is wrong for a batch of one", "layer.batch_of_one", "Linear")
+@fault(
+    "bias gradient is wrong for a batch of one",
+    "layer.batch_of_one",
+    "Linear",
+    subtle="for two samples and more",
+)
 def _() -> Planting:
     def bias(gradient: Tensor, dy: Tensor, x: Tensor) -> None:
         gradient.add_(dy.sum(-2) if dy.shape[-2] > 1 else dy.mean())
@@ -101,7 +136,12 @@ def _() -> Planting:
     return _linear_gradients(_right_weight, bias)
 
 
-@fault("an empty batch makes the gradient NaN", "layer.empty_batch", "Linear")
+@fault(
+    "an empty batch makes the gradient NaN",
+    "layer.empty_batch",
+    "Linear",
+    subtle="for one sample and more",
+)
 def _() -> Planting:
     return _linear_gradients(_right_weight, lambda g, dy, x: g.add_(dy.mean(-2) * dy.shape[-2]))
 
@@ -123,7 +163,12 @@ def _() -> Planting:
     return _linear_gradients(weight, _right_bias)
 
 
-@fault("strides of the input are ignored", "layer.noncontiguous", "Linear")
+@fault(
+    "strides of the input are ignored",
+    "layer.noncontiguous",
+    "Linear",
+    subtle="for contiguous inputs",
+)
 def _() -> Planting:
     right = scratch.Linear.forward
 
@@ -143,28 +188,50 @@ def _() -> Planting:
     return swap(scratch.Module, load_state_dict=load_state_dict)
 
 
-@fault("no 1 / (1 - p)", "layer.forward", "Dropout-p=0.2")
+@fault(
+    "no 1 / (1 - p)", "layer.forward", "Dropout-p=0.2", "lacks the factor 1 / (1 - p), here 1.25"
+)
 def _() -> Planting:
     right = scratch.Dropout._draw
     return swap(scratch.Dropout, _draw=lambda self, x: right(self, x).bool().to(x.dtype))
 
 
-@fault("backward ignores the mask", "layer.input_grad", "Dropout-p=0.5")
+@fault(
+    "backward ignores the mask",
+    "layer.input_grad",
+    "Dropout-p=0.5",
+    "is the incoming gradient itself",
+)
 def _() -> Planting:
     return swap(scratch.Dropout, backward=lambda self, dy: dy.clone())
 
 
-@fault("backward has no 1 / (1 - p)", "layer.input_grad", "Dropout-p=0.2")
+@fault(
+    "backward has no 1 / (1 - p)",
+    "layer.input_grad",
+    "Dropout-p=0.2",
+    "lacks the factor 1 / (1 - p), here 1.25",
+)
 def _() -> Planting:
     return swap(scratch.Dropout, backward=lambda self, dy: dy * self.mask.bool())
 
 
-@fault("backward draws a new mask", "layer.input_grad", "Dropout-p=0.5")
+@fault(
+    "backward draws a new mask",
+    "layer.input_grad",
+    "Dropout-p=0.5",
+    "drops other entries than forward did",
+)
 def _() -> Planting:
     return swap(scratch.Dropout, backward=lambda self, dy: dy * self._draw(dy))
 
 
-@fault("backward writes into dy", "layer.no_mutation", "Dropout-p=0.5")
+@fault(
+    "backward writes into dy",
+    "layer.no_mutation",
+    "Dropout-p=0.5",
+    "Dropout writes into the incoming gradient",
+)
 def _() -> Planting:
     return swap(scratch.Dropout, backward=lambda self, dy: dy.mul_(self.mask))
 
@@ -178,7 +245,12 @@ def _() -> Planting:
     return swap(scratch.Dropout, forward=forward)
 
 
-@fault("drops with probability 1 - p", "layer.rate", "Dropout-p=0.2")
+@fault(
+    "drops with probability 1 - p",
+    "layer.rate",
+    "Dropout-p=0.2",
+    "Dropout drops with probability 1 - p = 0.8 i",
+)
 def _() -> Planting:
     def draw(self: Any, x: Tensor) -> Tensor:
         return (torch.rand_like(x) < self.p).to(x.dtype) / (1 - self.p)
@@ -194,7 +266,12 @@ def _() -> Planting:
     return swap(scratch.Dropout, _draw=draw)
 
 
-@fault("dim=1 is the batch", "layer.forward", "Softmax-dim=1")
+@fault(
+    "dim=1 is the batch",
+    "layer.forward",
+    "Softmax-dim=1",
+    "is normalised over the batch, not over the f",
+)
 def _() -> Planting:
     def forward(self: Any, x: Tensor) -> Tensor:
         self._kept = torch.exp(x) / torch.exp(x).sum(-2, keepdim=True)
@@ -212,7 +289,9 @@ def _() -> Planting:
     return swap(scratch.Dropout, _draw=draw)
 
 
-@fault("backward skips the first layer", "network.layer_by_layer", "model_1")
+@fault(
+    "backward skips the first layer", "network.layer_by_layer", "model_1", "is skipped in backward"
+)
 def _() -> Planting:
     def backward(self: Any, dy: Tensor) -> Tensor:
         for module in reversed(self._chain[1:]):
@@ -231,7 +310,7 @@ def _() -> Planting:
     return swap(scratch.Sequential, backward_param=backward_param)
 
 
-@fault("the first layer is frozen in training", "network.training", "model_1")
+@fault("the first layer is frozen in training", "network.fit", "model_1")
 def _() -> Planting:
     def backward_param(self: Any, dy: Tensor) -> None:
         for module in reversed(self._chain[1:]):
@@ -255,7 +334,7 @@ def _() -> Planting:
     return swap(scratch.ReLU, forward=forward, backward=backward)
 
 
-@fault("eval stops at the first level", "layer.eval_mode", "Sequential")
+@fault("eval stops at the first level", "network.eval_mode", "model_2")
 def _() -> Planting:
     def train(self: Any, mode: bool = True) -> Any:
         self.training = mode

@@ -12,7 +12,12 @@ from scratch import activations, losses
 from tests.faults import Planting, fault, swap
 
 
-@fault("a mean over the batch alone", "loss.value", "MSELoss-mean")
+@fault(
+    "a mean over the batch alone",
+    "loss.value",
+    "MSELoss-mean",
+    "is the batch mean, where mean is declared",
+)
 def _() -> Planting:
     def entries(self: Any, x: Tensor, t: Tensor) -> Any:
         return (x - t).square() * x.shape[-1], (x - t, t)
@@ -20,12 +25,17 @@ def _() -> Planting:
     return swap(scratch.MSELoss, _entries=entries)
 
 
-@fault("derivative lacks 1 / N", "loss.gradient", "MSELoss-mean")
+@fault("derivative lacks 1 / N", "loss.gradient", "MSELoss-mean", "35 is the number of entries")
 def _() -> Planting:
     return swap(scratch.Loss, backward=lambda self: self._derivative(*self._kept))
 
 
-@fault("derivative of a mean is divided by the batch alone", "loss.gradient", "MSELoss-mean")
+@fault(
+    "derivative of a mean is divided by the batch alone",
+    "loss.gradient",
+    "MSELoss-mean",
+    "5 is the number of features",
+)
 def _() -> Planting:
     return swap(
         scratch.Loss, backward=lambda self: self._derivative(*self._kept) / len(self._kept[0])
@@ -37,12 +47,12 @@ def _() -> Planting:
     return swap(scratch.MSELoss, _derivative=lambda self, difference, t: difference)
 
 
-@fault("derivative has the wrong sign", "loss.gradient", "L1Loss")
+@fault("derivative has the wrong sign", "loss.gradient", "L1Loss", "has the wrong sign")
 def _() -> Planting:
     return swap(scratch.L1Loss, _derivative=lambda self, difference, t: -difference.sign())
 
 
-@fault("derivative at 0 is 1", "loss.kink", "L1Loss")
+@fault("derivative at 0 is 1", "loss.kink", "L1Loss", subtle="away from 0")
 def _() -> Planting:
     def derivative(self: Any, difference: Tensor, t: Tensor) -> Tensor:
         return torch.where(difference >= 0, 1.0, -1.0).to(difference.dtype)
@@ -50,12 +60,19 @@ def _() -> Planting:
     return swap(scratch.L1Loss, _derivative=derivative)
 
 
-@fault("eps is not in the derivative", "loss.gradient", "BCELoss-eps")
+@fault(
+    "eps is not in the derivative", "loss.gradient", "BCELoss-eps", "takes eps to be 0, not 0.01"
+)
 def _() -> Planting:
     return swap(scratch.BCELoss, _derivative=lambda self, x, t: (1 - t) / (1 - x) - t / x)
 
 
-@fault("only the positive class counts", "loss.value", "BCELoss-mean")
+@fault(
+    "only the positive class counts",
+    "loss.value",
+    "BCELoss-mean",
+    "counts the positive class alone",
+)
 def _() -> Planting:
     return swap(scratch.BCELoss, _entries=lambda self, x, t: (-t * torch.log(x), (x, t)))
 
@@ -76,7 +93,12 @@ def _() -> Planting:
     return swap(scratch.BCEWithLogitsLoss, _entries=entries)
 
 
-@fault("derivative passes through the sigmoid twice", "loss.gradient", "BCEWithLogitsLoss")
+@fault(
+    "derivative passes through the sigmoid twice",
+    "loss.gradient",
+    "BCEWithLogitsLoss",
+    "passes through the sigmoid twice",
+)
 def _() -> Planting:
     def derivative(self: Any, x: Tensor, t: Tensor) -> Tensor:
         y = torch.sigmoid(x)
@@ -93,17 +115,32 @@ def _() -> Planting:
     return swap(losses, log_softmax=log_softmax)
 
 
-@fault("derivative does not subtract the target", "loss.gradient", "CrossEntropyLoss-index")
+@fault(
+    "derivative does not subtract the target",
+    "loss.gradient",
+    "CrossEntropyLoss-index",
+    "does not subtract the target",
+)
 def _() -> Planting:
     return swap(scratch.CrossEntropyLoss, _derivative=lambda self, log_p, t: torch.exp(log_p))
 
 
-@fault("targets are taken to sum to 1", "loss.gradient", "CrossEntropyLoss-distribution")
+@fault(
+    "targets are taken to sum to 1",
+    "loss.gradient",
+    "CrossEntropyLoss-distribution",
+    "takes the targets of a sample to sum to 1",
+)
 def _() -> Planting:
     return swap(scratch.CrossEntropyLoss, _derivative=lambda self, log_p, t: torch.exp(log_p) - t)
 
 
-@fault("a mean over classes too", "loss.value", "CrossEntropyLoss-distribution_mean")
+@fault(
+    "a mean over classes too",
+    "loss.value",
+    "CrossEntropyLoss-distribution_mean",
+    "1 / 5, 5 is the number of features",
+)
 def _() -> Planting:
     def entries(self: Any, x: Tensor, t: Tensor) -> Any:
         log_p = activations.log_softmax(x)
@@ -112,7 +149,9 @@ def _() -> Planting:
     return swap(scratch.CrossEntropyLoss, _entries=entries)
 
 
-@fault("prediction is overwritten", "loss.no_mutation", "MSELoss")
+@fault(
+    "prediction is overwritten", "loss.no_mutation", "MSELoss", "MSELoss writes into the prediction"
+)
 def _() -> Planting:
     def entries(self: Any, x: Tensor, t: Tensor) -> Any:
         difference = x.sub_(t)
@@ -121,7 +160,13 @@ def _() -> Planting:
     return swap(scratch.MSELoss, _entries=entries)
 
 
-@fault("1 / N is that of the first batch", "loss.repeated", "MSELoss-mean")
+@fault(
+    "1 / N is that of the first batch",
+    "loss.repeated",
+    "MSELoss-mean",
+    "7 is the batch size",
+    subtle="for the first batch",
+)
 def _() -> Planting:
     def backward(self: Any) -> Tensor:
         self._first = min(self._shape.numel(), getattr(self, "_first", self._shape.numel()))
@@ -142,7 +187,13 @@ def _() -> Planting:
     return swap(scratch.Loss, forward=forward)
 
 
-@fault("a batch of one is not reduced", "loss.batch_of_one", "MSELoss-mean")
+@fault(
+    "a batch of one is not reduced",
+    "loss.batch_of_one",
+    "MSELoss-mean",
+    "is 5 times what it should be",
+    subtle="for two samples and more",
+)
 def _() -> Planting:
     right = scratch.Loss.backward
 

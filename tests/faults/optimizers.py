@@ -12,12 +12,17 @@ import scratch
 from tests.faults import Planting, fault, swap
 
 
-@fault("momentum is ignored", "optimizer.twenty_steps", "SGD-momentum=0.9")
+@fault("momentum is ignored", "optimizer.twenty_steps", "SGD-momentum=0.9", "ignores momentum=0.9")
 def _() -> Planting:
     return swap(scratch.SGD, _update=lambda self, p, g: p.add_(g, alpha=-self.lr))
 
 
-@fault("the first step is dampened", "optimizer.twenty_steps", "SGD-momentum=0.9,dampening=0.5")
+@fault(
+    "the first step is dampened",
+    "optimizer.twenty_steps",
+    "SGD-momentum=0.9,dampening=0.5",
+    "dampens the first step too; torch starts the",
+)
 def _() -> Planting:
     def update(self: Any, p: Tensor, g: Tensor) -> None:
         b = self._slot("momentum_buffer")
@@ -27,7 +32,12 @@ def _() -> Planting:
     return swap(scratch.SGD, _update=update)
 
 
-@fault("nesterov is plain momentum", "optimizer.twenty_steps", "SGD-momentum=0.9,nesterov")
+@fault(
+    "nesterov is plain momentum",
+    "optimizer.twenty_steps",
+    "SGD-momentum=0.9,nesterov",
+    "ignores nesterov=True",
+)
 def _() -> Planting:
     right = scratch.SGD._update
 
@@ -39,7 +49,12 @@ def _() -> Planting:
     return swap(scratch.SGD, _update=update)
 
 
-@fault("weight decay enters after the momentum", "optimizer.twenty_steps", "SGD-momentum=0.9")
+@fault(
+    "weight decay enters after the momentum",
+    "optimizer.twenty_steps",
+    "SGD-momentum=0.9",
+    "decouples the weight decay",
+)
 def _() -> Planting:
     right = scratch.SGD._update
 
@@ -52,7 +67,7 @@ def _() -> Planting:
     return swap(scratch.SGD, _update=update)
 
 
-@fault("maximize is ignored", "optimizer.twenty_steps", "SGD-maximize")
+@fault("maximize is ignored", "optimizer.twenty_steps", "SGD-maximize", "ignores maximize=True")
 def _() -> Planting:
     return swap(scratch.SGD, _update=lambda self, p, g: p.add_(g, alpha=self.lr))
 
@@ -76,22 +91,37 @@ def _right(self: Any, v: Tensor, correction: float) -> Tensor:
     return (v / correction).sqrt() + self.eps
 
 
-@fault("bias correction has no t", "optimizer.twenty_steps", "Adam")
+@fault(
+    "bias correction has no t",
+    "optimizer.twenty_steps",
+    "Adam",
+    "divides by 1 - beta at every step, not by 1",
+)
 def _() -> Planting:
     return _adam(_right, steps=lambda self: 1)
 
 
-@fault("bias correction lags by one step", "optimizer.twenty_steps", "Adam")
+@fault(
+    "bias correction lags by one step",
+    "optimizer.twenty_steps",
+    "Adam",
+    "corrects the bias by the number of the step",
+)
 def _() -> Planting:
     return _adam(_right, steps=lambda self: max(self._steps - 1, 1))
 
 
-@fault("no bias correction", "optimizer.twenty_steps", "Adam")
+@fault("no bias correction", "optimizer.twenty_steps", "Adam", "has no bias correction")
 def _() -> Planting:
     return _adam(_right, steps=lambda self: math.inf)
 
 
-@fault("eps is inside the square root", "optimizer.twenty_steps", "Adam-eps=0.01")
+@fault(
+    "eps is inside the square root",
+    "optimizer.twenty_steps",
+    "Adam-eps=0.01",
+    "adds eps inside the square root",
+)
 def _() -> Planting:
     return _adam(lambda self, v, correction: (v / correction + self.eps).sqrt())
 
@@ -101,7 +131,12 @@ def _() -> Planting:
     return _adam(lambda self, v, correction: (v.sqrt() + self.eps) / math.sqrt(correction))
 
 
-@fault("one second moment for a whole weight", "optimizer.twenty_steps", "Adam")
+@fault(
+    "one second moment for a whole weight",
+    "optimizer.twenty_steps",
+    "Adam",
+    "keeps one second moment for a whole tensor",
+)
 def _() -> Planting:
     def whole(self: Any, v: Tensor, correction: float) -> Tensor:
         norms = [piece.sum().expand(piece.shape).reshape(-1) for piece in self._unpacked(v)]
@@ -110,7 +145,12 @@ def _() -> Planting:
     return _adam(whole)
 
 
-@fault("amsgrad forgets the largest", "optimizer.twenty_steps", "Adam-betas=(0.5,0.9),amsgrad")
+@fault(
+    "amsgrad forgets the largest",
+    "optimizer.twenty_steps",
+    "Adam-betas=(0.5,0.9),amsgrad",
+    "ignores amsgrad=True",
+)
 def _() -> Planting:
     right = scratch.Adam._adapt
 
@@ -121,7 +161,12 @@ def _() -> Planting:
     return swap(scratch.Adam, _adapt=adapt)
 
 
-@fault("weight decay is coupled", "optimizer.twenty_steps", "AdamW")
+@fault(
+    "weight decay is coupled",
+    "optimizer.twenty_steps",
+    "AdamW",
+    "couples the weight decay into the gradient,",
+)
 def _() -> Planting:
     return swap(scratch.AdamW, _update=scratch.Adam._update)
 

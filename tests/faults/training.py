@@ -11,7 +11,7 @@ from scratch import runs, train
 from tests.faults import Planting, fault, swap
 
 
-@fault("gradient of the updated weight", "network.training", "model_1")
+@fault("gradient of the updated weight", "network.fit", "model_1")
 def _() -> Planting:
     def step(model: Any, criterion: Any, optimizer: Any, x: Tensor, t: Tensor) -> None:
         """Each layer is moved as soon as its gradient is there, before it hands dx on."""

@@ -60,8 +60,10 @@ def fit(trial: Trial) -> list[Comparison]:
             inputs |= {f"x {steps}": x_step, f"t {steps}": t_step}
     per_step = len(drawn) // steps
     dropouts = sum(isinstance(layer, scratch.Dropout) for layer in model)
+    every = torch.ones((), dtype=torch.bool)
     masks: list[list[Tensor | None]] = [
-        [mask != 0 for mask in drawn[i * per_step : (i + 1) * per_step]] or [None] * dropouts
+        [mask != 0 for mask in drawn[i * per_step : (i + 1) * per_step]]
+        or [every] * dropouts
         for i in range(steps)
     ]
     twin = pair.reference().to(trial.device)

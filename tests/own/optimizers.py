@@ -65,7 +65,9 @@ def states(trial: Trial) -> list[Comparison]:
 def handover(trial: Trial) -> list[Comparison]:
     """Half of the steps by torch and half by scratch, and the other way round: state crosses."""
     inputs = inputs_of(trial)
-    truth = parity.truth(parity.evaluate.optimizer(trial.case.reference, STEPS), inputs, elementwise=True)
+    truth = parity.truth(
+        parity.evaluate.optimizer(trial.case.reference, STEPS), inputs, elementwise=True
+    )
     names = [name for name in truth.oracle if name.startswith(f"step {STEPS}:")]
     verdicts = []
     for way in (_torch_then_scratch, _scratch_then_torch):
@@ -152,7 +154,7 @@ def _scratch(trial: Trial, held: dict[str, tuple[Tensor, Tensor]]) -> Any:
     return pairs.build(trial.case, list(held.values()))
 
 
-CHECKS: dict[str, Callable[[Setting], Any]] = {
+CHECKS: dict[str, Callable[[Trial], Any]] = {
     "states": states,
     "handover": handover,
     "packing": packing,

@@ -1,0 +1,155 @@
+"""The command: `parity check`, `parity list`, `parity new`."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from parity import html, report
+from parity.catalogue import CATALOGUE
+from parity.checks import KINDS
+from parity.run import Outcome, opened, planned, run
+from parity.skeleton import skeleton
+from parity.subject import AdapterError
+
+PASSED, FAULT, COULD_NOT_RUN = 0, 1, 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command. 0: all passed; 1: a fault; 2: it could not run."""
+    options = _parser().parse_args(arguments)
+    torch.set_num_threads(1)
+    try:
+        return int(options.run(options))
+    except AdapterError as error:
+        print(f"parity: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    except KeyboardInterrupt:
+        print("\nparity: interrupted, nothing written", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `parity list | head`
+        sys.stderr.close()
+        return COULD_NOT_RUN
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="parity", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    check = commands.add_parser("check", help="check a framework against torch, layer by layer")
+    check.add_argument("adapter", help="the Python file that defines `subject`")
+    check.add_argument("--only", action="append", default=[], metavar="ID",
+                       help="checks whose id has this in it, such as Linear or 'float32-*grad'; "
+                            "may be given several times")  # fmt: skip
+    check.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
+    check.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    check.add_argument("--seconds", type=float, default=20.0,
+                       help="how long one call of the subject may take (default: 20)")  # fmt: skip
+    check.add_argument("--memory", type=float, default=4.0, metavar="GIB",
+                       help="how much memory the subject may take (default: 4 GiB)")  # fmt: skip
+    check.add_argument("--html", metavar="FILE", help="write a report for people")
+    check.add_argument("--json", metavar="FILE", help="write all figures")
+    check.add_argument("--junit", metavar="FILE", help="write a report for CI systems")
+    check.add_argument("-v", "--verbose", action="store_true", help="a row for each check")
+    check.set_defaults(run=_check)
+
+    listed = commands.add_parser("list", help="list the checks of an adapter, or all there are")
+    listed.add_argument("adapter", nargs="?", help="the Python file that defines `subject`")
+    listed.set_defaults(run=_list)
+
+    new = commands.add_parser("new", help="write the skeleton of an adapter")
+    new.add_argument("module", help="the framework: a Python file, or a module's name")
+    new.add_argument("-o", "--output", metavar="FILE", help="default: parity_adapter.py")
+    new.set_defaults(run=_new)
+    return parser
+
+
+def _check(options: argparse.Namespace) -> int:
+    if options.device != "cpu" and not torch.cuda.is_available():
+        raise AdapterError(f"--device {options.device}: this torch sees no CUDA device")
+    limits = {"seconds": options.seconds, "gibibytes": options.memory}
+    session = opened(options.adapter, **limits)
+    try:
+        only = tuple(options.only)
+        checks = planned(session, device=options.device, seed=options.seed, only=only)
+        if not checks:
+            what = f"no check has {' or '.join(only)} in its id" if only else "nothing to check"
+            raise AdapterError(f"{options.adapter}: {what}; see `parity list {options.adapter}`")
+        with tqdm(total=len(checks), unit="check", leave=False, disable=None) as bar:
+
+            def on_outcome(outcome: Outcome) -> None:
+                bar.set_postfix_str(outcome.case, refresh=False)
+                bar.update()
+
+            found = run(
+                session, checks, complete=not only, on_outcome=on_outcome,
+                settings=_settings(options),
+            )  # fmt: skip
+    finally:
+        session.close()
+    for path, form in (
+        (options.html, html.page),
+        (options.json, report.as_json),
+        (options.junit, report.as_junit),
+    ):
+        if path:
+            report.write(path, form(found))
+    print(report.text(found, verbose=options.verbose))
+    return PASSED if found.passed else FAULT
+
+
+def _settings(options: argparse.Namespace) -> dict[str, object]:
+    return {
+        "adapter": shlex.quote(str(options.adapter)),
+        "seed": options.seed,
+        "device": options.device,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "Python": platform.python_version(),
+    }
+
+
+def _list(options: argparse.Namespace) -> int:
+    if options.adapter is None:
+        for entry in CATALOGUE.values():
+            variants = ", ".join(variant or "default" for variant in entry.variants)
+            print(f"{entry.name} ({entry.kind}): {variants}")
+        for kind, module in KINDS.items():
+            print(f"\nchecks of a {kind}:")
+            for name, check in module.CHECKS.items():
+                print(f"  {name}: {_first_sentence(check.__doc__)}")
+        return PASSED
+    session = opened(options.adapter)
+    try:
+        for one in planned(session):
+            print(one)
+        for case in session.description.cases:
+            if case.missing:
+                print(f"not offered: {case}: {case.missing}")
+    finally:
+        session.close()
+    return PASSED
+
+
+def _first_sentence(doc: str | None) -> str:
+    return " ".join((doc or "").split("\n\n")[0].split())
+
+
+def _new(options: argparse.Namespace) -> int:
+    path = Path(options.output or "parity_adapter.py")
+    if path.exists():
+        raise AdapterError(f"{path} is there already; --output names another")
+    report.write(path, skeleton(options.module))
+    print(f"wrote {path}; look it over, then: parity check {path}")
+    return PASSED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

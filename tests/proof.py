@@ -1,0 +1,163 @@
+"""The proof that the harness works, by one command: `python -m tests.proof`.
+
+Every named fault is planted, and must be caught; every candidate that computes nothing must be
+refused; and scratch, which is right, must raise no alarm, whatever the seed. A run that is
+interrupted goes on where it was, as long as the code is the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import multiprocessing
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from parity import Local
+from parity.report import write
+from parity.run import FAILED, PASSED, Planned, planned
+from tests import trivial
+from tests.faults import Fault, all_faults
+from tests.own import SUBJECT
+
+ROOT = Path(__file__).parent.parent
+KEPT = ROOT / ".proof.json"
+EVERY = ("forward", "input_grad", "param_grad", "value", "gradient", "layer_by_layer")
+SHARE = 50
+"""Of the other checks, each is run at one in so many seeds."""
+
+
+def caught(fault: Fault) -> bool:
+    """Plants a fault, and says whether its check fails and says what it should."""
+    with fault.planted():
+        outcomes = [one.run() for one in fault.checks(Local(SUBJECT))]
+    told = [outcome.diagnosis for outcome in outcomes if outcome.verdict == FAILED]
+    return any(fault.says in text for text in told)
+
+
+def refused(candidate: str, kind: str) -> dict[str, bool]:
+    """Whether each case of a candidate fails a check; those that happen to be right left out."""
+    trivial.first.clear()
+    found: dict[str, bool] = {}
+    for one in planned(Local(trivial.subject(candidate, kind))):
+        name = str(one.case)
+        if one.case.kind == kind and (candidate, name) not in trivial.RIGHT:
+            found[name] = found.get(name, False) or one.run().verdict == FAILED
+    return found
+
+
+def chosen(checks: list[Planned], seed: int) -> Iterator[Planned]:
+    """The checks of one seed: of values and gradients all, of the others a share, in turn."""
+    others = 0
+    for one in checks:
+        if one.dtype == "bfloat16":
+            continue
+        if one.name in EVERY:
+            yield one
+        else:
+            others += 1
+            if others % SHARE == seed % SHARE:
+                yield one
+
+
+def alarms(seed: int) -> tuple[int, int, list[str], float]:
+    """A seed: how many checks, how many comparisons, what failed, and the worst ratio."""
+    torch.set_num_threads(1)
+    count, compared, found, worst = 0, 0, [], 0.0
+    for one in chosen(planned(Local(SUBJECT), seed=seed), seed):
+        outcome = one.run()
+        count, compared = count + 1, compared + len(outcome.comparisons)
+        worst = max(worst, outcome.ratio)
+        if outcome.verdict != PASSED:
+            found.append(f"{outcome.id}, seed {seed}: {outcome.verdict}: {outcome.diagnosis}")
+    return count, compared, found, worst
+
+
+def code() -> str:
+    """A fingerprint of what the proof is of."""
+    digest = hashlib.sha256(torch.__version__.encode())
+    for folder in ("scratch", "reference", "parity", "tests"):
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def kept() -> dict[str, Any]:
+    """What an interrupted run of the same code has left."""
+    try:
+        found: dict[str, Any] = json.loads(KEPT.read_text())
+    except (OSError, ValueError):
+        found = {}
+    return found if found.get("code") == code() else {"code": code(), "seeds": {}}
+
+
+def over_seeds(seeds: int, processes: int) -> dict[str, Any]:
+    """`alarms` of every seed, those that were done before among them."""
+    state = kept()
+    left = [seed for seed in range(seeds) if str(seed) not in state["seeds"]]
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(processes) as pool:
+        results = pool.imap_unordered(_seeded, left)
+        for done, (seed, result) in enumerate(
+            tqdm(results, total=seeds, initial=seeds - len(left), unit="seed"), 1
+        ):
+            state["seeds"][str(seed)] = result
+            if done % 10 == 0:
+                write(KEPT, json.dumps(state))
+    write(KEPT, json.dumps(state))
+    return {key: value for key, value in state["seeds"].items() if int(key) < seeds}
+
+
+def _seeded(seed: int) -> tuple[int, Any]:
+    return seed, alarms(seed)
+
+
+def main() -> int:
+    """Prints the proof; 0 if it holds."""
+    parser = argparse.ArgumentParser(prog="python -m tests.proof", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=1000)
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+
+    faults = all_faults()
+    missed = [str(fault) for fault in tqdm(faults, unit="fault") if not caught(fault)]
+    subtle = sum(bool(fault.subtle) for fault in faults)
+    told = sum(bool(fault.says) for fault in faults)
+    print(f"faults: {len(faults) - len(missed)} of {len(faults)} caught; {subtle} of them are "
+          f"right somewhere, and {told} must be named by their diagnosis")  # fmt: skip
+
+    grid = [(candidate, kind) for candidate in trivial.CANDIDATES for kind in trivial.KINDS]
+    verdicts = {
+        f"{candidate}: {name}": verdict
+        for candidate, kind in tqdm(grid, unit="candidate")
+        for name, verdict in refused(candidate, kind).items()
+    }
+    passed = [name for name, verdict in verdicts.items() if not verdict]
+    print(f"trivial candidates: {sum(verdicts.values())} of {len(verdicts)} refused "
+          f"({', '.join(trivial.CANDIDATES)})")  # fmt: skip
+
+    results = over_seeds(options.seeds, options.processes)
+    found = [alarm for result in results.values() for alarm in result[2]]
+    checks, compared = (sum(result[i] for result in results.values()) for i in (0, 1))
+    worst = max((result[3] for result in results.values()), default=0.0)
+    print(f"false alarms: {len(found)} in {len(results)} seeds, float32 and float64: {checks} "
+          f"checks, {compared} comparisons, the worst at {worst:.2f} of what is allowed")  # fmt: skip
+    for line in [*(f"missed: {name}" for name in missed), *(f"passed: {name}" for name in passed),
+                 *(f"alarm: {line}" for line in found)]:  # fmt: skip
+        print(line)
+    return 1 if missed or passed or found else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("\ninterrupted; the seeds that are done are kept")
+        sys.exit(130)
