@@ -44,18 +44,20 @@ def guarded(dtype: torch.dtype, poison: bool = False, device: str = "cpu") -> It
     Raises:
         Broken: the subject raised an exception, or called sys.exit.
     """
-    before = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device()
+    before = torch.get_default_dtype(), torch.is_grad_enabled()
+    # A default device, once set, slows every call of torch: on the CPU there is none.
+    place = contextlib.nullcontext() if device == "cpu" else torch.device(device)
     strict = torch.get_deterministic_debug_mode()
     empty, seed = (np.empty, np.empty_like), torch.initial_seed()
     torch.set_default_dtype(dtype)
     torch.set_grad_enabled(True)
-    torch.set_default_device(device)
     if poison:
         # As `use_deterministic_algorithms(True, warn_only=True)`, which takes seconds to import.
         torch.set_deterministic_debug_mode("warn")
         np.empty, np.empty_like = _nan(np.empty), _nan(np.empty_like)
     try:
-        yield
+        with place:
+            yield
     except Broken:
         raise
     except SystemExit as exit_:
@@ -63,24 +65,24 @@ def guarded(dtype: torch.dtype, poison: bool = False, device: str = "cpu") -> It
     except Exception as error:
         raise Broken(said(error)) from error
     finally:
-        _note_habits(dtype, seed, device)
+        _note_habits(dtype, seed)
         torch.set_default_dtype(before[0])
         torch.set_grad_enabled(before[1])
-        torch.set_default_device(before[2])
         if poison:
             torch.set_deterministic_debug_mode(strict)
             np.empty, np.empty_like = empty
 
 
-def _note_habits(dtype: torch.dtype, seed: int, device: str) -> None:
+def _note_habits(dtype: torch.dtype, seed: int) -> None:
     if not torch.is_grad_enabled():
         habits["switches torch's grad mode off"] = None
     if torch.get_default_dtype() != dtype:
         habits["changes torch's default dtype"] = None
     if torch.initial_seed() != seed:
         habits["seeds torch's global generator"] = None
-    if torch.get_default_device().type != torch.device(device).type:
+    if torch.get_default_device().type != "cpu":
         habits["changes torch's default device"] = None
+        torch.set_default_device(None)
 
 
 def said(error: BaseException) -> str:

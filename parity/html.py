@@ -345,7 +345,8 @@ def _certificate(outcome: Outcome) -> list[object]:
     worst, nearest = _worst(outcome), outcome.nearest
     blind = dict.fromkeys(name for one in outcome.comparisons for name in one.blind)
     mark = h("b", MARKS[outcome.verdict], " ") if MARKS[outcome.verdict] else ""
-    figures = (worst.error, worst.reference_error, worst.floor, worst.ratio, worst.headroom)
+    headroom = worst.headroom if worst.passed else math.nan
+    figures = (worst.error, worst.reference_error, worst.floor, worst.ratio, headroom)
     return [
         join([mark, h("code", outcome.id)]),
         f"{worst.name}: {worst.reason}" if worst.reason else worst.name,
