@@ -16,7 +16,7 @@ PARITY = (
 
 
 def verdict(pair: pairs.ModelPair, batch_size: int, device: str) -> Comparison:
-    """The worst comparison of a hundred steps in float32, by what it is off over what is allowed."""
+    """The worst comparison of a hundred steps in float32: by its error over what is allowed."""
     session = Local(pairs.subject)
     case = next(case for case in pairs.cases("network") if case.entry.name == pair.name)
     trial = Trial(session, case, torch.float32, device)

@@ -22,9 +22,7 @@ QUICK = pytest.mark.benchmark(max_time=0.2, min_rounds=5, warmup=True, warmup_it
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize("what", PASSES)
 @pytest.mark.parametrize("case", pairs.cases("layer"), ids=str)
-def test_layer(
-    benchmark: BenchmarkFixture, case: Case, what: str, side: str, device: str
-) -> None:
+def test_layer(benchmark: BenchmarkFixture, case: Case, what: str, side: str, device: str) -> None:
     benchmark.group = f"{case}: {what}, {device}"
     x = torch.randn(case.entry.shape, device=device)
     layer = (pairs.build(case) if side == "scratch" else case.reference()).to(device)

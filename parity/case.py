@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from parity.arrays import Tensors
-from parity.catalogue import Entry, Options
+from parity.catalogue import Entry, Network, Options
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Case:
     """
 
     entry: Entry
-    variant: str
+    variant: str = ""
     reduction: str = ""
     accumulates: bool = True
     single: bool = False
@@ -42,6 +42,12 @@ class Case:
     @property
     def kind(self) -> str:
         return self.entry.kind
+
+    @property
+    def network(self) -> Network:
+        """The entry of a whole model."""
+        assert isinstance(self.entry, Network)
+        return self.entry
 
     @property
     def options(self) -> Options:

@@ -70,8 +70,12 @@ class Entry:
         return {p.name: p.default for p in parameters if p.default is not p.empty}
 
 
+def _no_reference() -> nn.Sequential:
+    raise NotImplementedError("a network without a reference is made of its parts")
+
+
 @dataclass(frozen=True, eq=False)
-class Network:
+class Network(Entry):
     """A whole model, and how it is trained: a case of its own.
 
     Args:
@@ -82,22 +86,18 @@ class Network:
         reference: makes the torch side. Default: from `parts`.
     """
 
-    name: str
-    loss: tuple[str, Options]
-    optimizer: tuple[str, Options] | None
+    reference: Callable[..., Any] = _no_reference
+    kind: str = "network"
+    loss: tuple[str, Options] = ("MSELoss", {"reduction": "mean"})
+    optimizer: tuple[str, Options] | None = None
     target: str = "one_hot"
     parts: tuple[tuple[str, Options], ...] = ()
-    reference: Callable[[], nn.Sequential] | None = None
-    kind: str = "network"
-
-    @property
-    def variants(self) -> Variants:
-        return {"": {}}
 
     def make(self) -> nn.Sequential:
         """The torch side."""
-        if self.reference is not None:
-            return self.reference()
+        if not self.parts:
+            made: nn.Sequential = self.reference()
+            return made
         return nn.Sequential(*(by_name(name).reference(**o) for name, o in self.parts))
 
 

@@ -54,7 +54,7 @@ def guarded(dtype: torch.dtype, poison: bool = False, device: str = "cpu") -> It
     if poison:
         # As `use_deterministic_algorithms(True, warn_only=True)`, which takes seconds to import.
         torch.set_deterministic_debug_mode("warn")
-        np.empty, np.empty_like = _nan(np.empty), _nan(np.empty_like)
+        _set_numpy(_nan(empty[0]), _nan(empty[1]))
     try:
         with place:
             yield
@@ -70,7 +70,7 @@ def guarded(dtype: torch.dtype, poison: bool = False, device: str = "cpu") -> It
         torch.set_grad_enabled(before[1])
         if poison:
             torch.set_deterministic_debug_mode(strict)
-            np.empty, np.empty_like = empty
+            _set_numpy(*empty)
 
 
 def _note_habits(dtype: torch.dtype, seed: int) -> None:
@@ -87,11 +87,20 @@ def _note_habits(dtype: torch.dtype, seed: int) -> None:
 
 def said(error: BaseException) -> str:
     """An exception as a report has it: what was raised, and where."""
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return f"asks for more memory than there is: {_raised(error)}"
+    return f"raises {_raised(error)}"
+
+
+def _raised(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return (
-        f"raises {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}{where}"
-    )
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}{where}"
+
+
+def _set_numpy(empty: Any, empty_like: Any) -> None:
+    setattr(np, "empty", empty)  # noqa: B010 - numpy's stubs have it final
+    setattr(np, "empty_like", empty_like)  # noqa: B010
 
 
 def _nan(make: Any) -> Any:

@@ -233,13 +233,12 @@ class _Page:
 
     def fault(self, number: int, fault: _Fault) -> Markup:
         shown, result = fault.evidence
-        command = getattr(shown, "reproduce", "")
         rows = [join([h("code", one.id), " ", _briefly(one)]) for one in fault.outcomes]
         return h(
             "article",
-            h("h3", h("span", number, class_="number"), h("span", fault.sentence)),
+            h("h3", h("span", number, class_="number"), " ", h("span", fault.sentence)),
             h("p", h("code", shown.id), " ", _figures(result)),
-            h("pre", h("code", command), aria_label="To reproduce") if command else "",
+            h("pre", h("code", shown.reproduce), title="Runs it again") if shown.reproduce else "",
             _folded(f"Shows in {len(rows)} checks", _list(rows)) if len(rows) > 1 else "",
             id=f"fault-{number}",
             class_="follows" if fault.follows else "failed" if fault.failed else "mistrusted",
@@ -299,7 +298,7 @@ class _Page:
         number = self.numbers.get(shown.id)
         link = h("a", mark, href=f"#fault-{number}" if number else "#left-out")
         title = "\n".join(f"{one.id}: {one.verdict.lower()}. {_briefly(one)}" for one in outcomes)
-        text = link if mark else f"{ratio:.2f}" if ratio else "0"
+        text = link if mark else "<.01" if 0 < ratio < 0.005 else f"{ratio:.2f}" if ratio else "0"
         kind = f"r{bisect_left(STEPS, ratio)} {shown.verdict.lower()}"
         return h("td", text, class_=kind, title=title)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parity.arrays import Tensors, tensor
+from parity.arrays import Misfit, Tensors, tensor
 from parity.driver import Layer, Loss, Optimizer
 from parity.subject import Subject
 
@@ -100,25 +100,22 @@ class Whole(Optimizer):
             recorder.calls.clear()
 
 
-class Model:
+class Model(Layer):
     """A subject that cannot be taken apart: its step alone is known."""
-
-    def __init__(self, subject: Subject, dtype: torch.dtype, step: Callable[..., Any]) -> None:
-        self.driver = Layer(subject, dtype, None, poison=False)
-        self.made = step
 
     def step(self, x: Tensor, target: Tensor, names: list[str]) -> Tensors:
         """Output, loss, parameters and gradients by torch's names."""
-        driver, layout = self.driver, self.driver.layout
-        given = [driver.watch.keep("x", driver.give(x)), driver.give(target)]
-        driver.watch.keep("target", given[1])
-        with driver.guard():
+        given = self.watch.keep("x", self.give(x)), self.watch.keep("target", self.give(target))
+        with self.guard():
             output, loss, parameters, gradients = self.made(*given)
-        results = {"output": layout.take(output), "loss": tensor(loss).to(driver.dtype).reshape(())}
+        if not len(parameters) == len(gradients) == len(names):
+            raise Misfit(
+                f"step returned {len(parameters)} parameters and {len(gradients)} gradients, "
+                f"where torch has {len(names)} ({', '.join(names)})"
+            )
+        results = {"output": self.layout.take(output), "loss": tensor(loss).to(self.dtype)}
+        results["loss"] = results["loss"].reshape(())
         for name, parameter, gradient in zip(names, parameters, gradients, strict=True):
-            results[name] = driver._read(name, parameter)
-            results[f"{name}.param_grad"] = driver._read(name, gradient)
+            results[name] = self._read(name, parameter)
+            results[f"{name}.param_grad"] = self._read(name, gradient)
         return results
-
-    def modified(self) -> list[str]:
-        return self.driver.modified()

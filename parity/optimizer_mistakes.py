@@ -223,7 +223,8 @@ def _of_adam(o: dict[str, Any], *, coupled: bool) -> list[tuple[str, str, Rule]]
 def _steps(rule: Rule, inputs: Tensors, steps: int) -> Tensors:
     results = {}
     for name in [name for name in inputs if ":" not in name]:
-        p, state = inputs[name].clone(), {}
+        p = inputs[name].clone()
+        state: State = {}
         for step in range(1, steps + 1):
             p = rule(p, inputs[f"step {step}: {name}"], state, step)
             results[f"step {step}: {name}"] = p

@@ -167,7 +167,11 @@ def as_junit(report: Report) -> str:
     )
     for outcome in report.outcomes:
         case = ET.SubElement(
-            suite, "testcase", classname=outcome.case, name=outcome.id, time=f"{outcome.seconds:.4f}"
+            suite,
+            "testcase",
+            classname=outcome.case,
+            name=outcome.id,
+            time=f"{outcome.seconds:.4f}",
         )
         if outcome.verdict in (FAILED, MISTRUSTED):
             failure = ET.SubElement(case, "failure", message=_plain(outcome.diagnosis))

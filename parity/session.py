@@ -46,11 +46,12 @@ class Local:
     ) -> Any:
         """The subject's own object for a case: a `Layer`, `Loss`, … of `driver` or `network`."""
         subject = self.subject
+        made: driver.Instance
         match case.kind:
             case "network":
-                made = _whole(subject, case.entry, dtype, device, seed)
+                made = _whole(subject, case.network, dtype, device, seed)
             case "model":
-                made = _model(subject, case.entry, dtype, device, seed)
+                made = _model(subject, case.network, dtype, device, seed)
             case "optimizer":
                 layer = driver.build(subject, "Linear", LAYER, dtype, seed, poison, device)
                 whole = layer  # an optimizer over a model wants a model, be it of one layer
@@ -111,9 +112,9 @@ def _case(subject: Subject, entry: Any, variant: str = "", **more: str) -> Case:
 def _cases(subject: Subject, entry: Entry, builder: Any) -> list[Case]:
     found = []
     for variant, options in entry.variants.items():
-        if entry.kind == "loss" and entry.target_of(variant) in CLASSES:
-            if entry.target_of(variant) not in subject.targets:
-                continue
+        target = entry.target_of(variant) if entry.kind == "loss" else ""
+        if target in CLASSES and target not in subject.targets:
+            continue
         reduction = ""
         if entry.kind == "loss" and isinstance(bound(builder, entry, {"reduction": "sum"}), str):
             if options["reduction"] != "mean":
@@ -143,9 +144,15 @@ def _assembled(subject: Subject, cases: list[Case]) -> list[Network]:
                 parts.append(("Linear", {"in_features": WIDTH, "out_features": WIDTH}))
     parts[-1:] = [("Linear", {"in_features": WIDTH, "out_features": 2})]
     moved = (optimizer, {"lr": 0.01}) if optimizer else None
-    criterion = offered[loss]
-    return [Network("network", (loss, criterion.options), moved, losses.get(loss, "one_hot"),
-                    tuple(parts))]  # fmt: skip
+    return [
+        Network(
+            name="network",
+            loss=(loss, offered[loss].options),
+            optimizer=moved,
+            target=losses.get(loss, "one_hot"),
+            parts=tuple(parts),
+        )
+    ]
 
 
 def _models(subject: Subject) -> list[Network]:
@@ -161,7 +168,7 @@ def _models(subject: Subject) -> list[Network]:
             parts.append((subject.model_output, {}))
         loss = (subject.model_loss.__name__, {"reduction": "mean"})
         found.append(
-            Network(f"model-{activation}", loss, None, "one_hot", tuple(parts), None, "model")
+            Network(name=f"model-{activation}", kind="model", loss=loss, parts=tuple(parts))
         )
     return found
 

@@ -33,7 +33,7 @@ ALIASES = {
     "net": "Sequential",
     "mlp": "Sequential",
 }
-ORDER = {name: place for place, name in enumerate(["Sequential", *(e.name for e in CATALOGUE.values())])}
+NAMES = ["Sequential", *(entry.name for entry in CATALOGUE.values())]
 
 
 def skeleton(module: str) -> str:
@@ -64,7 +64,7 @@ def skeleton(module: str) -> str:
             f"{module}: no class in it looks like a layer of torch.nn by its name; an adapter "
             "is `subject = parity.Subject({nn.Linear: …})`"
         )
-    rows = [_row(name, *found[name]) for name in sorted(found, key=lambda n: ORDER[n])]
+    rows = [_row(name, *found[name]) for name in sorted(found, key=NAMES.index)]
     rows += [f"    # {stem}.{name}: which torch class is it?" for stem, name in unknown]
     settings = _settings({name: node for name, (_, node) in found.items()}, numpy and not torch)
     stems = sorted({stem for stem, _ in found.values()} | {stem for stem, _ in unknown})

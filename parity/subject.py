@@ -22,6 +22,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from torch import nn
@@ -151,10 +152,10 @@ class Subject:
         Raises:
             AdapterError: it knows nothing of it.
         """
-        if isinstance(key, Entry):
-            return key
         if key is nn.Sequential or isinstance(key, Network):
             return None
+        if isinstance(key, Entry):
+            return key
         if key not in CATALOGUE:
             known = ", ".join(entry.name for entry in CATALOGUE.values())
             raise AdapterError(f"layers has {key!r}: parity knows Sequential, {known}")
@@ -188,7 +189,7 @@ def bound(builder: Callable[..., Any], entry: Entry, options: Options) -> tuple[
     try:
         takes = inspect.signature(builder).parameters
     except (ValueError, TypeError):
-        takes = {}
+        takes = MappingProxyType({})
     open_ended = any(p.kind is p.VAR_KEYWORD for p in takes.values())
     needs = [p.name for p in takes.values() if p.default is p.empty]
     args = [options[name] for name in entry.positional if name in options]
@@ -200,9 +201,10 @@ def bound(builder: Callable[..., Any], entry: Entry, options: Options) -> tuple[
             continue
         if name in takes or open_ended:
             named[name] = value
+        elif (name, value) == ("dim", -1):
+            continue  # a softmax without the option is over the features
         elif name not in defaults or defaults[name] != value:
-            if name != "dim" or value != -1:  # a softmax without the option is over features
-                return f"takes no {name}={value}"
+            return f"takes no {name}={value}"
     # What the builder cannot do without is torch's default, where torch has one.
     filled = {n: defaults[n] for n in needs if n in defaults and n not in taken | options.keys()}
     return args, filled | named

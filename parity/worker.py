@@ -57,7 +57,11 @@ class Remote:
         self.process: subprocess.Popen[bytes] | None = None
         self.broken: dict[str, int] = {}
         self.known: dict[str, None] = {}
-        self.description: Description = self._start()
+        try:
+            self.description: Description = self._start()
+        except BaseException:
+            self.close()
+            raise
 
     def new(
         self, case: Case, dtype: torch.dtype, device: str, seed: int, poison: bool = False
@@ -68,7 +72,7 @@ class Remote:
             raise Broken("not run: an earlier check of this case hung or ended the process twice")
         if self.process is None:
             self._start()
-        place = self._ask("new", (case.kind, name, dtype, device, seed, poison), name)
+        place = self._ask("new", (case.kind, name, dtype, device, seed, poison), name, "when made")
         return _Proxy(self, place, name)
 
     def own_checks(self, kind: str) -> dict[str, Any]:
@@ -77,8 +81,6 @@ class Remote:
 
     def habits(self) -> list[str]:
         """What the subject has done to the state of its process."""
-        if self.process is not None:
-            self.known |= dict.fromkeys(self._ask("habits", (), ""))
         return list(self.known)
 
     def close(self) -> None:
@@ -87,6 +89,11 @@ class Remote:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
+            self.reader.join()  # it has read to the end
+            for stream in (self.process.stdin, self.process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        stream.close()
             self.process = None
 
     def _start(self) -> Description:
@@ -97,13 +104,13 @@ class Remote:
             env=environment, start_new_session=True,
         )  # fmt: skip
         self.answers: queue.Queue[Any] = queue.Queue()
-        thread = threading.Thread(target=_read, args=(self.process.stdout, self.answers))
-        thread.daemon = True
-        thread.start()
-        described: Description = self._answer("", LOADING + self.seconds)
+        reading = (self.process.stdout, self.answers)
+        self.reader = threading.Thread(target=_read, args=reading, daemon=True)
+        self.reader.start()
+        described: Description = self._answer("", LOADING + self.seconds, "when imported")
         return described
 
-    def _ask(self, verb: str, what: tuple[Any, ...], case: str) -> Any:
+    def _ask(self, verb: str, what: tuple[Any, ...], case: str, when: str) -> Any:
         assert self.process is not None
         assert self.process.stdin is not None
         try:
@@ -111,19 +118,20 @@ class Remote:
             self.process.stdin.flush()
         except (BrokenPipeError, OSError):
             pass  # it has ended: `_answer` says how
-        return self._answer(case, self.seconds)
+        return self._answer(case, self.seconds, when)
 
-    def _answer(self, case: str, seconds: float) -> Any:
+    def _answer(self, case: str, seconds: float, when: str) -> Any:
         try:
-            kind, value = self.answers.get(timeout=seconds)
+            kind, value, habits = self.answers.get(timeout=seconds)
         except queue.Empty:
             self._end(case)
-            raise Broken(f"hangs: no answer within {seconds:g} seconds") from None
+            raise Broken(f"hangs {when}: no answer within {seconds:g} seconds") from None
+        self.known |= dict.fromkeys(habits)
         if kind == "ended":
             assert self.process is not None
             code = self.process.wait()
             self._end(case)
-            raise Broken(_ending(code))
+            raise Broken(f"{_ending(code)}, {when}")
         if kind == "error":
             raise Broken(value)
         return value
@@ -141,7 +149,8 @@ class _Proxy:
 
     def __getattr__(self, method: str) -> Any:
         def call(*args: Any, **options: Any) -> Any:
-            return self._remote._ask("call", (self._place, method, args, options), self._case)
+            what = (self._place, method, args, options)
+            return self._remote._ask("call", what, self._case, f"in {method}")
 
         return call
 
@@ -151,7 +160,7 @@ def _read(stream: BinaryIO, answers: queue.Queue[Any]) -> None:
         try:
             answers.put(pickle.load(stream))
         except (EOFError, pickle.UnpicklingError, OSError, ValueError):
-            answers.put(("ended", None))
+            answers.put(("ended", None, ()))
             return
 
 
@@ -172,7 +181,7 @@ def _import_path() -> str:
 def serve(path: str, gibibytes: float) -> None:
     """Imports an adapter, describes it, and answers calls until the other side has gone."""
     incoming, outgoing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    printed = tempfile.TemporaryFile()
+    printed = tempfile.TemporaryFile()  # noqa: SIM115 - for as long as the process lives
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(printed.fileno(), 1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -193,7 +202,7 @@ def serve(path: str, gibibytes: float) -> None:
         sys.stdout.flush()
         if printed.tell() or os.fstat(printed.fileno()).st_size:
             habits["prints"] = None
-        pickle.dump(answer, outgoing)
+        pickle.dump((*answer, list(habits)), outgoing)
         outgoing.flush()
         try:
             verb, what = pickle.load(incoming)
@@ -215,8 +224,6 @@ class _Player:
         match verb:
             case "load":
                 return self.local.description
-            case "habits":
-                return self.local.habits()
             case "new":
                 kind, name, *rest = what
                 self.made += 1

@@ -135,7 +135,11 @@ class ModelPair:
     def network(self) -> Network:
         """The same as `parity` takes it."""
         return Network(
-            self.name, self.criterion, self.moved, self.target, reference=self.reference
+            reference=self.reference,
+            name=self.name,
+            loss=self.criterion,
+            optimizer=self.moved,
+            target=self.target,
         )
 
 

@@ -150,9 +150,9 @@ def main() -> int:
     worst = max((result[3] for result in results.values()), default=0.0)
     print(f"false alarms: {len(found)} in {len(results)} seeds, float32 and float64: {checks} "
           f"checks, {compared} comparisons, the worst at {worst:.2f} of what is allowed")  # fmt: skip
-    for line in [*(f"missed: {name}" for name in missed), *(f"passed: {name}" for name in passed),
-                 *(f"alarm: {line}" for line in found)]:  # fmt: skip
-        print(line)
+    for word, names in (("missed", missed), ("passed", passed), ("alarm", found)):
+        for name in names:
+            print(f"{word}: {name}")
     return 1 if missed or passed or found else 0
 
 

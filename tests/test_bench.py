@@ -223,11 +223,11 @@ def test_every_pair_and_network_has_its_benchmarks() -> None:
     done = _pytest("--collect-only", "-q", "--device=cpu")
     assert done.returncode == 0, done.stderr
     for case in pairs.cases():
-        if case.pair.kind == "optimizer":
-            assert f"test_optimizer[cpu-{case.pair.cls.__name__}-scratch]" in done.stdout
-        elif case.pair.kind == "loss":
+        if case.kind == "optimizer":
+            assert f"test_optimizer[cpu-{case.entry.name}-scratch]" in done.stdout
+        elif case.kind == "loss":
             assert f"test_loss[cpu-{case}-scratch]" in done.stdout
-        else:
+        elif case.kind == "layer":
             for what in ("forward", "forward and backward"):
                 assert f"test_layer[cpu-{case}-{what}-scratch]" in done.stdout
     for pair in pairs.MODELS:

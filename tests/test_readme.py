@@ -25,7 +25,7 @@ def test_the_readmes_code_runs_and_is_right() -> None:
 
     layer, inputs = names["Softplus"](), {"x": torch.randn(7, 5), "dy": torch.randn(7, 5)}
     subject = {"output": layer(inputs["x"]), "input_grad": layer.backward(inputs["dy"])}
-    truth = parity.truth(parity.layer(nn.Softplus()), inputs)
+    truth = parity.truth(parity.evaluate.layer(nn.Softplus()), inputs)
     assert parity.first_divergence(parity.compare(subject, truth)) is None
 
 

@@ -25,7 +25,7 @@ ROWS = 7
 
 def step(trial: Trial, rows: int | None = None, *, repeat: bool = False) -> list[Comparison]:
     """Output, loss and gradients at the parameters that the subject has."""
-    model, twin = trial.build(), trial.case.entry.make()
+    model, twin = trial.build(), trial.case.network.make()
     x, t = points(trial, 1 if trial.case.single else rows or ROWS)
     names = [name for name, _ in twin.named_parameters()]
     if repeat:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -50,7 +50,7 @@ def points(trial: Trial, count: int) -> tuple[Tensor, Tensor]:
 
 def loss_of(trial: Trial) -> Case:
     """The case of the network's loss: the torch side, reduced as the subject's."""
-    name, options = trial.case.entry.loss
+    name, options = trial.case.network.loss
     for case in trial.session.description.cases:
         if case.kind == "loss" and (case.entry.name, case.options) == (name, options):
             return case
@@ -61,7 +61,7 @@ def loss_of(trial: Trial) -> Case:
 
 def prepared(trial: Trial) -> tuple[Any, nn.Sequential, Tensors]:
     """The subject's model and torch's, and their weights."""
-    twin = trial.case.entry.make()
+    twin = trial.case.network.make()
     weights = weights_of(twin, trial.generator(), trial.dtype)
     model = trial.build()
     model.set_parameters(weights)
@@ -196,12 +196,12 @@ def _sharing(twin: nn.Sequential, place: int, got: Tensors, inputs: Tensors) -> 
 
 def _joints(twin: nn.Sequential, x: Tensor, got: Tensors) -> list[Comparison]:
     """Whether each layer is given what the one before it returned, and backwards."""
-    ways = [
-        ("input", "output", range(len(twin)), -1, x, got["output"]),
-        ("dy", "input_grad", reversed(range(len(twin))), 1, got["prediction_grad"], None),
+    ways: list[tuple[str, str, Iterable[int], Tensor, Tensor | None]] = [
+        ("input", "output", range(len(twin)), x, got["output"]),
+        ("dy", "input_grad", reversed(range(len(twin))), got["prediction_grad"], None),
     ]
     verdicts = []
-    for given, returned, places, back, start, end in ways:
+    for given, returned, places, start, end in ways:
         last, source = start, "the start"
         for place in places:
             name = f"{place}.{given}"
@@ -247,10 +247,13 @@ def in_training(trial: Trial, size: int) -> list[Comparison]:
     """`training`, in batches of `size`."""
     model, twin, weights = prepared(trial)
     x, t = points(trial, size * STEPS)
-    name, options = trial.case.entry.optimizer
+    moved = trial.case.network.optimizer
+    assert moved is not None
+    name, options = moved
     model.attach(name, options)
     model.seed(trial.seed)
-    inputs, results, masks = dict(weights), {}, []
+    inputs, results = dict(weights), Tensors()
+    masks: list[Masks] = []
     for step, (x_step, t_step) in enumerate(zip(x.split(size), t.split(size), strict=True), 1):
         inputs |= {f"x {step}": x_step, f"t {step}": t_step}
         got = model.train_step(x_step, t_step)

@@ -16,8 +16,13 @@ from tests.faults.layers import _right_bias as right_bias
 from tests.faults.layers import _right_weight as right_weight
 
 
-@fault("bias gradient is scaled by out / in", "layer.param_grad", "Linear", "0.6 times",
-       subtle="for a square layer")  # fmt: skip
+@fault(
+    "bias gradient is scaled by out / in",
+    "layer.param_grad",
+    "Linear",
+    "0.6 times",
+    subtle="for a square layer",
+)
 def _() -> Planting:
     def bias(gradient: Tensor, dy: Tensor, x: Tensor) -> None:
         gradient.add_(dy.sum(-2) * (dy.shape[-1] / x.shape[-1]))
@@ -25,8 +30,9 @@ def _() -> Planting:
     return linear_gradients(right_weight, bias)
 
 
-@fault("the odd sample of a batch is left out", "layer.param_grad", "Linear",
-       subtle="for even batches")  # fmt: skip
+@fault(
+    "the odd sample of a batch is left out", "layer.param_grad", "Linear", subtle="for even batches"
+)
 def _() -> Planting:
     def weight(gradient: Tensor, dy: Tensor, x: Tensor) -> None:
         even = len(x) // 2 * 2
@@ -35,8 +41,14 @@ def _() -> Planting:
     return linear_gradients(weight, right_bias)
 
 
-@fault("weight gradient is summed in float32", "layer.param_grad", "Linear", "is rounded to float32 on its way",
-       dtype="float64", subtle="in float32")  # fmt: skip
+@fault(
+    "weight gradient is summed in float32",
+    "layer.param_grad",
+    "Linear",
+    "is rounded to float32 on its way",
+    dtype="float64",
+    subtle="in float32",
+)
 def _() -> Planting:
     def weight(gradient: Tensor, dy: Tensor, x: Tensor) -> None:
         gradient.add_((dy.float().mT @ x.float()).to(gradient.dtype))
@@ -70,8 +82,12 @@ def _() -> Planting:
     return swap(scratch.Linear, forward=forward)
 
 
-@fault("dx of one output is the mean weight's", "layer.input_grad", "Linear-one_output",
-       subtle="for two outputs and more")  # fmt: skip
+@fault(
+    "dx of one output is the mean weight's",
+    "layer.input_grad",
+    "Linear-one_output",
+    subtle="for two outputs and more",
+)
 def _() -> Planting:
     def backward(self: Any, dy: Tensor) -> Tensor:
         self.backward_param(dy)
@@ -95,8 +111,12 @@ def _() -> Planting:
     return swap(scratch.Linear, forward=forward)
 
 
-@fault("gradients are made when they are asked for", "layer.aliasing", "Linear",
-       subtle="until x or dy is used for something else")  # fmt: skip
+@fault(
+    "gradients are made when they are asked for",
+    "layer.aliasing",
+    "Linear",
+    subtle="until x or dy is used for something else",
+)
 def _() -> Planting:
     right = scratch.Linear.named_param
 
@@ -119,8 +139,12 @@ def _() -> Planting:
     )
 
 
-@fault("zero_grad multiplies by 0 what is not initialised", "layer.uninitialised", "Linear",
-       subtle="if memory happens to be finite")  # fmt: skip
+@fault(
+    "zero_grad multiplies by 0 what is not initialised",
+    "layer.uninitialised",
+    "Linear",
+    subtle="if memory happens to be finite",
+)
 def _() -> Planting:
     right = scratch.Module.register
 
@@ -137,8 +161,13 @@ def _() -> Planting:
     return swap(scratch.Module, register=register, zero_grad=zero_grad)
 
 
-@fault("the bias has its sign wrong, forward and backward", "layer.forward", "Linear",
-       "has the bias subtracted", subtle="in training: the two compensate")  # fmt: skip
+@fault(
+    "the bias has its sign wrong, forward and backward",
+    "layer.forward",
+    "Linear",
+    "has the bias subtracted",
+    subtle="in training: the two compensate",
+)
 def _() -> Planting:
     def forward(self: Any, x: Tensor) -> Tensor:
         self._kept = x
@@ -149,8 +178,13 @@ def _() -> Planting:
     return [planted, swap(scratch.Linear, forward=forward)]  # type: ignore[list-item]
 
 
-@fault("the loss does not average, the layer does", "network.layer_by_layer", "model_2",
-       "Errors cancel", subtle="in the network's gradients")  # fmt: skip
+@fault(
+    "the loss does not average, the layer does",
+    "network.layer_by_layer",
+    "model_2",
+    "Errors cancel",
+    subtle="in the network's gradients",
+)
 def _() -> Planting:
     def backward_param(self: Any, dy: Tensor) -> None:
         self.dweight.add_(dy.mT @ self._kept / (2 * len(dy)))
@@ -160,16 +194,26 @@ def _() -> Planting:
     return [loss, swap(scratch.Linear, backward_param=backward_param)]
 
 
-@fault("descent of a negated gradient", "loss.gradient", "MSELoss", "has the wrong sign",
-       subtle="in training: the optimizer ascends")  # fmt: skip
+@fault(
+    "descent of a negated gradient",
+    "loss.gradient",
+    "MSELoss",
+    "has the wrong sign",
+    subtle="in training: the optimizer ascends",
+)
 def _() -> Planting:
     right = scratch.Loss.backward
     ascent = swap(scratch.SGD, _update=lambda self, p, g: p.add_(g, alpha=self.lr))
     return [swap(scratch.Loss, backward=lambda self: -right(self)), ascent]
 
 
-@fault("the optimizer ascends a negated gradient", "optimizer.first_step", "SGD",
-       "goes up the gradient", subtle="in training: the loss is negated")  # fmt: skip
+@fault(
+    "the optimizer ascends a negated gradient",
+    "optimizer.first_step",
+    "SGD",
+    "goes up the gradient",
+    subtle="in training: the loss is negated",
+)
 def _() -> Planting:
     return swap(scratch.SGD, _update=lambda self, p, g: p.add_(g, alpha=self.lr))
 
@@ -193,8 +237,9 @@ def _() -> Planting:
     return swap(scratch.ReLU, forward=forward)
 
 
-@fault("derivative at 0 is 1/2", "layer.kink", "ReLU", "derivative at 0 is 0.5",
-       subtle="away from 0")  # fmt: skip
+@fault(
+    "derivative at 0 is 1/2", "layer.kink", "ReLU", "derivative at 0 is 0.5", subtle="away from 0"
+)
 def _() -> Planting:
     def forward(self: Any, x: Tensor) -> Tensor:
         self._kept = x
@@ -206,8 +251,9 @@ def _() -> Planting:
     return swap(scratch.ReLU, forward=forward, backward=backward)
 
 
-@fault("derivative at 0 is 1", "layer.kink", "LeakyReLU", "derivative at 0 is 1",
-       subtle="away from 0")  # fmt: skip
+@fault(
+    "derivative at 0 is 1", "layer.kink", "LeakyReLU", "derivative at 0 is 1", subtle="away from 0"
+)
 def _() -> Planting:
     def backward(self: Any, dy: Tensor) -> Tensor:
         return torch.where(self._kept >= 0, dy, self.negative_slope * dy)
@@ -215,8 +261,13 @@ def _() -> Planting:
     return swap(scratch.LeakyReLU, backward=backward)
 
 
-@fault("derivative at 0 is 1", "layer.kink", "ELU-alpha=0.01", "derivative at 0 is 1",
-       subtle="away from 0")  # fmt: skip
+@fault(
+    "derivative at 0 is 1",
+    "layer.kink",
+    "ELU-alpha=0.01",
+    "derivative at 0 is 1",
+    subtle="away from 0",
+)
 def _() -> Planting:
     def backward(self: Any, dy: Tensor) -> Tensor:
         x = self._kept
@@ -225,8 +276,13 @@ def _() -> Planting:
     return swap(scratch.ELU, backward=backward)
 
 
-@fault("derivative at 0 is the scale", "layer.kink", "SELU", "derivative at 0 is 1.05",
-       subtle="away from 0")  # fmt: skip
+@fault(
+    "derivative at 0 is the scale",
+    "layer.kink",
+    "SELU",
+    "derivative at 0 is 1.05",
+    subtle="away from 0",
+)
 def _() -> Planting:
     def backward(self: Any, dy: Tensor) -> Tensor:
         x = self._kept
@@ -235,8 +291,13 @@ def _() -> Planting:
     return swap(scratch.SELU, backward=backward)
 
 
-@fault("the slope is always 0.01", "layer.forward", "LeakyReLU-slope=0.3",
-       "takes negative_slope to be 0.01, not 0.3", subtle="for the default")  # fmt: skip
+@fault(
+    "the slope is always 0.01",
+    "layer.forward",
+    "LeakyReLU-slope=0.3",
+    "takes negative_slope to be 0.01, not 0.3",
+    subtle="for the default",
+)
 def _() -> Planting:
     def forward(self: Any, x: Tensor) -> Tensor:
         self._kept = x
@@ -276,15 +337,24 @@ def _() -> Planting:
     return swap(scratch.Tanh, forward=forward)
 
 
-@fault("derivative is off by 1 in 10,000", "layer.input_grad", "Sigmoid", "is right to 4 digits alone",
-       subtle="for all that training can tell")  # fmt: skip
+@fault(
+    "derivative is off by 1 in 10,000",
+    "layer.input_grad",
+    "Sigmoid",
+    "is right to 4 digits alone",
+    subtle="for all that training can tell",
+)
 def _() -> Planting:
     right = scratch.Sigmoid.backward
     return swap(scratch.Sigmoid, backward=lambda self, dy: right(self, dy) * 1.0001)
 
 
-@fault("backward keeps what it returned", "layer.second_backward", "Tanh",
-       subtle="at the first backward")  # fmt: skip
+@fault(
+    "backward keeps what it returned",
+    "layer.second_backward",
+    "Tanh",
+    subtle="at the first backward",
+)
 def _() -> Planting:
     def backward(self: Any, dy: Tensor) -> Tensor:
         y = self._kept
@@ -294,8 +364,9 @@ def _() -> Planting:
     return swap(scratch.Tanh, backward=backward)
 
 
-@fault("the first output is kept for ever", "layer.repeated", "Sigmoid",
-       subtle="for the first batch")  # fmt: skip
+@fault(
+    "the first output is kept for ever", "layer.repeated", "Sigmoid", subtle="for the first batch"
+)
 def _() -> Planting:
     right = scratch.Sigmoid.forward
 
@@ -311,14 +382,25 @@ def _() -> Planting:
     return swap(scratch.Sigmoid, forward=forward)
 
 
-@fault("shifted by the batch's maximum", "layer.extremes", "Softmax", "is NaN or infinite at inputs as large as 1e4",
-       subtle="unless rows are far apart")  # fmt: skip
+@fault(
+    "shifted by the batch's maximum",
+    "layer.extremes",
+    "Softmax",
+    "is NaN or infinite at inputs as large as 1e4",
+    subtle="unless rows are far apart",
+)
 def _() -> Planting:
     return swap(activations, _shifted=lambda x, dim: x - x.max() if x.numel() else x)
 
 
-@fault("sums are made in float32", "layer.forward", "Softmax", "is right to 7 digits alone", dtype="float64",
-       subtle="in float32")  # fmt: skip
+@fault(
+    "sums are made in float32",
+    "layer.forward",
+    "Softmax",
+    "is right to 7 digits alone",
+    dtype="float64",
+    subtle="in float32",
+)
 def _() -> Planting:
     def forward(self: Any, x: Tensor) -> Tensor:
         e = torch.exp(x - x.amax(self.dim, keepdim=True))
@@ -328,8 +410,13 @@ def _() -> Planting:
     return swap(scratch.Softmax, forward=forward)
 
 
-@fault("normalised over the batch", "layer.forward", "LogSoftmax",
-       "is normalised over the batch", subtle="for dim=0")  # fmt: skip
+@fault(
+    "normalised over the batch",
+    "layer.forward",
+    "LogSoftmax",
+    "is normalised over the batch",
+    subtle="for dim=0",
+)
 def _() -> Planting:
     def forward(self: Any, x: Tensor) -> Tensor:
         self._kept = y = activations.log_softmax(x, -2)
@@ -360,8 +447,13 @@ def _() -> Planting:
     return swap(scratch.Dropout, _draw=draw)
 
 
-@fault("scaled by the share that was kept", "layer.forward", "Dropout-p=0.2", "is 0.966 times what it should be",
-       subtle="on average")  # fmt: skip
+@fault(
+    "scaled by the share that was kept",
+    "layer.forward",
+    "Dropout-p=0.2",
+    "is 0.966 times what it should be",
+    subtle="on average",
+)
 def _() -> Planting:
     def draw(self: Any, x: Tensor) -> Tensor:
         kept = (torch.rand_like(x) < 1 - self.p).to(x.dtype)
@@ -370,8 +462,13 @@ def _() -> Planting:
     return swap(scratch.Dropout, _draw=draw)
 
 
-@fault("evaluation scales by 1 - p", "layer.eval_mode", "Dropout-p=0.2", "0.8 times",
-       subtle="in training")  # fmt: skip
+@fault(
+    "evaluation scales by 1 - p",
+    "layer.eval_mode",
+    "Dropout-p=0.2",
+    "0.8 times",
+    subtle="in training",
+)
 def _() -> Planting:
     right = scratch.Dropout.forward
 
@@ -381,8 +478,9 @@ def _() -> Planting:
     return swap(scratch.Dropout, forward=forward)
 
 
-@fault("evaluation skips the last layer", "network.eval_mode", "model_a_cross",
-       subtle="in training")  # fmt: skip
+@fault(
+    "evaluation skips the last layer", "network.eval_mode", "model_a_cross", subtle="in training"
+)
 def _() -> Planting:
     right = scratch.Sequential.forward
 
@@ -396,8 +494,13 @@ def _() -> Planting:
     return swap(scratch.Sequential, forward=forward)
 
 
-@fault("dx of a Dropout is passed on", "network.layer_by_layer", "model_2",
-       "Layer 5 is given something else", subtle="without dropout")  # fmt: skip
+@fault(
+    "dx of a Dropout is passed on",
+    "network.layer_by_layer",
+    "model_2",
+    "Layer 5 is given something else",
+    subtle="without dropout",
+)
 def _() -> Planting:
     def backward(self: Any, dy: Tensor) -> Tensor:
         for module in reversed(self._chain):
@@ -408,8 +511,13 @@ def _() -> Planting:
     return swap(scratch.Sequential, backward=backward)
 
 
-@fault("divided by two outputs, whatever there are", "loss.gradient", "MSELoss-mean",
-       "2.5 times", subtle="for two outputs")  # fmt: skip
+@fault(
+    "divided by two outputs, whatever there are",
+    "loss.gradient",
+    "MSELoss-mean",
+    "2.5 times",
+    subtle="for two outputs",
+)
 def _() -> Planting:
     def backward(self: Any) -> Tensor:
         return self._derivative(*self._kept) / (2 * len(self._kept[0]))
@@ -417,15 +525,26 @@ def _() -> Planting:
     return swap(scratch.MSELoss, backward=backward)
 
 
-@fault("divided by the batch twice", "loss.gradient", "CrossEntropyLoss-index_mean",
-       "1 / 7, 7 is the batch size", subtle="for one sample")  # fmt: skip
+@fault(
+    "divided by the batch twice",
+    "loss.gradient",
+    "CrossEntropyLoss-index_mean",
+    "1 / 7, 7 is the batch size",
+    subtle="for one sample",
+)
 def _() -> Planting:
     right = scratch.Loss.backward
     return swap(scratch.Loss, backward=lambda self: right(self) / self._shape[-1])
 
 
-@fault("made in float32", "loss.value", "BCEWithLogitsLoss-mean", "is right to 8 digits alone", dtype="float64",
-       subtle="in float32")  # fmt: skip
+@fault(
+    "made in float32",
+    "loss.value",
+    "BCEWithLogitsLoss-mean",
+    "is right to 8 digits alone",
+    dtype="float64",
+    subtle="in float32",
+)
 def _() -> Planting:
     right = scratch.BCEWithLogitsLoss._entries
 
@@ -436,8 +555,12 @@ def _() -> Planting:
     return swap(scratch.BCEWithLogitsLoss, _entries=entries)
 
 
-@fault("probabilities are kept 1e-7 from 0 and 1", "loss.extremes", "BCELoss-mean",
-       subtle="between them")  # fmt: skip
+@fault(
+    "probabilities are kept 1e-7 from 0 and 1",
+    "loss.extremes",
+    "BCELoss-mean",
+    subtle="between them",
+)
 def _() -> Planting:
     right = scratch.BCELoss._entries
 
@@ -460,8 +583,12 @@ def _() -> Planting:
     return swap(scratch.MSELoss, _entries=entries)
 
 
-@fault("the derivative is added to what is not initialised", "loss.uninitialised", "MSELoss",
-       subtle="if memory happens to be finite")  # fmt: skip
+@fault(
+    "the derivative is added to what is not initialised",
+    "loss.uninitialised",
+    "MSELoss",
+    subtle="if memory happens to be finite",
+)
 def _() -> Planting:
     right = scratch.MSELoss._derivative
 
@@ -471,8 +598,13 @@ def _() -> Planting:
     return swap(scratch.MSELoss, _derivative=derivative)
 
 
-@fault("declared a mean, computed a sum", "loss.value", "L1Loss-mean",
-       "is the sum, where mean is declared", subtle="in its own derivative")  # fmt: skip
+@fault(
+    "declared a mean, computed a sum",
+    "loss.value",
+    "L1Loss-mean",
+    "is the sum, where mean is declared",
+    subtle="in its own derivative",
+)
 def _() -> Planting:
     right = scratch.L1Loss._entries
 
@@ -483,8 +615,13 @@ def _() -> Planting:
     return swap(scratch.L1Loss, _entries=entries)
 
 
-@fault("the first step is taken twice", "optimizer.first_step", "SGD",
-       "takes a first step that is 2 times", subtle="from the second step on")  # fmt: skip
+@fault(
+    "the first step is taken twice",
+    "optimizer.first_step",
+    "SGD",
+    "takes a first step that is 2 times",
+    subtle="from the second step on",
+)
 def _() -> Planting:
     right = scratch.SGD._update
 
@@ -496,8 +633,12 @@ def _() -> Planting:
     return swap(scratch.SGD, _update=update)
 
 
-@fault("the second moment is corrected as at step 1", "optimizer.twenty_steps", "Adam",
-       subtle="at the first step")  # fmt: skip
+@fault(
+    "the second moment is corrected as at step 1",
+    "optimizer.twenty_steps",
+    "Adam",
+    subtle="at the first step",
+)
 def _() -> Planting:
     def adapt(self: Any, p: Tensor, g: Tensor) -> None:
         beta1, beta2 = self.betas
@@ -510,8 +651,12 @@ def _() -> Planting:
     return swap(scratch.Adam, _adapt=adapt)
 
 
-@fault("a gradient of zero resets the momentum", "optimizer.twenty_steps", "SGD-momentum=0.9",
-       subtle="until a gradient is zero")  # fmt: skip
+@fault(
+    "a gradient of zero resets the momentum",
+    "optimizer.twenty_steps",
+    "SGD-momentum=0.9",
+    subtle="until a gradient is zero",
+)
 def _() -> Planting:
     right = scratch.SGD._update
 
@@ -523,8 +668,9 @@ def _() -> Planting:
     return swap(scratch.SGD, _update=update)
 
 
-@fault("the second moment never falls", "optimizer.twenty_steps", "Adam",
-       subtle="while gradients grow")  # fmt: skip
+@fault(
+    "the second moment never falls", "optimizer.twenty_steps", "Adam", subtle="while gradients grow"
+)
 def _() -> Planting:
     right = scratch.Adam._adapt
 
@@ -548,8 +694,12 @@ def _() -> Planting:
     return swap(scratch.SGD, _update=update)
 
 
-@fault("the first moment is as old as the second", "optimizer.twenty_steps", "Adam",
-       subtle="at the first step")  # fmt: skip
+@fault(
+    "the first moment is as old as the second",
+    "optimizer.twenty_steps",
+    "Adam",
+    subtle="at the first step",
+)
 def _() -> Planting:
     right = scratch.Adam._adapt
 

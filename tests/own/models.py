@@ -62,8 +62,7 @@ def fit(trial: Trial) -> list[Comparison]:
     dropouts = sum(isinstance(layer, scratch.Dropout) for layer in model)
     every = torch.ones((), dtype=torch.bool)
     masks: list[list[Tensor | None]] = [
-        [mask != 0 for mask in drawn[i * per_step : (i + 1) * per_step]]
-        or [every] * dropouts
+        [mask != 0 for mask in drawn[i * per_step : (i + 1) * per_step]] or [every] * dropouts
         for i in range(steps)
     ]
     twin = pair.reference().to(trial.device)

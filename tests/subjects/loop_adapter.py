@@ -14,8 +14,8 @@ def build(widths: list[int], activation: str, network: Any = loop.Network) -> Ca
 
     def step(x: Any, t: Any) -> Any:
         (loss,) = made.fit(x, t, rate=0.0)
-        weights = chain.from_iterable(zip(made.W, made.b, strict=True))
-        gradients = chain.from_iterable(zip(made.dW, made.db, strict=True))
+        weights = list(chain.from_iterable(zip(made.W, made.b, strict=True)))
+        gradients = list(chain.from_iterable(zip(made.dW, made.db, strict=True)))
         return made.kept[-1], loss, weights, gradients
 
     return step

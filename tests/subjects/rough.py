@@ -1,0 +1,76 @@
+"""The layers of `course`, most of which end badly: they hang, exit, crash, or take all memory.
+
+Its import is as rude: it switches torch's grad mode off, changes the default dtype, seeds the
+generator, and prints. Its Linear and LeakyReLU are right.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import time
+
+import course
+import torch
+from torch import Tensor
+
+torch.set_grad_enabled(False)
+torch.set_default_dtype(torch.float64)
+torch.manual_seed(0)
+print("rough: loaded")
+
+
+class LeakyReLU(course.Module):
+    """`y = x`, or a small share of it where it is negative: nothing is wrong with it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.slope = torch.where(x > 0, 1.0, 0.01).to(x.dtype)
+        return torch.where(x > 0, x, x * 0.01)
+
+    def backward(self, dy: Tensor) -> Tensor:
+        return dy * self.slope
+
+
+class Hanging(course.Tanh):
+    """Never comes back from backward."""
+
+    def backward(self, dy: Tensor) -> Tensor:
+        while True:
+            time.sleep(1)
+
+
+class Exiting(course.Tanh):
+    """Calls sys.exit in forward."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        sys.exit("not implemented")
+
+
+class Ending(course.Tanh):
+    """Ends the process in forward, without a word."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        os._exit(3)
+
+
+class Crashing(course.Tanh):
+    """Reads from address 0 in backward."""
+
+    def backward(self, dy: Tensor) -> Tensor:
+        ctypes.string_at(0)
+        return dy
+
+
+class Greedy(course.Tanh):
+    """Takes 128 GiB in forward."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.zeros(2**34, dtype=torch.float64)
+
+
+class Raising(course.Tanh):
+    """Raises an exception in backward."""
+
+    def backward(self, dy: Tensor) -> Tensor:
+        raise NotImplementedError("backward: to do")

@@ -1,0 +1,197 @@
+"""The command: what it prints, what it writes, how it ends; and the skeletons of adapters."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from parity import cli
+
+SUBJECTS = Path(__file__).parent / "subjects"
+COURSE = SUBJECTS / "course_adapter.py"
+
+WRONG = """
+import sys
+sys.path.insert(0, {folder!r})
+import course
+import torch
+from torch import nn
+import parity
+
+class Tanh(course.Tanh):
+    def backward(self, dy):
+        return -super().backward(dy)
+
+subject = parity.Subject({{nn.Tanh: Tanh, nn.ReLU: course.ReLU}}, {more})
+"""
+
+
+@pytest.fixture
+def wrong(tmp_path: Path) -> Path:
+    """An adapter of a framework whose Tanh has the wrong sign."""
+    return adapter(tmp_path)
+
+
+def adapter(folder: Path, more: str = "") -> Path:
+    path = folder / "wrong.py"
+    path.write_text(WRONG.format(folder=str(SUBJECTS), more=more))
+    return path
+
+
+def parity(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "parity", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_what_is_right_passes_with_exit_code_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", str(COURSE), "--only", "Tanh", "--only", "SGD-"]) == cli.PASSED
+    out = capsys.readouterr().out
+    assert "course_adapter: PASSED." in out
+    assert "seed 0, device cpu, torch" in out
+
+
+def test_a_fault_is_named_with_exit_code_1_and_written_down(
+    wrong: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {kind: tmp_path / f"out/report.{kind}" for kind in ("html", "json", "junit")}
+    options = [f"--{kind}={path}" for kind, path in files.items()]
+    assert cli.main(["check", str(wrong), *options]) == cli.FAULT
+    out = capsys.readouterr().out
+    assert "1. Tanh input gradient has the wrong sign." in out
+    assert f"reproduce: parity check {wrong} --only Tanh-float32-input_grad" in out
+    assert "ReLU    " in out
+
+    data = json.loads(files["json"].read_text())
+    assert data["passed"] is False
+    assert list(data["faults"])[0] == "Tanh input gradient has the wrong sign"
+    failed = [o for o in data["outcomes"] if o["verdict"] == "FAILED"]
+    assert {o["cls"] for o in failed} == {"Tanh"}
+    right = next(o for o in data["outcomes"] if o["id"] == "ReLU-float32-input_grad")
+    (certificate,) = right["comparisons"]
+    assert certificate["error"] <= certificate["floor"]
+    assert certificate["distance"] >= 10
+    assert certificate["nearest"]
+
+    suite = ET.parse(files["junit"]).getroot()[0]
+    assert int(suite.attrib["tests"]) == len(data["outcomes"])
+    assert int(suite.attrib["failures"]) == len(failed) == len(suite.findall(".//failure"))
+    assert "Tanh input gradient has the wrong sign" in files["html"].read_text()
+
+
+def test_the_command_that_reproduces_does(wrong: Path) -> None:
+    first = parity("check", wrong)
+    line = next(one for one in first.stdout.splitlines() if "reproduce: " in one)
+    again = parity(*line.split("reproduce: parity ")[1].split())
+    assert first.returncode == again.returncode == cli.FAULT
+    assert "has the wrong sign" in again.stdout
+    assert "of 1 checks" in again.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "there is no file"),
+        ("x = 1", "defines no `subject = parity.Subject(…)`"),
+        ("import nothing_of_the_kind", "No module named 'nothing_of_the_kind'"),
+        ("def (", "SyntaxError"),
+        ("import sys; sys.exit(3)", "calls sys.exit(3)"),
+        ("import os; os._exit(7)", "ended the process, with exit code 7"),
+        ("import parity; subject = parity.Subject()", "needs layers, by torch class, or a model"),
+        ("import parity; subject = parity.Subject({int: int})", "parity knows Sequential, Linear"),
+        ("import parity; subject = parity.Subject({}, batch='row')", "batch='rows' or 'columns'"),
+    ],
+)
+def test_an_adapter_that_cannot_be_used_ends_with_2_and_one_line(
+    content: str | None, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "adapter.py"
+    if content is not None:
+        path.write_text(content)
+    assert cli.main(["check", str(path)]) == cli.COULD_NOT_RUN
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert len(captured.err.strip().splitlines()) == 1
+    assert captured.out == ""
+
+
+def test_a_pattern_that_nothing_matches_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", str(COURSE), "--only", "Conv"]) == cli.COULD_NOT_RUN
+    assert "no check has Conv in its id; see `parity list" in capsys.readouterr().err
+
+
+def test_a_device_that_is_not_there_ends_with_2(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert cli.main(["check", str(COURSE), "--device", "cuda"]) == cli.COULD_NOT_RUN
+    assert "this torch sees no CUDA device" in capsys.readouterr().err
+
+
+def test_a_waiver_accepts_with_its_reason_and_must_be_needed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waivers = 'waivers={"Tanh-*": "our sign", "ReLU-*-kink": "not needed at all"}'
+    path = adapter(tmp_path, waivers)
+    assert cli.main(["check", str(path), "--only", "Tanh"]) == cli.PASSED
+    assert "checks Tanh-*: our sign" in capsys.readouterr().out
+    assert cli.main(["check", str(path)]) == cli.FAULT
+    assert "The waiver 'ReLU-*-kink' is not needed" in capsys.readouterr().out
+
+
+def test_list_names_checks_and_what_is_not_offered(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list", str(COURSE)]) == cli.PASSED
+    lines = capsys.readouterr().out.splitlines()
+    assert "Linear-no_bias-float32-param_grad" in lines
+    assert any(line.startswith("not offered: Softmax-dim=0") for line in lines)
+    assert cli.main(["list"]) == cli.PASSED
+    everything = capsys.readouterr().out
+    assert "LeakyReLU (layer): default, slope=0.3" in everything
+    assert "  kink: At 0, and beside it, values and gradients are torch's." in everything
+
+
+def test_interrupted_it_ends_with_one_line_and_no_file(tmp_path: Path) -> None:
+    target = tmp_path / "report.json"
+    command = [sys.executable, "-m", "parity", "check", str(COURSE), "--json", str(target)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(8)
+    assert process.poll() is None, "it was over too soon"
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.strip().splitlines()[-1] == "parity: interrupted, nothing written"
+    assert "Traceback" not in out + err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_new_writes_an_adapter_that_works(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "adapter.py"
+    assert cli.main(["new", str(SUBJECTS / "course.py"), "-o", str(path)]) == cli.PASSED
+    assert cli.main(["check", str(path), "--only", "float32"]) == cli.PASSED, path.read_text()
+    out = capsys.readouterr().out
+    assert "Linear " in out
+    assert "network" in out
+    assert cli.main(["new", str(SUBJECTS / "course.py"), "-o", str(path)]) == cli.COULD_NOT_RUN
+    assert "is there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [("nothing_of_the_kind", "no Python file, folder or module"), (__file__, "looks like a layer")],
+)
+def test_new_says_what_it_cannot_read(
+    module: str, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "adapter.py"
+    assert cli.main(["new", module, "-o", str(path)]) == cli.COULD_NOT_RUN
+    assert says in capsys.readouterr().err
+    assert not path.exists()
