@@ -236,7 +236,8 @@ class Layer(Instance):
         found = self._found()
         if len(found) != len(self.names):
             due = f"{len(self.names)} ({', '.join(self.names)})" if self.names else "none"
-            raise Misfit(f"it has {len(found)} parameters, where torch has {due}")
+            how = "" if callable(self.subject.parameters) else f" as {self.subject.parameters!r}"
+            raise Misfit(f"it has {len(found)} parameters{how}, where torch has {due}")
         return dict(zip(self.names, found, strict=True))
 
     def _found(self) -> list[tuple[Any, Any]]:
@@ -371,15 +372,29 @@ def held(subject: Subject, made: Any, parts: list[Any]) -> Any:
 
 
 def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
-    """A layer's (parameter, gradient) pairs, by the adapter's convention."""
+    """A layer's (parameter, gradient) pairs, by the adapter's convention.
+
+    Raises:
+        Misfit: what the layer gives is nothing of that kind.
+    """
     if callable(subject.parameters):
         return [tuple(pair) for pair in subject.parameters(made)]
     found = own_parameters(made)
     if found is None:
         return []
-    if not isinstance(found, (list, tuple)):
+    try:
         found = list(found)
-    match subject.parameters:
+        return _paired(subject.parameters, found)
+    except (TypeError, ValueError, AttributeError):
+        kinds = ", ".join(dict.fromkeys(type(one).__name__ for one in found))
+        raise Misfit(
+            f"parameters={subject.parameters!r}, but its list has {len(found)} of {kinds}: say "
+            "'pairs', 'flat', 'lists', 'objects', or give a callable that returns pairs"
+        ) from None
+
+
+def _paired(how: str, found: list[Any]) -> list[tuple[Any, Any]]:
+    match how:
         case "flat":
             half = len(found) // 2
             return list(zip(found[:half], found[half:], strict=True))
@@ -387,12 +402,8 @@ def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
             return list(zip(*found, strict=True)) if found else []
         case "objects":
             return [(getattr(p, "data", getattr(p, "value", None)), p.grad) for p in found]
-    for pair in found:
-        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-            raise Misfit(
-                f"parameters='pairs', but its list has {type(pair).__name__}s: say 'flat', "
-                "'lists', 'objects', or give a callable that returns pairs"
-            )
+    if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in found):
+        raise TypeError
     return [tuple(pair) for pair in found]
 
 
