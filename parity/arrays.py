@@ -47,8 +47,12 @@ class Layout:
         return given.numpy() if self.array == "numpy" else given
 
     def take(self, y: Any) -> Tensor:
-        """A copy of what the subject returned, as `[B, …]` in torch."""
-        x = tensor(y)
+        """A copy of what the subject returned, as `[B, …]` in torch.
+
+        Raises:
+            Misfit: it is no array of real numbers.
+        """
+        x = real(y)
         match self.batch:
             case "columns" if x.dim() > 1:
                 x = x.movedim(-1, 0)
@@ -63,13 +67,28 @@ def tensor(y: Any) -> Tensor:
     """A copy of an array of whatever kind as a torch tensor.
 
     Raises:
-        Misfit: it is no array.
+        Misfit: it is no array of numbers that are there.
     """
-    if isinstance(y, Tensor):
+    if isinstance(y, Tensor) and y.layout == torch.strided and not (y.is_quantized or y.is_meta):
         return y.detach().to("cpu", copy=True)
     if isinstance(y, (np.ndarray, np.generic, int, float, list, tuple)) and not _ragged(y):
-        return torch.from_numpy(np.array(y))
-    raise Misfit(f"it returned {type(y).__name__}, where an array is due")
+        array = np.array(y)
+        if array.dtype.kind in "biuf" and array.dtype.itemsize <= 8:
+            return torch.from_numpy(array)
+    kind = f" of {y.dtype}" if hasattr(y, "dtype") else ""
+    raise Misfit(f"it returned {type(y).__name__}{kind}, where an array is due")
+
+
+def real(y: Any) -> Tensor:
+    """A copy of an array of floating-point numbers as a torch tensor.
+
+    Raises:
+        Misfit: it is none.
+    """
+    x = tensor(y)
+    if not x.is_floating_point():
+        raise Misfit(f"it returned {x.dtype}, where real numbers are due")
+    return x
 
 
 def _ragged(y: Any) -> bool:
@@ -80,17 +99,20 @@ def write(array: Any, value: Tensor) -> None:
     """Writes into a subject's array, in place.
 
     Raises:
-        Misfit: it is not shaped so.
+        Misfit: it is not shaped so, or cannot be written.
     """
     shape = tuple(getattr(array, "shape", ()))
     if [n for n in shape if n != 1] != [n for n in value.shape if n != 1]:
         raise Misfit(f"it is {list(shape)}, where torch's is {list(value.shape)}")
     value = value.reshape(shape)
-    if isinstance(array, Tensor):
-        with torch.no_grad():
-            array.copy_(value)
-    else:
-        array[...] = value.numpy()
+    try:
+        if isinstance(array, Tensor):
+            with torch.no_grad():
+                array.copy_(value)
+        else:
+            array[...] = value.numpy()
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise Misfit(f"it cannot be written: {error}") from None
 
 
 def same_bits(x: Tensor, y: Tensor) -> bool:

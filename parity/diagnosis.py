@@ -7,6 +7,7 @@ right one. Where several explanations fit, only what they agree on is said.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -24,6 +25,8 @@ EQUAL = 1e-4
 #: How near to the right result, likewise, a wrong one has lost digits and is not another thing.
 NEAR = 1e-3
 
+_UNREDUCED = re.compile(r"be: \d+ is the (batch size|number of entries)$")
+
 
 def judge(
     subject: Tensors,
@@ -32,6 +35,7 @@ def judge(
     constants: Mapping[str, float] | None = None,
     label: str = "",
     strict: bool = True,
+    averages: bool = False,
 ) -> list[Comparison]:
     """Compares results with the truth; explains what is wrong, and certifies what is right.
 
@@ -42,6 +46,7 @@ def judge(
         label: what the results are of: begins each sentence.
         strict: whether a mistake that cannot be told from the truth here makes the check
             worthless. Not where it is so by nature: a saturated gradient is zero.
+        averages: whether the loss, whose gradients these are, is a mean.
     """
     judged = []
     for comparison in compare(subject, truth):
@@ -52,6 +57,8 @@ def judge(
         else:
             got, right = subject.get(name), truth.oracle.get(name)
             text = "" if got is None or right is None else explain(got, right, known, constants)
+            if averages and name.endswith("grad") and _UNREDUCED.search(text):
+                text += "; the loss averages, its backward does not"
             whose = f"{label}{_called(name)}"
             judged.append(replace(comparison, diagnosis=f"{whose} {text}" if text else ""))
     return judged
@@ -86,7 +93,7 @@ def explain(
 ) -> str:
     """What a wrong result is, to follow its name in a sentence; empty if nothing fits."""
     if got.shape != right.shape:
-        return _of_shape(got, right)
+        return _misshapen(got, right, mistakes)
     if not bool((got.isfinite() | ~right.isfinite()).all()) or not got.numel():
         return ""
     dtype = got.dtype
@@ -133,7 +140,11 @@ def alike(x: Tensor, y: Tensor, tolerance: float) -> bool:
     return bool(((x - y).abs() <= tolerance * scale).all())
 
 
-def _of_shape(got: Tensor, right: Tensor) -> str:
+def _misshapen(got: Tensor, right: Tensor, mistakes: Sequence[Mistake]) -> str:
+    """What is to be said of another shape: a mistake that makes it, or how it differs."""
+    told = {m.sentence for m in mistakes if m.value is not None and alike(got, m.value, EQUAL)}
+    if len(told) == 1:
+        return told.pop()
     if right.dim() == 2 and got.shape == right.mT.shape:
         return "is shaped as its transpose"
     if got.dim() == right.dim() + 1 and got.shape[1:] == right.shape:

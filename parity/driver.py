@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from parity.arrays import Broken, Layout, Misfit, Tensors, Watch, tensor, write
+from parity.arrays import Broken, Layout, Misfit, Tensors, Watch, real, tensor, write
 from parity.catalogue import Options
 from parity.subject import Subject, bound
 
@@ -241,14 +241,15 @@ class Layer(Instance):
         return dict(zip(self.names, found, strict=True))
 
     def _found(self) -> list[tuple[Any, Any]]:
-        return [pair for part in self.parts for pair in parameter_pairs(self.subject, part)]
+        with self.guard():
+            return [pair for part in self.parts for pair in parameter_pairs(self.subject, part)]
 
     def _turned(self, name: str, value: Tensor) -> Tensor:
         turned = self.subject.weight == "in_out" and value.dim() == 2 and name.endswith("weight")
         return value.mT if turned else value
 
     def _read(self, name: str, array: Any) -> Tensor:
-        x = tensor(array)
+        x = real(array)
         if not name.endswith("weight"):
             x = x.reshape([n for n in x.shape if n != 1] or [1])
         return self._turned(name, x).contiguous()
@@ -277,7 +278,7 @@ class Loss(Instance):
             else:
                 value = getattr(self.made, "forward", self.made)(*self.given)
         x = tensor(value)
-        if isinstance(value, float):
+        if isinstance(value, (int, float)):
             x = x.to(self.dtype)
         return x if x.numel() == 1 else self.layout.take(x)
 
@@ -312,6 +313,19 @@ class Optimizer(Layer):
             self.zero_grad()
 
     def step(self) -> None:
+        """One step.
+
+        Raises:
+            Misfit: a gradient is not of its parameter's kind: no step could be judged by it.
+        """
+        gradients = self.gradients()
+        for name, p in self.parameters().items():
+            gradient = gradients.get(f"{name}.param_grad")
+            if gradient is None:
+                raise Misfit(f"{name} has no gradient to step by")
+            if (gradient.shape, gradient.dtype) != (p.shape, p.dtype):
+                got, due = (f"{list(x.shape)} {x.dtype}" for x in (gradient, p))
+                raise Misfit(f"the gradient of {name} is {got}, where the parameter is {due}")
         with self.guard():
             if self.subject.step:
                 self.subject.step(self.optimizer)
@@ -382,8 +396,8 @@ def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
     found = own_parameters(made)
     if found is None:
         return []
+    found = list(found) if hasattr(found, "__iter__") else [found]
     try:
-        found = list(found)
         return _paired(subject.parameters, found)
     except (TypeError, ValueError, AttributeError):
         kinds = ", ".join(dict.fromkeys(type(one).__name__ for one in found))

@@ -17,10 +17,10 @@ from html import escape
 from importlib import resources
 from typing import TypeVar
 
-from parity.catalogue import CATALOGUE
 from parity.checks import KINDS
 from parity.comparison import GRADIENT_FACTOR, TRUSTED_FROM, VALUE_FACTOR, Comparison
-from parity.run import FAILED, MISTRUSTED, PASSED, WAIVED, Outcome, Report
+from parity.outcome import FAILED, MISTRUSTED, PASSED, WAIVED, Outcome
+from parity.run import Report
 
 META = """
 <meta charset="utf-8">
@@ -35,9 +35,6 @@ STEPS = (0.001, 0.01, 0.1, 0.3, 1.0, 10.0, 1000.0)
 
 MARKS = {FAILED: "✕", MISTRUSTED: "?", WAIVED: "w", PASSED: ""}
 """The gravest first. Nothing is said by colour alone."""
-
-WHOLE = ("network", "model")
-"""The kinds that are made of layers, and inherit their faults."""
 
 PLAIN = {
     "forward": "The output.",
@@ -101,8 +98,7 @@ def page(report: Report) -> str:
     """The report as one file of HTML."""
     self = _Page(report)
     sections = [
-        ("faults", "What was found", self.found(follows=False)),
-        ("consequences", "What may follow from it", self.found(follows=True)),
+        ("faults", "What was found", join(map(self.fault, self.faults))),
         ("map", "Layer by layer", self.maps()),
         ("certificates", "Certificates", self.certificates()),
         ("left-out", "Waived, not offered, noticed", self.left_out()),
@@ -119,37 +115,6 @@ def page(report: Report) -> str:
 
 
 @dataclass(frozen=True)
-class _Fault:
-    """One sentence of the report, the checks it shows in, and whether it may follow from others."""
-
-    sentence: str
-    outcomes: list[Outcome]
-    follows: bool = False
-
-    @property
-    def failed(self) -> bool:
-        return any(one.verdict == FAILED for one in self.outcomes)
-
-    @property
-    def named(self) -> bool:
-        """Whether the evidence singles out what is wrong."""
-        return any(c.diagnosis for one in self.outcomes for c in one.failures)
-
-    @property
-    def cls(self) -> str:
-        return self.outcomes[0].cls
-
-    @property
-    def evidence(self) -> tuple[Outcome, Comparison]:
-        """The first check that shows it, and the result there that the sentence is about."""
-        for one in self.outcomes:
-            for comparison in one.failures:
-                if comparison.diagnosis or not self.named:
-                    return one, comparison
-        return self.outcomes[0], self.outcomes[0].nearest
-
-
-@dataclass(frozen=True)
 class _Page:
     report: Report
 
@@ -158,39 +123,20 @@ class _Page:
         return _grouped(self.report.outcomes, lambda one: one.cls)
 
     @cached_property
-    def kinds(self) -> dict[str, str]:
-        """The kind of each class: stated, or the catalogue's, or that which has its checks."""
-        known = {entry.name: entry.kind for entry in CATALOGUE.values()}
-        found = {}
-        for cls, ones in self.classes.items():
-            names = {one.check for one in ones}
-            likest = max(KINDS, key=lambda kind: len(names & {*KINDS[kind].CHECKS}))
-            found[cls] = getattr(ones[0], "kind", "") or known.get(cls) or likest
-        return found
-
-    @cached_property
-    def faults(self) -> list[_Fault]:
-        """By class; the failed before the mistrusted, and last what may follow from others."""
-        found = [_Fault(*one) for one in self.report.faults().items()]
-        named = {one.cls for one in found if one.named}
-        layers = any(one.failed and self.kinds[one.cls] not in WHOLE for one in found)
-        for i, one in enumerate(found):
-            inherits = layers and self.kinds[one.cls] in WHOLE
-            follows = one.failed and (inherits or (one.cls in named and not one.named))
-            found[i] = replace(one, follows=follows)
-        order = list(self.classes)
-        return sorted(found, key=lambda one: (one.follows, not one.failed, order.index(one.cls)))
+    def faults(self) -> dict[str, list[Outcome]]:
+        return self.report.faults()
 
     @cached_property
     def numbers(self) -> dict[str, int]:
         """The number of the fault that a check shows, by the check's id."""
-        return {one.id: n for n, fault in enumerate(self.faults, 1) for one in fault.outcomes}
+        faults = enumerate(self.faults.values(), 1)
+        return {one.id: number for number, outcomes in faults for one in outcomes}
 
     def sentence(self) -> str:
         """The verdict."""
         count, outcomes = self.report.count, self.report.outcomes
-        if failed := [fault for fault in self.faults if fault.failed]:
-            names = list(dict.fromkeys(fault.cls for fault in failed))
+        if failed := [ones[0] for ones in self.faults.values() if ones[0].verdict == FAILED]:
+            names = list(dict.fromkeys(one.cls for one in failed))
             more = f" and {len(names) - 6} more" if len(names) > 6 else ""
             where = f"{len(names)} of {_count(self.classes, 'class')}: {', '.join(names[:6])}{more}"
             return f"{_count(failed, 'fault')} in {where}"
@@ -223,31 +169,26 @@ class _Page:
             class_=state.lower(),
         )
 
-    # What was found.
-
-    def found(self, *, follows: bool) -> Markup:
-        listed = [(n, one) for n, one in enumerate(self.faults, 1) if one.follows == follows]
-        text = "In the same class as a fault above that has a name, or in a network of such layers:"
-        intro = h("p", text) if follows and listed else Markup()
-        return join([intro, *(self.fault(n, one) for n, one in listed)])
-
-    def fault(self, number: int, fault: _Fault) -> Markup:
-        shown, result = fault.evidence
-        rows = [join([h("code", one.id), " ", _briefly(one)]) for one in fault.outcomes]
+    def fault(self, sentence: str) -> Markup:
+        """A fault, with the check that tells most of it, and all others that it shows in."""
+        outcomes = self.faults[sentence]
+        shown, number = outcomes[0], self.numbers[outcomes[0].id]
+        told = [c for c in shown.failures if c.diagnosis] or shown.failures or [shown.nearest]
+        rows = [join([h("code", one.id), " ", _briefly(one)]) for one in outcomes]
         return h(
             "article",
-            h("h3", h("span", number, class_="number"), " ", h("span", fault.sentence)),
-            h("p", h("code", shown.id), " ", _figures(result)),
+            h("h3", h("span", number, class_="number"), " ", h("span", sentence)),
+            h("p", h("code", shown.id), " ", _figures(told[0])),
             h("pre", h("code", shown.reproduce), title="Runs it again") if shown.reproduce else "",
             _folded(f"Shows in {len(rows)} checks", _list(rows)) if len(rows) > 1 else "",
             id=f"fault-{number}",
-            class_="follows" if fault.follows else "failed" if fault.failed else "mistrusted",
+            class_=shown.verdict.lower(),
         )
 
     # The heat map.
 
     def maps(self) -> Markup:
-        present = [kind for kind in KINDS if kind in self.kinds.values()]
+        present = [kind for kind in KINDS if any(o.kind == kind for o in self.report.outcomes)]
         return join([self.legend(), *map(self.map, present)]) if present else Markup()
 
     def legend(self) -> Markup:
@@ -264,7 +205,7 @@ class _Page:
 
     def map(self, kind: str) -> Markup:
         """The tables of one kind: one, or for optimizers, which have many variants, one each."""
-        classes = [cls for cls in self.classes if self.kinds[cls] == kind]
+        classes = [cls for cls, ones in self.classes.items() if ones[0].kind == kind]
         present = dict.fromkeys(one.check for cls in classes for one in self.classes[cls])
         known = [name for name in KINDS[kind].CHECKS if name in present]
         checks = list(dict.fromkeys([*known, *present]))

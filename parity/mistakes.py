@@ -281,4 +281,6 @@ def constants(case: Case, inputs: Tensors) -> dict[str, float]:
     for option, value in case.options.items():
         if isinstance(value, float) and option not in ("p", "lr"):
             found[option] = value
+    if "p" in case.options:
+        found["1 - p"] = 1 - case.options["p"]
     return {name: value for name, value in found.items() if value not in (0, 1)}

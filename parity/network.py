@@ -38,16 +38,25 @@ class Recorder:
         def called(layer: Any, *args: Any, **options: Any) -> Any:
             if self.busy or not args:  # `__call__` within `forward`, or the other way round
                 return method(layer, *args, **options)
-            before = tensor(args[0])
+            before = _heard(args[0])
             self.busy = True
             try:
                 result = method(layer, *args, **options)
             finally:
                 self.busy = False
-            self.calls.append((way, before, result if result is None else tensor(result)))
+            if before is not None:
+                self.calls.append((way, before, _heard(result)))
             return result
 
         return called
+
+
+def _heard(value: Any) -> Tensor | None:
+    """A copy of an array that went in or came out; None for anything else."""
+    try:
+        return tensor(value)
+    except Misfit:
+        return None
 
 
 class Whole(Optimizer):

@@ -8,7 +8,7 @@ import os
 import tempfile
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,23 +80,25 @@ def _faults(report: Report) -> Iterator[str]:
     for number, (sentence, outcomes) in enumerate(report.faults().items(), 1):
         names = [outcome.id for outcome in outcomes]
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        worst = max(outcomes, key=lambda outcome: outcome.ratio)
-        first = worst.failures[0] if worst.failures else worst.nearest
+        first = (outcomes[0].failures or [outcomes[0].nearest])[0]
         yield "\n".join(
             [
                 f"{number}. {sentence}.",
                 f"   seen in {', '.join(names[:SHOWN])}{more}",
-                f"   {str(first)[:300]}",
+                f"   {replace(first, diagnosis='')}",
                 f"   reproduce: {outcomes[0].reproduce}",
             ]
         )
 
 
 def _missing(report: Report) -> str:
-    by_reason: dict[str, list[str]] = {}
+    """The options that a class does not take, and how many cases that is."""
+    options: dict[str, list[str]] = {}
     for name, reason in report.missing:
-        by_reason.setdefault(f"{name.split('-')[0]} {reason}", []).append(name)
-    return "; ".join(f"{reason} ({len(names)})" for reason, names in by_reason.items())
+        options.setdefault(name.split("-")[0], []).append(reason.removeprefix("takes no "))
+    return "; ".join(
+        f"{cls} with {', '.join(dict.fromkeys(found))}" for cls, found in options.items()
+    )
 
 
 def _verdict(report: Report) -> str:

@@ -13,10 +13,12 @@ from typing import Any
 
 import torch
 
+from parity import causes
 from parity.arrays import Broken
 from parity.case import Case
 from parity.checks import Check, checks_of
 from parity.comparison import Comparison
+from parity.outcome import FAILED, MISTRUSTED, PASSED, WAIVED, Outcome
 from parity.session import Local
 from parity.subject import AdapterError, Subject, waiver_for
 from parity.trial import Trial, fact
@@ -26,8 +28,6 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.
 
 ATTEMPTS, REDRAWN = 3, 1_000_003
 """How often inputs are drawn for a check to be worth something, and how far apart in seeds."""
-
-PASSED, FAILED, MISTRUSTED, WAIVED = "passed", "FAILED", "MISTRUSTED", "waived"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Planned:
                 break
         return Outcome(
             str(self), self.case.entry.name, str(self.case), self.dtype, self.name, verdict,
-            comparisons, time.perf_counter() - start, waiver, self._command(),
+            comparisons, time.perf_counter() - start, waiver, self._command(), self.case.kind,
         )  # fmt: skip
 
     def _command(self) -> str:
@@ -86,61 +86,6 @@ class Planned:
         waivers = self.session.description.waivers
         pattern = waiver_for(waivers, str(self))
         return (WAIVED, pattern) if pattern is not None else (FAILED, "")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one check.
-
-    Args:
-        id, cls, case, dtype, check: which one: `cls` is the torch class.
-        verdict: `PASSED`, `FAILED`, `MISTRUSTED` or `WAIVED`.
-        comparisons: all that was compared.
-        seconds: how long it took.
-        waiver: the pattern of the waiver that it falls under.
-        reproduce: the command that runs this check alone.
-    """
-
-    id: str
-    cls: str
-    case: str
-    dtype: str
-    check: str
-    verdict: str
-    comparisons: list[Comparison]
-    seconds: float = 0.0
-    waiver: str = ""
-    reproduce: str = ""
-
-    @property
-    def ratio(self) -> float:
-        """The worst error, over what is allowed."""
-        return max(comparison.ratio for comparison in self.comparisons)
-
-    @property
-    def failures(self) -> list[Comparison]:
-        return [comparison for comparison in self.comparisons if not comparison.passed]
-
-    @property
-    def nearest(self) -> Comparison:
-        """The comparison whose nearest mistake is nearest."""
-        return min(self.comparisons, key=lambda comparison: comparison.distance)
-
-    @property
-    def diagnosis(self) -> str:
-        """What is wrong, in a sentence if the evidence singles one out, else in figures."""
-        failures = self.failures
-        told = next((c.diagnosis for c in failures if c.diagnosis), "")
-        if told:
-            return told[0].upper() + told[1:]
-        if failures:
-            return str(failures[0])
-        if self.verdict == MISTRUSTED:
-            near = self.nearest
-            return (
-                f"{near.nearest!r} would be {near.distance:.2g} times the error allowed: too near"
-            )
-        return ""
 
 
 @dataclass(frozen=True)
@@ -175,24 +120,8 @@ class Report:
         return bool(self.outcomes) and not bad
 
     def faults(self) -> dict[str, list[Outcome]]:
-        """What failed, by the sentence that says why: one fault shows in many checks."""
-        found: dict[str, list[Outcome]] = {}
-        for outcome in self.outcomes:
-            if outcome.verdict in (FAILED, MISTRUSTED):
-                found.setdefault(_without_place(outcome), []).append(outcome)
-        return found
-
-
-def _without_place(outcome: Outcome) -> str:
-    told = [c.diagnosis for c in outcome.failures if c.diagnosis]
-    if told:
-        return outcome.diagnosis
-    if outcome.verdict == MISTRUSTED:
-        return f"{outcome.cls}: cannot be trusted: {outcome.diagnosis}"
-    failure = outcome.failures[0]
-    what = failure.reason or "is wrong, and the evidence singles out no known mistake"
-    name = failure.name.split(", of its")[0]
-    return f"{outcome.cls}: {name} {what}"
+        """What is wrong, by the sentence that says it, with the checks that it shows in."""
+        return causes.faults(self.outcomes)
 
 
 def planned(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -127,11 +128,27 @@ def judge_loss(
     one = right.oracle["loss"]
     if results["loss"].numel() == one.numel() == 1:  # a number is a number, in [] or in [1, 1]
         results = results | {"loss": results["loss"].reshape(one.shape)}
-    known = {name: simple(y) for name, y in right.oracle.items()}
-    if deep:
-        known = mistakes.of_loss(case, in_double(inputs), right.oracle)
-    constants = mistakes.constants(case, inputs)
-    return judge(results, right, known, constants, case.entry.name, strict=deep)
+    return _judged(
+        lambda: mistakes.of_loss(case, in_double(inputs), right.oracle),
+        results,
+        right,
+        constants=mistakes.constants(case, inputs),
+        label=case.entry.name,
+        strict=deep,
+        averages=case.how.endswith("mean"),
+    )
+
+
+def _judged(
+    make: Callable[[], Mistakes], results: Tensors, right: Truth, *, strict: bool, **options: Any
+) -> list[Comparison]:
+    """The verdicts, certified against every known mistake if that is asked for, else against the
+    simplest; and what is wrong explained by all of them."""
+    known = make() if strict else {name: simple(y) for name, y in right.oracle.items()}
+    verdicts = judge(results, right, known, strict=strict, **options)
+    if strict or all(verdict.passed for verdict in verdicts):
+        return verdicts
+    return judge(results, right, make(), strict=False, **options)
 
 
 def judge_layer(
@@ -165,14 +182,21 @@ def judge_layer(
         right = truth(evaluate.layer(module), inputs, draws=draws)
     if finite:
         results, right = _finite(results, right)
-    exact = in_double(inputs)
-    known = {name: simple(y) for name, y in right.oracle.items()}
-    if deep:
-        known = mistakes.of_layer(case, module, exact, right.oracle, masks)
-    for name, others in (more or {}).items():
-        known[name] += others
-    constants = mistakes.constants(case, inputs)
-    return judge(results, right, known, constants, label or case.entry.name, strict=deep)
+
+    def known() -> Mistakes:
+        made = mistakes.of_layer(case, module, in_double(inputs), right.oracle, masks)
+        for name, others in (more or {}).items():
+            made[name] += others
+        return made
+
+    return _judged(
+        known,
+        results,
+        right,
+        constants=mistakes.constants(case, inputs),
+        label=label or case.entry.name,
+        strict=deep,
+    )
 
 
 def _finite(results: Tensors, right: Truth) -> tuple[Tensors, Truth]:

@@ -71,7 +71,7 @@ def test_a_fault_is_named_with_exit_code_1_and_written_down(
 
     data = json.loads(files["json"].read_text())
     assert data["passed"] is False
-    assert list(data["faults"])[0] == "Tanh input gradient has the wrong sign"
+    assert next(iter(data["faults"])) == "Tanh input gradient has the wrong sign"
     failed = [o for o in data["outcomes"] if o["verdict"] == "FAILED"]
     assert {o["cls"] for o in failed} == {"Tanh"}
     right = next(o for o in data["outcomes"] if o["id"] == "ReLU-float32-input_grad")

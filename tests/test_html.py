@@ -25,7 +25,7 @@ import parity
 import scratch
 from parity import Comparison, Report, Subject
 from parity.html import page
-from parity.run import FAILED, MISTRUSTED, PASSED, WAIVED, Outcome
+from parity.outcome import FAILED, MISTRUSTED, PASSED, WAIVED, Outcome
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 EMPTY = frozenset({"meta", "wbr", "br", "img", "link", "input", "hr"})
@@ -189,7 +189,8 @@ def outcome(check: str, verdict: str, *comparisons: Comparison, **more: str) -> 
     case = more.get("case", "ReLU")
     identity = f"{case}-float32-{check}"
     return Outcome(identity, case.split("-")[0], case, "float32", check, verdict,
-                   list(comparisons), waiver=more.get("waiver", ""))  # fmt: skip
+                   list(comparisons), waiver=more.get("waiver", ""),
+                   reproduce=more.get("reproduce", ""), kind=more.get("kind", "layer"))  # fmt: skip
 
 
 GOOD = Comparison("output", 0.25, 1e-7, 2e-7, 2e-7, distance=1e5, nearest="zero", blind=(NASTY,))
@@ -199,16 +200,13 @@ WRONG = Comparison("input_grad", 4e5, 2.0, 1e-7, 1e-6, diagnosis=f"ReLU {NASTY} 
 def handmade() -> Report:
     outcomes = [
         outcome("forward", PASSED, GOOD),
-        replace(
-            outcome("input_grad", FAILED, GOOD, WRONG),
-            reproduce=f"parity check {NASTY} --only ReLU-float32-input_grad",
-        ),
+        outcome("input_grad", FAILED, GOOD, WRONG, reproduce=f"parity check {NASTY} --only ReLU"),
         outcome("kink", WAIVED, replace(WRONG, diagnosis=""), waiver="ReLU-*-kink"),
         outcome("extremes", MISTRUSTED, replace(GOOD, distance=1.5, nearest=f"near {NASTY}")),
         outcome("forward", PASSED, Comparison("output", 0.0), case="ReLU-" + "long_" * 40),
         outcome(f"own {NASTY}", FAILED, Comparison("run", math.inf, reason="hangs\ud800\0"),
                 case=f"Mine-{NASTY}"),
-        outcome("training", FAILED, replace(WRONG, diagnosis=""), case="network"),
+        outcome("training", FAILED, replace(WRONG, diagnosis=""), case="network", kind="network"),
     ]  # fmt: skip
     return Report(
         NASTY,
@@ -269,16 +267,16 @@ def shown(text: str) -> str:
 
 def test_the_verdict_comes_first(opened: Opened) -> None:
     header = next(one for one in opened.dom.first("body").inside if isinstance(one, Node))
-    failed = {one.cls for one in opened.report.outcomes if one.verdict == FAILED}
+    faults = [ones[0] for ones in opened.report.faults().values() if ones[0].verdict == FAILED]
+    classes = list(dict.fromkeys(one.cls for one in faults))
     assert header.tag == "header"
     assert header.first("strong").text == shown(opened.report.name)
     told = re.fullmatch(r"✕ ?(\d+) faults? in (\d) of (\d) classes: (.*)", header.first("h1").text)
     assert told is not None
-    sentences = [s for s, ones in opened.report.faults().items() if ones[0].verdict == FAILED]
-    assert told[1] == str(len(sentences))
-    assert told[2] == str(len(failed))
+    assert told[1] == str(len(faults))
+    assert told[2] == str(len(classes))
     assert told[3] == str(len({one.cls for one in opened.report.outcomes}))
-    assert set(told[4].split(", ")) == failed
+    assert told[4].split(", ") == classes
     tally = {one.text for one in header.first("ul").every("li")}
     report = opened.report
     counts = {f"{report.count(v)} {v.lower()}" for v in (PASSED, FAILED, MISTRUSTED, WAIVED)}
@@ -306,7 +304,7 @@ def test_settings_stand_in_the_header(by_hand: Opened) -> None:
 PASS = outcome("forward", PASSED, GOOD)
 WAIVE = outcome("kink", WAIVED, WRONG, waiver="ReLU-*")
 DOUBT = outcome("extremes", MISTRUSTED, replace(GOOD, distance=2.0))
-OTHER = outcome("value", PASSED, GOOD, case="MSELoss-sum")
+OTHER = outcome("value", PASSED, GOOD, case="MSELoss-sum", kind="loss")
 
 
 @pytest.mark.parametrize(
@@ -354,19 +352,11 @@ def test_each_fault_is_told_with_its_checks(opened: Opened) -> None:
             assert article.first("details").attributes.get("open") is None
 
 
-def test_what_may_follow_from_another_fault_comes_after_it(by_hand: Opened) -> None:
-    assert "network" in by_hand.section("consequences").text
-    assert "network: input_grad" not in by_hand.section("faults").text
-    alone = replace(by_hand.report, outcomes=by_hand.report.outcomes[-1:])
-    assert 'id="consequences"' not in page(alone)
-    assert "network: input_grad" in page(alone)
-
-
 def test_a_fault_has_its_figures_and_the_command_that_shows_it(by_hand: Opened) -> None:
     article = by_hand.dom.first("article")
     assert shown(str(replace(WRONG, diagnosis=""))) in article.text
     commands = [one.text for one in by_hand.dom.every("pre")]
-    assert commands == [shown(f"parity check {NASTY} --only ReLU-float32-input_grad")]
+    assert commands == [shown(f"parity check {NASTY} --only ReLU")]
 
 
 def test_every_check_has_its_cell(opened: Opened) -> None:
@@ -425,6 +415,13 @@ def test_each_kind_has_its_own_columns(real: Report) -> None:
     assert columns[1][0] == "value"
     assert columns[2] == ["first_step", "twenty_steps"]
     assert columns[3] == ["layer_by_layer"]
+
+
+def test_optimizers_have_a_table_each_and_losses_share_one() -> None:
+    kinds = {"SGD": "optimizer", "MSELoss": "loss", "Adam": "optimizer", "L1Loss": "loss"}
+    report = Report("s", [outcome("x", PASSED, GOOD, case=c, kind=k) for c, k in kinds.items()])
+    captions = [one.text for one in Tree(page(report)).open[0].every("caption")]
+    assert [one.partition(": ")[2] for one in captions] == ["MSELoss, L1Loss", "SGD", "Adam"]
 
 
 def test_marks_lead_to_what_is_said_of_them(opened: Opened) -> None:

@@ -33,10 +33,7 @@ def run(folder: Path, more: str = "") -> str:
 
 def outcomes(out: str) -> dict[str, str]:
     """The outcome of each test by its id."""
-    return {
-        name: word
-        for name, word in re.findall(r"test_parity\[(.+?)\] (PASSED|FAILED|XFAIL|ERROR)", out)
-    }
+    return dict(re.findall(r"test_parity\[(.+?)\] (PASSED|FAILED|XFAIL|ERROR)", out))
 
 
 def test_each_check_is_a_test_and_a_fault_fails_with_its_sentence(tmp_path: Path) -> None:

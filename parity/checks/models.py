@@ -37,7 +37,8 @@ def step(trial: Trial, rows: int | None = None, *, repeat: bool = False) -> list
     right = truth(evaluate.network(twin, criterion.reference()), inputs).only(got)
     known = _mistakes(twin, criterion, in_double(inputs), right.oracle)
     constants = {"the batch size": float(len(x)), "the number of entries": float(2 * len(x))}
-    verdicts = judge(got, right, known, constants, "the model's ")
+    averages = criterion.how.endswith("mean")
+    verdicts = judge(got, right, known, constants, "the model's ", averages=averages)
     return [*verdicts, *untouched(model, "the model")]
 
 

@@ -84,7 +84,8 @@ def layer_by_layer(trial: Trial) -> list[Comparison]:
     given = {"prediction": got["output"], "target": t}
     results = {name: got[name] for name in ("loss", "prediction_grad")}
     judged = judge_loss(criterion, given, results, deep=False, draws=8)
-    verdicts += [replace(v, name=f"{v.name}, of its prediction") for v in judged]
+    loss = criterion.entry.name
+    verdicts += [replace(v, name=f"{loss}: {v.name}, of its prediction") for v in judged]
     wrong = [v for v in verdicts if not v.passed]
     whole = _whole(trial, twin, criterion, {"x": x, "target": t, **weights}, got)
     if wrong:
@@ -140,7 +141,8 @@ def _whole(
     results = {name: results[name] for name in names if name in results}
     known = {name: simple(value) for name, value in right.oracle.items()}
     constants = {"the batch size": float(len(inputs["x"]))}
-    return judge(results, right, known, constants, "the network's ")
+    averages = criterion.how.endswith("mean")
+    return judge(results, right, known, constants, "the network's ", averages=averages)
 
 
 def _masks(twin: nn.Sequential, got: Tensors) -> Masks:
@@ -176,22 +178,27 @@ def _local(twin: nn.Sequential, place: int, weights: Tensors, got: Tensors) -> l
     results = {name: got[f"{place}.{name}"] for name in names if f"{place}.{name}" in got}
     more = _sharing(twin, place, got, inputs)
     verdicts = judge_layer(case_of(layer), inputs, results, label=label, more=more)
-    return [replace(v, name=f"{place}.{v.name}, of its input") for v in verdicts]
+    return [replace(v, name=f"{label}: {v.name}, of its input") for v in verdicts]
 
 
 def _sharing(twin: nn.Sequential, place: int, got: Tensors, inputs: Tensors) -> Mistakes:
     """What backward would give with what another layer of the same kind had kept."""
-    layer, found = twin[place], []
+    layer = twin[place]
+    found: Mistakes = {"input_grad": []}
     for other, twin_layer in enumerate(twin):
         x = got.get(f"{other}.input")
         same = type(twin_layer) is type(layer) and other != place
-        if not same or x is None or x.shape != inputs["x"].shape or isinstance(layer, nn.Dropout):
+        if not same or x is None or isinstance(layer, nn.Dropout):
             continue
-        wrong = evaluate.layer(layer)(in_double(inputs | {"x": x}))["input_grad"]
         name = f"{other} ({type(layer).__name__})"
         text = f"is taken at what layer {name} was given: the two share what forward keeps"
-        found.append(Mistake(f"shares with {name}", text, wrong))
-    return {"input_grad": found}
+        if isinstance(layer, nn.Linear):
+            wrong = inputs["dy"].double().mT @ x.double()  # of another shape, maybe
+            found.setdefault("weight.param_grad", []).append(Mistake("shared", text, wrong))
+        elif x.shape == inputs["x"].shape:
+            wrong = evaluate.layer(layer)(in_double(inputs | {"x": x}))["input_grad"]
+            found["input_grad"].append(Mistake("shared", text, wrong))
+    return found
 
 
 def _joints(twin: nn.Sequential, x: Tensor, got: Tensors) -> list[Comparison]:

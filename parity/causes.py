@@ -1,0 +1,99 @@
+"""From failed checks to faults: one mistake shows in many checks, and is told once.
+
+A class whose input gradient is wrong fails whatever looks at input gradients, and so does every
+network that it is part of. The checks of values and gradients tell what is wrong; another check
+is a fault of its own only where it fails on a result that those found right.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from parity.comparison import Comparison
+from parity.outcome import FAILED, MISTRUSTED, Outcome
+
+#: The checks that say of each result whether it is right, as such.
+CORE = (
+    "forward",
+    "input_grad",
+    "param_grad",
+    "value",
+    "gradient",
+    "twenty_steps",
+    "first_step",
+    "step",
+)
+WHOLE = ("layer_by_layer", "eval_mode", "training")
+
+
+def faults(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
+    """What is wrong, by the sentence that says it, with the checks that it shows in."""
+    failed = [one for one in outcomes if one.verdict == FAILED]
+    found: dict[str, list[Outcome]] = {}
+    known: dict[tuple[str, str], str] = {}  # by case and result: the sentence
+    parts = [one for one in failed if one.kind not in ("network", "model")]
+    whole = [one for one in failed if one.kind in ("network", "model")]
+    for outcome in sorted(parts, key=_rank):
+        sentences = {
+            known[outcome.case, r] for r in _results(outcome) if (outcome.case, r) in known
+        }
+        explained = all((outcome.case, result) in known for result in _results(outcome))
+        sentence = sentences.pop() if explained and sentences else told(outcome)
+        if outcome.check in CORE:
+            for result in _results(outcome):
+                known.setdefault((outcome.case, result), sentence)
+        found.setdefault(sentence, []).append(outcome)
+    guilty = {one.cls: sentence for sentence, ones in found.items() for one in reversed(ones)}
+    for outcome in sorted(whole, key=_rank):
+        blamed = _blamed(outcome)
+        inherited = [guilty[cls] for cls in guilty if cls in blamed]
+        unheard = not blamed and (outcome.check == "training" and bool(found))
+        if blamed <= guilty.keys() and inherited:
+            sentence = inherited[0]
+        elif unheard:
+            sentence = next(iter(found))
+        else:
+            sentence = told(outcome)
+        found.setdefault(sentence, []).append(outcome)
+    for outcome in outcomes:
+        if outcome.verdict == MISTRUSTED:
+            text = f"{outcome.cls} cannot be trusted: {outcome.diagnosis}"
+            found.setdefault(text, []).append(outcome)
+    return found
+
+
+def told(outcome: Outcome) -> str:
+    """What there is to say of a failed check."""
+    if any(failure.diagnosis for failure in outcome.failures):
+        return outcome.diagnosis
+    failure = outcome.failures[0]
+    what = failure.reason or "is wrong, and the evidence singles out no known mistake"
+    return f"{outcome.cls}: {_plain(failure.name)} {what}"
+
+
+def _rank(outcome: Outcome) -> tuple[bool, bool, bool]:
+    """Those that tell most first: of values, explained."""
+    explained = any(failure.diagnosis for failure in outcome.failures)
+    return outcome.check not in CORE, outcome.check in WHOLE, not explained
+
+
+def _results(outcome: Outcome) -> set[str]:
+    """The results that a check failed on, by the names that the core checks have for them."""
+    return {_result(failure) for failure in outcome.failures}
+
+
+def _result(comparison: Comparison) -> str:
+    """`input_grad` for `large: input_grad`, `weight` for `step 3: weight`."""
+    return _plain(comparison.name).split(": ")[-1]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r", of its \w+$", "", name)
+
+
+def _blamed(outcome: Outcome) -> set[str]:
+    """The classes that a network's check finds at fault themselves."""
+    names = [failure.name for failure in outcome.failures if ": " in failure.name]
+    found = {re.sub(r"^layer \d+ \((\w+)\)$", r"\1", name.split(": ")[0]) for name in names}
+    return {name for name in found if not name.startswith("step ")}
