@@ -38,8 +38,9 @@ def faults(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
         sentences = {
             known[outcome.case, r] for r in _results(outcome) if (outcome.case, r) in known
         }
-        explained = all((outcome.case, result) in known for result in _results(outcome))
-        sentence = sentences.pop() if explained and sentences else told(outcome)
+        follows = all((outcome.case, result) in known for result in _results(outcome))
+        own = outcome.check in CORE and any(failure.diagnosis for failure in outcome.failures)
+        sentence = sentences.pop() if follows and sentences and not own else told(outcome)
         if outcome.check in CORE:
             for result in _results(outcome):
                 known.setdefault((outcome.case, result), sentence)

@@ -38,7 +38,7 @@ def step(trial: Trial, rows: int | None = None, *, repeat: bool = False) -> list
     known = _mistakes(twin, criterion, in_double(inputs), right.oracle)
     constants = {"the batch size": float(len(x)), "the number of entries": float(2 * len(x))}
     averages = criterion.how.endswith("mean")
-    verdicts = judge(got, right, known, constants, "the model's ", averages=averages)
+    verdicts = judge(got, right, known, constants, "the model's", averages=averages)
     return [*verdicts, *untouched(model, "the model")]
 
 

@@ -142,7 +142,7 @@ def _whole(
     known = {name: simple(value) for name, value in right.oracle.items()}
     constants = {"the batch size": float(len(inputs["x"]))}
     averages = criterion.how.endswith("mean")
-    return judge(results, right, known, constants, "the network's ", averages=averages)
+    return judge(results, right, known, constants, "the network's", averages=averages)
 
 
 def _masks(twin: nn.Sequential, got: Tensors) -> Masks:
