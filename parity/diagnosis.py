@@ -59,7 +59,7 @@ def judge(
             text = "" if got is None or right is None else explain(got, right, known, constants)
             if averages and name.endswith("grad") and _UNREDUCED.search(text):
                 text += "; the loss averages, its backward does not"
-            whose = f"{label}{_called(name)}".replace("'s .", "'s ")
+            whose = f"{label}{_called(name)}".replace("'s.", "'s ")
             judged.append(replace(comparison, diagnosis=f"{whose} {text}" if text else ""))
     return judged
 

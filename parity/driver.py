@@ -277,9 +277,7 @@ class Loss(Instance):
                 value = call(self.made, *self.given)
             else:
                 value = getattr(self.made, "forward", self.made)(*self.given)
-        x = tensor(value)
-        if isinstance(value, (int, float)):
-            x = x.to(self.dtype)
+        x = tensor(value).to(self.dtype) if isinstance(value, (int, float)) else real(value)
         return x if x.numel() == 1 else self.layout.take(x)
 
     def backward(self) -> Tensor:
