@@ -355,7 +355,7 @@ def test_each_fault_is_told_with_its_checks(opened: Opened) -> None:
 
 def test_a_fault_has_its_figures_and_the_command_that_shows_it(by_hand: Opened) -> None:
     article = by_hand.dom.first("article")
-    assert shown(str(replace(WRONG, diagnosis=""))) in article.text
+    assert shown(str(replace(WRONG, diagnosis=""))) in article.first("p").text
     commands = [one.text for one in by_hand.dom.every("pre")]
     assert commands == [shown(f"parity check {NASTY} --only ReLU")]
 
