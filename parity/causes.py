@@ -59,7 +59,8 @@ def faults(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
         found.setdefault(sentence, []).append(outcome)
     for outcome in outcomes:
         if outcome.verdict == MISTRUSTED:
-            text = f"{outcome.cls} cannot be trusted: {outcome.diagnosis}"
+            near = outcome.nearest.nearest
+            text = f"{outcome.cls} proves too little: the mistake {near!r} would hardly show"
             found.setdefault(text, []).append(outcome)
     return found
 

@@ -6,6 +6,7 @@ import argparse
 import platform
 import shlex
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,8 @@ from tqdm import tqdm
 from parity import html, report
 from parity.catalogue import CATALOGUE
 from parity.checks import KINDS
-from parity.run import Outcome, opened, planned, run
+from parity.outcome import Outcome
+from parity.run import opened, planned, run
 from parity.skeleton import skeleton
 from parity.subject import AdapterError
 
@@ -107,6 +109,7 @@ def _check(options: argparse.Namespace) -> int:
 
 def _settings(options: argparse.Namespace) -> dict[str, object]:
     return {
+        "date": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
         "adapter": shlex.quote(str(options.adapter)),
         "seed": options.seed,
         "device": options.device,

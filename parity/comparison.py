@@ -78,6 +78,8 @@ class Comparison:
         diagnosis = f". {self.diagnosis}" if self.diagnosis else ""
         if self.reason:
             return f"{self.name}: {self.reason}{diagnosis}"
+        if math.isnan(self.error):
+            return f"{self.name}: ok{diagnosis}"
         judged = "ok" if self.passed else "WRONG"
         if self.passed and not self.trusted:
             judged = f"MISTRUSTED ({self.nearest!r} would be {self.distance:.3g})"
@@ -145,7 +147,8 @@ def _incomparable(subject: Tensor | None, reference: Tensor, oracle: Tensor) -> 
         return f"dtype {subject.dtype}, torch's is {reference.dtype}"
     broken = ~subject.isfinite() & reference.isfinite()
     if broken.any():
-        return f"{int(broken.sum())} entries are NaN or infinite where torch's are finite"
+        count, of = int(broken.sum()), subject.numel()
+        return f"NaN or infinite in {count} of {of} entries, where torch's are finite"
     # Where torch is not finite, a subject may be nearer to a finite oracle; else it must agree.
     open_ = ~reference.isfinite() & ~(subject.isfinite() & oracle.isfinite())
     alike = (subject == reference) | (subject.isnan() & reference.isnan())

@@ -36,15 +36,6 @@ STEPS = (0.001, 0.01, 0.1, 0.3, 1.0, 10.0, 1000.0)
 MARKS = {FAILED: "✕", MISTRUSTED: "?", WAIVED: "w", PASSED: ""}
 """The gravest first. Nothing is said by colour alone."""
 
-PLAIN = {
-    "forward": "The output.",
-    "input_grad": "The gradient with respect to the input.",
-    "param_grad": "The gradients with respect to the parameters.",
-    "value": "The value of the loss.",
-    "gradient": "The gradient with respect to the prediction.",
-    "first_step": "Parameters, and the optimizer's own state, after one step.",
-    "twenty_steps": "The same after each of twenty steps.",
-}
 """What those checks are that have no docstring."""
 
 RULE = f"""\
@@ -365,5 +356,5 @@ def _breakable(case: str) -> Markup:
 def _told(kind: str, check: str) -> Markup:
     """What a check is, by its docstring."""
     doc = getattr(KINDS[kind].CHECKS.get(check), "__doc__", None) or "One of the subject's own."
-    text = PLAIN.get(check) or doc.split("\n\n")[0]
+    text = doc.split("\n\n")[0]
     return Markup(re.sub(r"`(.+?)`", r"<code>\1</code>", _escaped(text)))

@@ -37,8 +37,8 @@ class Outcome:
 
     @property
     def ratio(self) -> float:
-        """The worst error, over what is allowed."""
-        return max(comparison.ratio for comparison in self.comparisons)
+        """The worst error, over what is allowed; of what is inherited nothing is said."""
+        return max((c.ratio for c in self.comparisons if not c.inherited), default=0.0)
 
     @property
     def failures(self) -> list[Comparison]:

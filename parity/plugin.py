@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parity.run import FAILED, MISTRUSTED, WAIVED, Outcome, Planned, matches, opened, planned
+from parity.outcome import FAILED, MISTRUSTED, WAIVED, Outcome
+from parity.run import Planned, matches, opened, planned
 from parity.subject import AdapterError, Subject
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from parity.run import FAILED, MISTRUSTED, PASSED, WAIVED, Outcome, Report
+from parity.outcome import FAILED, MISTRUSTED, PASSED, WAIVED, Outcome
+from parity.run import Report
 
 SHOWN = 3
 """How many checks are named under a fault that shows in many."""
@@ -113,8 +114,13 @@ def _verdict(report: Report) -> str:
         )
         if report.count(verdict) or verdict == PASSED
     )
-    faults = len(report.faults()) + len(report.unused)
-    word = "PASSED" if report.passed else f"{faults} fault{'s' * (faults != 1)}"
+    faults = sum(ones[0].verdict == FAILED for ones in report.faults().values())
+    if report.passed:
+        word = "PASSED"
+    elif faults:
+        word = f"{faults} fault{'s' * (faults != 1)}"
+    else:
+        word = "not passed"
     return f"{report.name}: {word}. {counts}, of {len(report.outcomes)} checks.\n({settings})"
 
 

@@ -20,8 +20,9 @@ import torch
 from tqdm import tqdm
 
 from parity import Local
+from parity.outcome import FAILED, PASSED
 from parity.report import write
-from parity.run import FAILED, PASSED, Planned, planned
+from parity.run import Planned, planned
 from tests import trivial
 from tests.faults import Fault, all_faults
 from tests.own import SUBJECT

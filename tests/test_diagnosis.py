@@ -12,7 +12,8 @@ import parity
 from parity import Comparison
 from parity.diagnosis import explain, judge
 from parity.mistakes import Mistake, simple
-from parity.run import FAILED, MISTRUSTED, PASSED, Outcome, Planned, Report
+from parity.outcome import FAILED, MISTRUSTED, PASSED, Outcome
+from parity.run import Planned, Report
 from reference import pairs
 
 RIGHT = torch.arange(1.0, 13, dtype=torch.float64).reshape(4, 3).sin()

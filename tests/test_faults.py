@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from parity import Local
-from parity.run import FAILED, planned
+from parity.outcome import FAILED
+from parity.run import planned
 from tests.faults import Fault, all_faults
 from tests.own import SUBJECT
 

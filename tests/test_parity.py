@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 import parity
 from parity import Comparison, Tensors, Truth
-from parity.run import PASSED, planned
+from parity.outcome import PASSED
+from parity.run import planned
 from tests.own import SUBJECT
 
 SEEDS = 5

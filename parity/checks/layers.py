@@ -77,12 +77,13 @@ def written(name: str, label: str, holds: bool = False) -> Comparison:
     return fact(f"{name} untouched", holds, "was modified in place", text)
 
 
-def _ending(ending: str) -> Callable[[Trial], list[Comparison]]:
+def _ending(ending: str, doc: str) -> Callable[[Trial], list[Comparison]]:
     def check(trial: Trial) -> list[Comparison]:
         # Half precision sees coarse mistakes alone; the fine ones are for float32 and float64.
         verdicts = one_pass(trial, deep=trial.dtype != torch.bfloat16)
         return [v for v in verdicts if v.name.endswith((ending, " untouched"))]
 
+    check.__doc__ = doc
     return check
 
 
@@ -257,20 +258,18 @@ def kink(trial: Trial) -> list[Comparison]:
     layer = trial.layer(weights(inputs))
     results = passed(layer, inputs, seed=trial.seed)
     verdicts = trial.judge_layer(inputs, results)
-    return [
-        *(_at_zero(v, inputs, results) for v in verdicts),
-        *untouched(layer, trial.case.entry.name),
-    ]
+    name = trial.case.entry.name
+    return [*(_at_zero(v, inputs, results, name) for v in verdicts), *untouched(layer, name)]
 
 
-def _at_zero(verdict: Comparison, inputs: Tensors, results: Tensors) -> Comparison:
+def _at_zero(verdict: Comparison, inputs: Tensors, results: Tensors, label: str) -> Comparison:
     """Says what the derivative at 0 is, where that is what is wrong."""
     if verdict.passed or verdict.name != "input_grad" or verdict.reason:
         return verdict
     zero = inputs["x"] == 0
     slopes = (results["input_grad"] / inputs["dy"])[zero]
     if bool((slopes == slopes[0]).all()):
-        text = f"the derivative at 0 is {float(slopes[0]):g}, which is not torch's convention"
+        text = f"{label}'s derivative at 0 is {float(slopes[0]):g}, which is not torch's"
         return replace(verdict, diagnosis=text)
     return verdict
 
@@ -304,7 +303,7 @@ def extremes(trial: Trial) -> list[Comparison]:
 def _at(name: str, size: str, verdict: Comparison, label: str) -> Comparison:
     """A verdict at extreme inputs by its name, with what there is to say of a NaN."""
     text = verdict.diagnosis
-    if not verdict.passed and "where torch's are finite" in verdict.reason:
+    if not verdict.passed and verdict.reason.startswith("NaN or infinite"):
         result = verdict.name.replace("_grad", " gradient").replace("_", " ")
         text = f"{label} {result} is NaN or infinite at inputs {size}, where torch's is finite"
     return replace(verdict, name=f"{name}: {verdict.name}", diagnosis=text)
@@ -386,9 +385,9 @@ def _rate(found: float, p: float, name: str) -> str:
 
 
 CHECKS: dict[str, Callable[[Trial], list[Comparison]]] = {
-    "forward": _ending("output"),
-    "input_grad": _ending("input_grad"),
-    "param_grad": _ending("param_grad"),
+    "forward": _ending("output", "The output."),
+    "input_grad": _ending("input_grad", "The gradient with respect to the input."),
+    "param_grad": _ending("param_grad", "The gradients with respect to the parameters."),
     "eval_mode": eval_mode,
     "noncontiguous": noncontiguous,
     "batch_of_one": batch_of_one,

@@ -37,11 +37,12 @@ def one_pass(
     return [*verdicts, *untouched(criterion, trial.case.entry.name)]
 
 
-def _named(name: str) -> Callable[[Trial], list[Comparison]]:
+def _named(name: str, doc: str) -> Callable[[Trial], list[Comparison]]:
     def check(trial: Trial) -> list[Comparison]:
         verdicts = one_pass(trial, trial.loss_inputs(), deep=trial.dtype != torch.bfloat16)
         return [v for v in verdicts if v.name == name or v.name.endswith(" untouched")]
 
+    check.__doc__ = doc
     return check
 
 
@@ -125,8 +126,8 @@ def differences(trial: Trial) -> list[Comparison]:
 
 
 CHECKS: dict[str, Callable[[Trial], list[Comparison]]] = {
-    "value": _named("loss"),
-    "gradient": _named("prediction_grad"),
+    "value": _named("loss", "The value of the loss."),
+    "gradient": _named("prediction_grad", "The gradient with respect to the prediction."),
     "noncontiguous": noncontiguous,
     "batch_of_one": batch_of_one,
     "empty_batch": empty_batch,

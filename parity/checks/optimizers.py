@@ -46,7 +46,7 @@ def played(trial: Trial, steps: int) -> tuple[Tensors, Tensors]:
     return inputs, results
 
 
-def _steps(steps: int) -> Callable[[Trial], list[Comparison]]:
+def _steps(steps: int, doc: str) -> Callable[[Trial], list[Comparison]]:
     def check(trial: Trial) -> list[Comparison]:
         inputs, results = played(trial, steps)
         case = trial.case
@@ -64,12 +64,13 @@ def _steps(steps: int) -> Callable[[Trial], list[Comparison]]:
         sure = [certified(v, right, simple(right.oracle[v.name])) for v in last]
         return optimizer_mistakes.certified(sure, right, known) + verdicts[: -len(last)]
 
+    check.__doc__ = doc
     return check
 
 
 CHECKS: dict[str, Callable[[Trial], list[Comparison]]] = {
-    "first_step": _steps(1),
-    "twenty_steps": _steps(STEPS),
+    "first_step": _steps(1, "Every parameter after one step."),
+    "twenty_steps": _steps(STEPS, "Every parameter after each of twenty steps."),
 }
 
 

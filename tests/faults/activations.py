@@ -21,7 +21,7 @@ def _() -> Planting:
     "derivative at 0 is 1",
     "layer.kink",
     "ReLU",
-    "The derivative at 0 is 1, which is not torch",
+    "ReLU's derivative at 0 is 1",
     subtle="away from 0",
 )
 def _() -> Planting:

@@ -1,7 +1,7 @@
 """A loss that belongs to a model: `loss.backward()` runs the model's backward and returns nothing.
 
 Torch tensors, batch first; parameters are objects with `.data` and `.grad`; the optimizer takes
-the model, whose layers come by `add`.
+the model.
 """
 
 from __future__ import annotations
@@ -72,12 +72,9 @@ class ELU(Layer):
 class Model(Layer):
     """Layers in a row."""
 
-    def __init__(self) -> None:
+    def __init__(self, *layers: Layer) -> None:
         super().__init__()
-        self.layers: list[Layer] = []
-
-    def add(self, layer: Layer) -> None:
-        self.layers.append(layer)
+        self.layers = layers
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:

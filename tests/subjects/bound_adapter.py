@@ -1,7 +1,5 @@
 """`bound` under parity's conventions: something in the model's place hears what the loss sends."""
 
-from typing import Any
-
 import bound
 import torch
 from torch import nn
@@ -14,27 +12,15 @@ class Ear:
         self.heard = dy
 
 
-def loss_backward(loss: bound.LogitLoss, *_: torch.Tensor) -> Any:
-    loss.backward()
-    return loss.model.heard
-
-
-def model(*layers: bound.Layer) -> bound.Model:
-    made = bound.Model()
-    for layer in layers:
-        made.add(layer)
-    return made
-
-
 subject = parity.Subject(
     {
         nn.Linear: bound.Linear,
         nn.ELU: bound.ELU,
         nn.BCEWithLogitsLoss: lambda: bound.LogitLoss(Ear()),
-        nn.Sequential: model,
+        nn.Sequential: bound.Model,
         torch.optim.Adam: bound.Adam,
     },
     parameters="objects",
     optimizer="model",
-    loss_backward=loss_backward,
+    loss_backward=lambda loss, *_: (loss.backward(), loss.model.heard)[1],
 )

@@ -15,6 +15,7 @@ class Linear:
     def __init__(self, n_in: int, n_out: int) -> None:
         self.w = torch.randn(n_in, n_out) / n_in**0.5
         self.b = torch.zeros(n_out)
+        self.weights = [self.w, self.b]
 
     def forward(self, x: Tensor) -> Tensor:
         self.x = x
@@ -29,6 +30,8 @@ class Linear:
 
 class Softplus:
     """`y = log(1 + exp(x))`; dy/dx = 1 / (1 + exp(-x))."""
+
+    weights: tuple[Tensor, ...] = ()
 
     def forward(self, x: Tensor) -> Tensor:
         self.x = x

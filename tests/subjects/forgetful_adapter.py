@@ -6,23 +6,18 @@ At a rate of 2**60 rounding leaves nothing of a weight, and all of the step.
 from typing import Any
 
 import forgetful
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 import parity
 
 RATE = 2.0**60
 
 
-def weights(layer: Any) -> list[torch.Tensor]:
-    return [layer.w, layer.b] if isinstance(layer, forgetful.Linear) else []
-
-
-def backward(layer: Any, dy: torch.Tensor) -> torch.Tensor:
-    before = [p.clone() for p in weights(layer)]
-    dx: torch.Tensor = layer.backward(dy, RATE)
-    layer.gradients = [(old - p) / RATE for old, p in zip(before, weights(layer), strict=True)]
-    for old, p in zip(before, weights(layer), strict=True):
+def backward(layer: Any, dy: Tensor) -> Any:
+    before = [p.clone() for p in layer.weights]
+    dx = layer.backward(dy, RATE)
+    layer.gradients = [(old - p) / RATE for old, p in zip(before, layer.weights, strict=True)]
+    for old, p in zip(before, layer.weights, strict=True):
         p.copy_(old)
     return dx
 
@@ -30,10 +25,7 @@ def backward(layer: Any, dy: torch.Tensor) -> torch.Tensor:
 subject = parity.Subject(
     {nn.Linear: forgetful.Linear, nn.Softplus: forgetful.Softplus, nn.MSELoss: forgetful.Distance},
     weight="in_out",
-    parameters=lambda layer: [
-        (p, layer.gradients[i] if hasattr(layer, "gradients") else None)
-        for i, p in enumerate(weights(layer))
-    ],
+    parameters=lambda layer: zip(layer.weights, getattr(layer, "gradients", [None, None])),
     gradients="overwritten",
     reduction="batch_mean",
     backward=backward,

@@ -10,37 +10,27 @@ import parity
 
 
 class Layer:
-    def __init__(self, name: str, *shapes: tuple[int, ...]) -> None:
-        self.run, self.back = (getattr(functions, f"{name}_{way}") for way in ("forward", "backward"))
-        self.params, self.grads = [np.zeros(s) for s in shapes], [np.zeros(s) for s in shapes]
+    def __init__(self, name: str, *shapes: Any) -> None:
+        self.name, self.params = name, [np.zeros(shape) for shape in shapes]
+        self.grads: list[Any] = [None] * len(shapes)
 
     def forward(self, x: Any) -> Any:
-        y, self.cache = self.run(x, *self.params)
+        y, self.cache = getattr(functions, f"{self.name}_forward")(x, *self.params)
         return y
 
     def backward(self, dy: Any) -> Any:
-        dx, *self.grads = self.back(dy, self.cache)
+        dx, *self.grads = getattr(functions, f"{self.name}_backward")(dy, self.cache)
         return dx
 
 
-class Loss:
-    def forward(self, scores: Any, labels: Any) -> float:
-        value, self.gradient = functions.softmax_loss(scores, labels)
-        return value
-
-    def backward(self) -> Any:
-        return self.gradient
-
-
+LAYERS = {nn.Linear: lambda n, m: Layer("affine", (n, m), m), nn.ReLU: lambda: Layer("relu")}
 subject = parity.Subject(
-    {
-        nn.Linear: lambda n_in, n_out: Layer("affine", (n_in, n_out), (n_out,)),
-        nn.ReLU: lambda: Layer("relu"),
-        nn.CrossEntropyLoss: Loss,
-    },
+    {**LAYERS, nn.CrossEntropyLoss: lambda: None},
     array="numpy",
     weight="in_out",
-    parameters=lambda layer: list(zip(layer.params, layer.grads, strict=True)),
+    parameters=lambda layer: zip(layer.params, layer.grads, strict=True),
     gradients="overwritten",
+    loss_forward=lambda _, scores, labels: functions.softmax_loss(scores, labels)[0],
+    loss_backward=lambda _, scores, labels: functions.softmax_loss(scores, labels)[1],
     dtypes=("float64",),
 )

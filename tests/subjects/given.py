@@ -1,7 +1,7 @@
 """A Sequential that is given its loss, and whose `backward(target)` begins there.
 
-Numpy, batch first; each layer has dicts `params` and `grads` by name, weights [in, out], and makes
-new gradients in each backward; an optimizer meets the model only when it steps.
+Numpy, batch first; each layer has dicts `params` and `grads` by name, weights [in, out], and is
+told in `forward` whether it trains. Targets are one-hot, or weights of all classes.
 """
 
 from __future__ import annotations
@@ -39,20 +39,9 @@ class Affine(Layer):
         return x @ self.params["W"] + self.params["b"]
 
     def backward(self, dout: Array) -> Array:
-        self.grads = {"W": self.x.T @ dout, "b": dout.sum(axis=0)}
+        self.grads["W"] += self.x.T @ dout
+        self.grads["b"] += dout.sum(axis=0)
         return dout @ self.params["W"].T
-
-
-class Sigmoid(Layer):
-    """`out = 1 / (1 + exp(-x))`; dout/dx = out (1 - out)."""
-
-    def forward(self, x: Array, training: bool) -> Array:
-        e = np.exp(-np.abs(x))  # never overflows
-        self.out = np.where(x >= 0, 1, e) / (1 + e)
-        return self.out.copy()
-
-    def backward(self, dout: Array) -> Array:
-        return dout * self.out * (1 - self.out)
 
 
 class Dropout(Layer):
@@ -73,14 +62,14 @@ class Dropout(Layer):
 
 
 class CrossEntropy:
-    """Softmax and cross-entropy with weights of classes as the target: a mean over the batch."""
+    """Softmax and cross-entropy: a mean over the batch."""
 
-    def value(self, logits: Array, target: Array) -> float:
+    def forward(self, logits: Array, target: Array) -> float:
         shifted = logits - logits.max(axis=1, keepdims=True)
         log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
         return -float((target * log_p).sum()) / len(target) if len(target) else float("nan")
 
-    def gradient(self, logits: Array, target: Array) -> Array:
+    def backward(self, logits: Array, target: Array) -> Array:
         e = np.exp(logits - logits.max(axis=1, keepdims=True))
         p = e / e.sum(axis=1, keepdims=True)
         return (p * target.sum(axis=1, keepdims=True) - target) / len(target)
@@ -99,18 +88,7 @@ class Sequential:
         return x
 
     def backward(self, target: Array) -> Array:
-        dout: Array = self.loss.gradient(self.output, target)
+        dout: Array = self.loss.backward(self.output, target)
         for layer in reversed(self.layers):
             dout = layer.backward(dout)
         return dout
-
-
-class SGD:
-    """Moves whatever it is shown."""
-
-    def __init__(self, lr: float) -> None:
-        self.lr = lr
-
-    def update(self, layer: Layer) -> None:
-        for name, p in layer.params.items():
-            p -= self.lr * layer.grads[name]
