@@ -70,6 +70,8 @@ def told(outcome: Outcome) -> str:
     if any(failure.diagnosis for failure in outcome.failures):
         return outcome.diagnosis
     failure = outcome.failures[0]
+    if failure.name == "run":  # it did something else than answer
+        return f"{outcome.cls}: {failure.reason}"
     what = failure.reason or "is wrong, and the evidence singles out no known mistake"
     return f"{outcome.cls}: {_plain(failure.name)} {what}"
 

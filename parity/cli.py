@@ -22,6 +22,7 @@ from parity.skeleton import skeleton
 from parity.subject import AdapterError
 
 PASSED, FAULT, COULD_NOT_RUN = 0, 1, 2
+SHOWN = 8  # variants of a class, in a list of all
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -122,10 +123,11 @@ def _settings(options: argparse.Namespace) -> dict[str, object]:
 def _list(options: argparse.Namespace) -> int:
     if options.adapter is None:
         for entry in CATALOGUE.values():
-            variants = ", ".join(variant or "default" for variant in entry.variants)
-            print(f"{entry.name} ({entry.kind}): {variants}")
+            variants = [variant or "default" for variant in entry.variants]
+            more = f" and {len(variants) - SHOWN} more" if len(variants) > SHOWN else ""
+            print(f"{entry.name} ({entry.kind}): {', '.join(variants[:SHOWN])}{more}")
         for kind, module in KINDS.items():
-            print(f"\nchecks of a {kind}:")
+            print(f"\nchecks of a{'n' * (kind[0] in 'aeiou')} {kind}:")
             for name, check in module.CHECKS.items():
                 print(f"  {name}: {_first_sentence(check.__doc__)}")
         return PASSED
@@ -149,7 +151,7 @@ def _new(options: argparse.Namespace) -> int:
     path = Path(options.output or "parity_adapter.py")
     if path.exists():
         raise AdapterError(f"{path} is there already; --output names another")
-    report.write(path, skeleton(options.module))
+    report.write(path, skeleton(options.module, path.parent))
     print(f"wrote {path}; look it over, then: parity check {path}")
     return PASSED
 

@@ -23,6 +23,7 @@ ALIASES = {
     "lossmse": "MSELoss",
     "mse": "MSELoss",
     "meansquarederror": "MSELoss",
+    "squarederror": "MSELoss",
     "crossentropy": "CrossEntropyLoss",
     "losscrossentropy": "CrossEntropyLoss",
     "binarycrossentropy": "BCELoss",
@@ -36,8 +37,12 @@ ALIASES = {
 NAMES = ["Sequential", *(entry.name for entry in CATALOGUE.values())]
 
 
-def skeleton(module: str) -> str:
+def skeleton(module: str, folder: Path) -> str:
     """The text of an adapter for a Python file, a folder of them, or a module by its name.
+
+    Args:
+        module: the framework.
+        folder: where the adapter will be.
 
     Raises:
         AdapterError: there is no such module, it does not parse, or it has no class that looks
@@ -46,6 +51,7 @@ def skeleton(module: str) -> str:
     files = _files(module)
     found: dict[str, tuple[str, ast.ClassDef]] = {}
     unknown: list[tuple[str, str]] = []
+    bases: set[str] = set()
     numpy = torch = False
     for file in files:
         tree = _parsed(file)
@@ -54,6 +60,7 @@ def skeleton(module: str) -> str:
         for node in tree.body:
             if not isinstance(node, ast.ClassDef):
                 continue
+            bases |= {ast.unparse(base).split(".")[-1] for base in node.bases}
             name = _torch_name(node.name)
             if name is not None and name not in found:
                 found[name] = (file.stem, node)
@@ -65,23 +72,23 @@ def skeleton(module: str) -> str:
             "is `subject = parity.Subject({nn.Linear: …})`"
         )
     rows = [_row(name, *found[name]) for name in sorted(found, key=NAMES.index)]
+    unknown = [(stem, name) for stem, name in unknown if name not in bases]
     rows += [f"    # {stem}.{name}: which torch class is it?" for stem, name in unknown]
     settings = _settings({name: node for name, (_, node) in found.items()}, numpy and not torch)
     stems = sorted({stem for stem, _ in found.values()} | {stem for stem, _ in unknown})
     where = files[0].parent.resolve()
+    beside = where == folder.resolve()  # an adapter's own folder is searched anyway
+    path = [] if beside else ["import sys", "", f'sys.path.insert(0, "{where.as_posix()}")', ""]
     return "\n".join(
         [
             f'"""Adapter: {Path(module).stem} as `parity check` takes it."""',
             "",
-            "import sys",
-            "",
+            *path,
+            *(f"import {stem}" for stem in stems),
             "import torch",
             "from torch import nn",
             "",
             "import parity",
-            "",
-            f"sys.path.insert(0, {str(where)!r})",
-            *(f"import {stem}  # noqa: E402" for stem in stems),
             "",
             "subject = parity.Subject(",
             "    {",

@@ -25,7 +25,9 @@ def backward(layer: Any, dy: Tensor) -> Any:
 subject = parity.Subject(
     {nn.Linear: forgetful.Linear, nn.Softplus: forgetful.Softplus, nn.MSELoss: forgetful.Distance},
     weight="in_out",
-    parameters=lambda layer: zip(layer.weights, getattr(layer, "gradients", [None, None])),
+    parameters=lambda layer: zip(
+        layer.weights, getattr(layer, "gradients", [None, None]), strict=False
+    ),
     gradients="overwritten",
     reduction="batch_mean",
     backward=backward,

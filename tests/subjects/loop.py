@@ -6,13 +6,15 @@ the squared distance, averaged over the batch.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-FUNCTIONS = {
+FUNCTIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "tanh": (np.tanh, lambda y: 1 - y**2),
     "sigmoid": (lambda x: 1 / (1 + np.exp(-x)), lambda y: y * (1 - y)),
 }
@@ -24,7 +26,7 @@ class Network:
     def __init__(self, widths: list[int], activation: str) -> None:
         random = np.random.default_rng(0)
         self.f, self.slope = FUNCTIONS[activation]
-        self.W = [random.normal(0, n**-0.5, (n, m)) for n, m in zip(widths, widths[1:])]
+        self.W = [random.normal(0, n**-0.5, (n, m)) for n, m in pairwise(widths)]
         self.b = [random.normal(0, 0.1, m) for m in widths[1:]]
 
     def predict(self, x: Array) -> Array:
