@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import random
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -464,16 +465,18 @@ class Chain:
     """Layers in a row, for a subject without a container of its own."""
 
     def __init__(self, subject: Subject, parts: list[Any]) -> None:
-        self.subject, self.parts = subject, parts
+        self.parts = parts
+        ways = partial(forward, subject), partial(backward, subject)
+        self.ways: list[tuple[Callable[..., Any], ...]] = [ways for _ in parts]
 
     def forward(self, x: Any) -> Any:
-        for part in self.parts:
-            x = forward(self.subject, part, x)
+        for part, (run, _) in zip(self.parts, self.ways, strict=True):
+            x = run(part, x)
         return x
 
     def backward(self, dy: Any) -> Any:
-        for part in reversed(self.parts):
-            dy = backward(self.subject, part, dy)
+        for part, (_, run) in zip(self.parts[::-1], self.ways[::-1], strict=True):
+            dy = run(part, dy)
         return dy
 
 

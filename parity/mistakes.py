@@ -7,6 +7,7 @@ nearest one from the truth says how much a pass is worth.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -88,7 +89,7 @@ def _both(module: nn.Module, own: Tensors, x: Tensor, dy: Tensor, masks: Masks) 
     leaf = x.detach().requires_grad_()
     names = [name for name, _ in module.named_parameters()]
     parameters = {name: own[name].detach().requires_grad_() for name in names}
-    with dropping(module, masks):
+    with dropping(module, masks) if masks else contextlib.nullcontext():  # none in evaluation
         y = functional_call(module, parameters, (leaf,))
     gradients = torch.autograd.grad(y, [leaf, *parameters.values()], dy, allow_unused=True)
     results = {"output": y.detach()}

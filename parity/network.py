@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parity.arrays import Misfit, Tensors, tensor
-from parity.driver import Layer, Loss, Optimizer
+from parity.arrays import Misfit, Tensors, same_bits, tensor
+from parity.driver import Chain, Layer, Loss, Optimizer
 from parity.subject import Subject
 
 FORWARD = ("forward", "__call__", "forward_pass", "fwd")
@@ -17,28 +17,42 @@ BACKWARD = ("backward", "__backward__", "backward_pass", "bwd")
 
 
 class Recorder:
-    """Listens to one layer: the argument and the result of every forward and backward."""
+    """Listens to one layer: the argument and the result of every forward and backward.
 
-    def __init__(self, layer: Any) -> None:
-        self.calls: list[tuple[str, Any, Any]] = []
-        self.busy = False
+    Attributes:
+        calls: what was heard: "forward" or "backward", what was given, and the result.
+        deaf: whether calls may go unheard.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, Tensor, Tensor | None]] = []
+        self.busy = self.deaf = False
+
+    def attach(self, layer: Any) -> None:
+        """Has the layer's own methods tell of their calls, whoever calls them."""
         own = type(layer)
-        members = {
-            name: self._listening(getattr(own, name), way)
+        named = {
+            way: [name for name in names if callable(getattr(own, name, None))]
             for way, names in (("forward", FORWARD), ("backward", BACKWARD))
-            for name in names
-            if callable(getattr(own, name, None))
         }
-        try:
-            layer.__class__ = type(own.__name__, (own,), members)
-        except TypeError:  # a class that cannot be extended: nothing is heard of it
-            return
+        members = {
+            name: self.listening(getattr(own, name), way)
+            for way, names in named.items()
+            for name in names
+        }
+        self.deaf = not all(named.values())  # its methods have names of their own
+        try:  # without slots of its own, a class with slots can take the other's place
+            layer.__class__ = type(own.__name__, (own,), {"__slots__": (), **members})
+        except TypeError:
+            self.deaf = True
 
-    def _listening(self, method: Callable[..., Any], way: str) -> Callable[..., Any]:
+    def listening(self, method: Callable[..., Any], way: str) -> Callable[..., Any]:
+        """The function of a layer and more arguments, with its calls kept."""
+
         def called(layer: Any, *args: Any, **options: Any) -> Any:
-            if self.busy or not args:  # `__call__` within `forward`, or the other way round
+            if self.busy:  # `__call__` within `forward`, or the other way round
                 return method(layer, *args, **options)
-            before = _heard(args[0])
+            before = self._given(way, [*args, *options.values()])
             self.busy = True
             try:
                 result = method(layer, *args, **options)
@@ -49,6 +63,14 @@ class Recorder:
             return result
 
         return called
+
+    def _given(self, way: str, args: list[Any]) -> Tensor | None:
+        """The array that is passed on; some backwards take the input again before it."""
+        arrays = [y for y in map(_heard, args) if y is not None and y.dim()]
+        inputs = [given for heard, given, _ in self.calls if heard == "forward"]
+        if way == "backward" and len(arrays) > 1 and inputs and same_bits(arrays[0], inputs[-1]):
+            arrays = arrays[1:]
+        return arrays[0] if arrays else None
 
 
 def _heard(value: Any) -> Tensor | None:
@@ -67,18 +89,26 @@ class Whole(Optimizer):
     ) -> None:
         super().__init__(subject, dtype, made, poison=False, parts=parts)
         self.loss = loss
-        self.recorders = [Recorder(part) for part in parts]
+        self.recorders = [Recorder() for _ in parts]
+        for place, (recorder, part) in enumerate(zip(self.recorders, parts, strict=True)):
+            if isinstance(made, Chain):  # parity's own calls, whatever their methods' names
+                ways = zip(made.ways[place], ("forward", "backward"), strict=True)
+                made.ways[place] = tuple(recorder.listening(*way) for way in ways)
+            else:
+                recorder.attach(part)
 
     def trace(self, x: Tensor, target: Tensor) -> Tensors:
         """One pass by the names of `evaluate.network`, and for each layer, by its place, what it
-        was given: `0.input`, `0.dy`. What was not called is not among them."""
+        was given: `0.input`, `0.dy`. What was not called is not among them; nothing of any layer
+        is if one of them cannot be listened to."""
         self._forget()
         self.zero_grad()
         results = {"output": self.forward(x)}
         results["loss"] = self.loss.forward(results["output"], target)
         results["prediction_grad"] = self.loss.backward()
         results["input_grad"] = self.backward(results["prediction_grad"])
-        for place, recorder in enumerate(self.recorders):
+        deaf = any(recorder.deaf for recorder in self.recorders)
+        for place, recorder in enumerate([] if deaf else self.recorders):
             for way, given, result in recorder.calls:
                 names = ("input", "output") if way == "forward" else ("dy", "input_grad")
                 results[f"{place}.{names[0]}"] = self.layout.take(given)

@@ -142,7 +142,10 @@ def _assembled(subject: Subject, cases: list[Case]) -> list[Network]:
             parts.append((name, options))
             if plain:
                 parts.append(("Linear", {"in_features": WIDTH, "out_features": WIDTH}))
-    parts[-1:] = [("Linear", {"in_features": WIDTH, "out_features": 2})]
+    last = ("Linear", {"in_features": WIDTH, "out_features": 2})
+    if parts[-1][0] == "Linear" and len(parts) > 1:
+        parts.pop()  # one Linear between two activations, and none after another Linear
+    parts.append(last)
     moved = (optimizer, {"lr": 0.01}) if optimizer else None
     return [
         Network(

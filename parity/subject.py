@@ -190,6 +190,8 @@ def bound(builder: Callable[..., Any], entry: Entry, options: Options) -> tuple[
         takes = inspect.signature(builder).parameters
     except (ValueError, TypeError):
         takes = MappingProxyType({})
+    if getattr(builder, "__init__", None) is nn.Module.__init__:
+        takes = MappingProxyType({})  # its `*args, **kwargs` are there to be refused
     open_ended = any(p.kind is p.VAR_KEYWORD for p in takes.values())
     needs = [p.name for p in takes.values() if p.default is p.empty]
     args = [options[name] for name in entry.positional if name in options]

@@ -310,8 +310,8 @@ def _() -> Planting:
     "constants of four digits",
     "layer.forward",
     "SELU",
-    "is rounded to float32 on its way",
-    subtle="up to four digits",
+    "is right to 4 digits",
+    subtle="to 4 digits",
 )
 def _() -> Planting:
     def forward(self: Any, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """A loss that belongs to a model: `loss.backward()` runs the model's backward and returns nothing.
 
-Torch tensors, batch first; parameters are objects with `.data` and `.grad`; the optimizer takes
-the model.
+Torch tensors in double precision, batch first; parameters are objects with `.data` and `.grad`;
+the optimizer takes the model.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ class Weight:
     """Some numbers that are learned, and the gradient of the loss with respect to them."""
 
     def __init__(self, *shape: int) -> None:
-        self.data = torch.randn(shape) * 0.3
-        self.grad = torch.zeros(shape)
+        self.data = torch.randn(shape, dtype=torch.float64) * 0.3
+        self.grad = torch.zeros(shape, dtype=torch.float64)
 
 
 class Layer:

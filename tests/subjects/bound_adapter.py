@@ -22,5 +22,6 @@ subject = parity.Subject(
     },
     parameters="objects",
     optimizer="model",
+    dtypes=("float64",),
     loss_backward=lambda loss, *_: (loss.backward(), loss.model.heard)[1],
 )

@@ -1,6 +1,6 @@
-"""Layers by the conventions of `course`, most of which end badly: they hang, exit, crash, or take all memory.
+"""Layers that hang, exit, crash, raise, or take all memory; otherwise by `course`'s conventions.
 
-Its import is as rude: it switches torch's grad mode off, changes the default dtype, seeds the
+The import is as rude: it switches torch's grad mode off, changes the default dtype, seeds the
 generator, and prints. Its LeakyReLU is right.
 """
 

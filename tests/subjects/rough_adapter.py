@@ -1,4 +1,4 @@
-"""`rough` under parity's conventions: each of its layers in the place of some activation."""
+"""`rough` under parity's conventions: each of its layers stands for some activation."""
 
 import course
 import rough

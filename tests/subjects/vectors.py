@@ -1,7 +1,7 @@
 """One sample at a time, as a vector [features]; parameters are objects with `.value` and `.grad`.
 
-Gradients add up until `zero_grad`, a Sequential gets its layers by `add`, and the loss takes the
-target first: half the sum of the squared errors.
+Single precision alone; gradients add up until `zero_grad`, a Sequential gets its layers by `add`,
+and the loss takes the target first: half the sum of the squared errors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ class Parameter:
     """A value, and the gradient of a loss with respect to it."""
 
     def __init__(self, value: Tensor) -> None:
-        self.value, self.grad = value, torch.zeros_like(value)
+        self.value = value.to(torch.float32)
+        self.grad = torch.zeros_like(self.value)
 
 
 class Layer:

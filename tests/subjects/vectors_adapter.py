@@ -25,5 +25,6 @@ subject = parity.Subject(
     batch="vector",
     parameters="objects",
     reduction="half_sum",
+    dtypes=("float32",),
     loss_forward=lambda loss, prediction, target: loss(target, prediction),
 )

@@ -1,0 +1,193 @@
+"""Toy frameworks with other conventions: the right ones pass, and the others hear what is wrong."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import parity
+from parity.run import FAILED, Report, opened, planned, run
+
+SUBJECTS = Path(__file__).parent / "subjects"
+
+#: The frameworks in which nothing is wrong, and what is checked of each.
+RIGHT = {
+    "bound": "Linear ELU BCEWithLogitsLoss Adam network",
+    "columns": "Linear ReLU Softmax MSELoss SGD network",
+    "course": "Linear Dropout ReLU Tanh Softmax MSELoss CrossEntropyLoss SGD network",
+    "flat": "Linear Sigmoid MSELoss SGD network",
+    "forgetful": "Linear Softplus MSELoss network",
+    "functions": "Linear ReLU CrossEntropyLoss network",
+    "fused": "Linear Tanh MSELoss network",
+    "given": "Linear Dropout CrossEntropyLoss network",
+    "loop": "model-Tanh model-Sigmoid",
+    "stateless": "Linear SiLU L1Loss network",
+    "vectors": "Linear LeakyReLU MSELoss SGD network",
+}
+
+#: One thing is wrong with each: what the one fault says, which classes fail, what is run.
+WRONG = {
+    "wrong_tanh": (
+        "Tanh input gradient has the derivative's formula, which takes the output, applied to the "
+        "input",
+        "Tanh network",
+        "Linear-float32 ReLU-float32 Tanh-float32 MSELoss-mean-float32 network-float32-layer",
+    ),
+    "wrong_softmax": (
+        "Softmax input gradient has the diagonal of the Jacobian alone",
+        "Softmax",
+        "Linear-float32 Softmax-float32 MSELoss-mean-float32 network-float32-layer",
+    ),
+    "wrong_dropout": (
+        "Dropout input gradient is scaled, but the mask is not applied",
+        "Dropout network",
+        "Linear-float32 Dropout-p=0.5-float32 Dropout-p=0-float32 network-float32-layer",
+    ),
+    "wrong_relu": (
+        "ReLU writes into its input",
+        "ReLU network",
+        "Linear-float32 ReLU-float32 Tanh-float32 network-float32-layer",
+    ),
+    "wrong_sequential": (
+        "Linear is skipped in backward",
+        "network",
+        "Linear-float32 ReLU-float32 MSELoss-mean-float32 SGD-float32 network-float32",
+    ),
+    "wrong_bias": (
+        "Linear.bias gradient is that of the last sample alone, not summed over the batch",
+        "Linear network",
+        "Linear-float32 Sigmoid-float32 MSELoss-sum-float32 SGD-float32 network-float32-layer",
+    ),
+    "wrong_cache": (
+        "the two share what forward keeps",
+        "network",
+        "Linear-float32 Sigmoid-float32 MSELoss-sum-float32 network-float32-layer",
+    ),
+    "wrong_optimizer": (
+        "Adam has no bias correction",
+        "Adam network",
+        "Linear-float64 ELU-float64 Adam-float64 network",
+    ),
+    "wrong_loss": (
+        "MSELoss gradient is 7 times what it should be: 7 is the batch size",
+        "MSELoss network",
+        "Linear-float64 ReLU-float64 MSELoss SGD network-float64-layer",
+    ),
+    "wrong_mean": (
+        "gradient is 7 times what it should be: 7 is the batch size",
+        "model-Tanh model-Sigmoid",
+        "*",
+    ),
+    "wrong_first_layer": (
+        "The model's 0.weight gradient is zero everywhere",
+        "model-Tanh model-Sigmoid",
+        "*",
+    ),
+}
+
+#: What each layer of `rough` does instead of answering, by the class that it stands for.
+ROUGH = {
+    "Tanh": "hangs in backward: no answer within 2 seconds",
+    "Sigmoid": "calls sys.exit('not implemented')",
+    "SELU": "ended the process, with exit code 3, in forward",
+    "SiLU": "crashed the interpreter: SIGSEGV, in backward",
+    "GELU": "asks for more memory than there is",
+    "ReLU": "raises NotImplementedError: backward: to do (rough.py:",
+}
+
+
+def adapter(name: str) -> Path:
+    return SUBJECTS / f"{name}_adapter.py"
+
+
+def failed(report: Report) -> set[str]:
+    return {outcome.cls for outcome in report.outcomes if outcome.verdict == FAILED}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_framework_passes_every_check(name: str) -> None:
+    report = parity.check(adapter(name))
+    assert report.faults() == {}
+    assert report.passed
+    assert report.habits == []
+    assert {outcome.cls for outcome in report.outcomes} == set(RIGHT[name].split())
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_one_fault_is_named_and_no_other_layer_blamed(name: str) -> None:
+    says, classes, only = WRONG[name]
+    report = parity.check(adapter(name), only=tuple(only.split()))
+    (fault,) = report.faults()
+    assert says in fault
+    assert failed(report) == set(classes.split())
+    assert not report.passed
+    if name not in ("wrong_mean", "wrong_first_layer"):
+        assert {outcome.cls for outcome in report.outcomes} > failed(report)
+
+
+def test_a_finding_that_is_waived_with_a_reason_does_not_count() -> None:
+    report = parity.check(adapter("waived"))
+    assert report.passed
+    waived = {outcome.id for outcome in report.outcomes if outcome.verdict == parity.run.WAIVED}
+    assert {"ReLU-float32-kink", "ReLU-float64-kink"} <= waived
+    assert "ReLU-float32-forward" not in waived
+
+
+@pytest.fixture(scope="module")
+def rough() -> Report:
+    """One check of each layer of `rough`, and all of its LeakyReLU, which is right."""
+    only = (*(f"{name}-float32-forward" for name in ROUGH), "Linear-float32-f", "Leaky*float32")
+    session = opened(adapter("rough"), seconds=2.0)
+    try:
+        return run(session, planned(session, only=only), complete=False)
+    finally:
+        session.close()
+
+
+@pytest.mark.parametrize("cls", ROUGH)
+def test_it_is_told_what_a_layer_does_instead_of_answering(cls: str, rough: Report) -> None:
+    (outcome,) = [one for one in rough.outcomes if one.cls == cls]
+    assert outcome.verdict == FAILED
+    assert ROUGH[cls] in outcome.diagnosis
+
+
+def test_the_other_layers_of_a_rough_framework_are_still_judged(rough: Report) -> None:
+    judged = [one for one in rough.outcomes if one.cls in ("LeakyReLU", "Linear")]
+    assert len(judged) > 10
+    assert failed(rough) == set(ROUGH)
+
+
+def test_what_a_framework_does_to_the_process_is_reported(rough: Report) -> None:
+    assert sorted(rough.habits) == [
+        "changes torch's default dtype",
+        "prints",
+        "seeds torch's global generator",
+        "switches torch's grad mode off",
+    ]
+
+
+def test_a_case_that_ended_the_process_twice_is_given_up() -> None:
+    report = parity.check(adapter("rough"), only=("SELU-float32-[fei]*",))
+    ends = ["ended the process" in outcome.diagnosis for outcome in report.outcomes]
+    assert ends[:2] == [True, True]
+    assert not any(ends[2:])
+    assert all("not run" in outcome.diagnosis for outcome in report.outcomes[2:])
+    assert report.habits, "what was noted before the process ended is lost"
+
+
+def test_an_adapter_that_cannot_be_imported_says_where_it_failed() -> None:
+    with pytest.raises(parity.AdapterError, match=r"AttributeError: .*raising_adapter\.py:7"):
+        parity.check(adapter("raising"))
+
+
+@pytest.mark.parametrize("file", sorted(SUBJECTS.glob("*.py")), ids=lambda file: file.stem)
+def test_a_subject_is_short_and_says_what_it_is(file: Path) -> None:
+    tree = ast.parse(file.read_text())
+    assert ast.get_docstring(tree)
+    if file.stem.endswith("_adapter"):
+        code = [
+            node for node in tree.body[1:] if not isinstance(node, (ast.Import, ast.ImportFrom))
+        ]
+        assert sum((node.end_lineno or 0) - node.lineno + 1 for node in code) <= 22
