@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import parity
+import scratch
 from parity import Comparison, Tensors, Truth
 from parity.outcome import PASSED
 from parity.run import planned
@@ -186,3 +188,38 @@ def test_what_is_right_raises_no_alarm_at_other_seeds(seed: int) -> None:
     outcomes = [one.run() for one in checks]
     assert len(outcomes) > 200
     assert [str(outcome) for outcome in outcomes if outcome.verdict != PASSED] == []
+
+
+def test_a_network_is_made_of_whatever_there_is() -> None:
+    parts: dict[Any, Any] = {
+        nn.Linear: scratch.Linear,
+        nn.MSELoss: scratch.MSELoss,
+        torch.optim.SGD: scratch.SGD,
+    }
+    for more in ({}, {nn.Dropout: scratch.Dropout}, {nn.Tanh: scratch.Tanh}):
+        subject = parity.Subject({**parts, **more})
+        report = parity.check(subject, only=("network",))
+        assert report.passed, report.faults()
+        assert {outcome.check for outcome in report.outcomes} >= {"layer_by_layer", "training"}
+
+
+def test_a_subject_leaves_the_process_as_it_was() -> None:
+    """It may switch off what it likes: the judge is not to notice."""
+
+    class Rough(scratch.ReLU):
+        def forward(self, x: Tensor) -> Tensor:
+            torch.set_grad_enabled(False)
+            torch.set_default_dtype(torch.float64)
+            torch.manual_seed(7)
+            return super().forward(x)
+
+    before = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device()
+    report = parity.check(parity.Subject({nn.ReLU: Rough}), only=("forward",))
+    after = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device()
+    assert report.passed
+    assert after == before
+    assert {
+        "switches torch's grad mode off",
+        "changes torch's default dtype",
+        "seeds torch's global generator",
+    } <= set(report.habits)
