@@ -32,6 +32,18 @@ def seed_all(seed: int) -> None:
     random.seed(seed)
 
 
+@contextlib.contextmanager
+def randomness_kept() -> Iterator[None]:
+    """Leaves the global generators as they were, whatever is seeded and drawn within."""
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])  # noqa: NPY002
+        random.setstate(states[2])
+
+
 #: What a subject does to the state of the process that is everybody's; in order of discovery.
 habits: dict[str, None] = {}
 

@@ -18,6 +18,7 @@ from parity.arrays import Broken
 from parity.case import Case
 from parity.checks import Check, checks_of
 from parity.comparison import Comparison
+from parity.driver import randomness_kept
 from parity.outcome import FAILED, MISTRUSTED, PASSED, WAIVED, Outcome
 from parity.session import Local
 from parity.subject import AdapterError, Subject, waiver_for
@@ -74,7 +75,8 @@ class Planned:
     def _compared(self, seed: int) -> list[Comparison]:
         trial = Trial(self.session, self.case, DTYPES[self.dtype], self.device, seed)
         try:
-            comparisons = self.check(trial)
+            with randomness_kept():
+                comparisons = self.check(trial)
         except Broken as broken:
             return [fact("run", False, str(broken))]
         return comparisons or [fact("run", False, "the check compared nothing")]

@@ -213,11 +213,14 @@ def test_a_subject_leaves_the_process_as_it_was() -> None:
             torch.manual_seed(7)
             return super().forward(x)
 
-    before = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device()
+    def state() -> list[object]:
+        settings = [torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device()]
+        return [*settings, torch.get_rng_state().tolist()]
+
+    before = state()
     report = parity.check(parity.Subject({nn.ReLU: Rough}), only=("forward",))
-    after = torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_default_device()
     assert report.passed
-    assert after == before
+    assert state() == before
     assert {
         "switches torch's grad mode off",
         "changes torch's default dtype",

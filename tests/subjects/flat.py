@@ -13,6 +13,8 @@ from torch import Tensor
 class Layer:
     """What all layers have in common."""
 
+    __slots__: tuple[str, ...] = ()
+
     def forward(self, x: Tensor) -> Tensor:
         raise NotImplementedError
 
@@ -46,6 +48,8 @@ class Linear(Layer):
 
 class Sigmoid(Layer):
     """`y = 1 / (1 + exp(-x))`; dy/dx = y (1 - y)."""
+
+    __slots__ = ("x",)
 
     def forward(self, x: Tensor) -> Tensor:
         self.x = x

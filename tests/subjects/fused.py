@@ -1,4 +1,4 @@
-"""Numpy and column vectors [features, 1], one at a time; `backward(dy, rate)` is the training.
+"""Numpy and column vectors [features, 1], one at a time; `learn(dy, rate)` is the training.
 
 Each layer moves its own weights [out, in] against the gradient as it passes it on; there is no
 optimizer. The loss is a pair of functions, a mean over the features.
@@ -20,11 +20,11 @@ class Dense:
         self.W = np.random.randn(outputs, inputs) / np.sqrt(inputs)  # noqa: NPY002 - as many do
         self.b = np.zeros((outputs, 1))
 
-    def forward(self, x: Array) -> Array:
+    def feed(self, x: Array) -> Array:
         self.x = x
         return self.W @ x + self.b
 
-    def backward(self, dy: Array, rate: float) -> Array:
+    def learn(self, dy: Array, rate: float) -> Array:
         self.dW, self.db = dy @ self.x.T, dy.copy()
         dx = self.W.T @ dy
         self.W -= rate * self.dW
@@ -35,11 +35,11 @@ class Dense:
 class Tanh:
     """`y = tanh(x)`; dy/dx = 1 - y²."""
 
-    def forward(self, x: Array) -> Array:
+    def feed(self, x: Array) -> Array:
         self.x = x
         return np.tanh(x)
 
-    def backward(self, dy: Array, rate: float) -> Array:
+    def learn(self, dy: Array, rate: float) -> Array:
         return dy * (1 - np.tanh(self.x) ** 2)
 
 
