@@ -76,7 +76,8 @@ def tensor(y: Any) -> Tensor:
         if array.dtype.kind in "biuf" and array.dtype.itemsize <= 8:
             return torch.from_numpy(array)
     kind = f" of {y.dtype}" if hasattr(y, "dtype") else ""
-    raise Misfit(f"it returned {type(y).__name__}{kind}, where an array is due")
+    kind += f" on {y.device} ({y.layout})" if isinstance(y, Tensor) else ""
+    raise Misfit(f"it gives {type(y).__name__}{kind}, where an array is due")
 
 
 def real(y: Any) -> Tensor:
@@ -87,7 +88,7 @@ def real(y: Any) -> Tensor:
     """
     x = tensor(y)
     if not x.is_floating_point():
-        raise Misfit(f"it returned {x.dtype}, where real numbers are due")
+        raise Misfit(f"it gives {x.dtype}, where real numbers are due")
     return x
 
 

@@ -262,7 +262,10 @@ class Layer(Instance):
         return value.mT if turned else value
 
     def _read(self, name: str, array: Any) -> Tensor:
-        x = real(array)
+        try:
+            x = real(array)
+        except Misfit as misfit:
+            raise Misfit(f"{name}, or its gradient: {misfit}") from None
         if not name.endswith("weight"):
             x = x.reshape([n for n in x.shape if n != 1] or [1])
         return self._turned(name, x).contiguous()

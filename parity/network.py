@@ -104,7 +104,8 @@ class Whole(Optimizer):
         self._forget()
         self.zero_grad()
         results = {"output": self.forward(x)}
-        results["loss"] = self.loss.forward(results["output"], target)
+        loss = self.loss.forward(results["output"], target)
+        results["loss"] = loss.reshape(()) if loss.numel() == 1 else loss
         results["prediction_grad"] = self.loss.backward()
         results["input_grad"] = self.backward(results["prediction_grad"])
         deaf = any(recorder.deaf for recorder in self.recorders)
