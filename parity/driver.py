@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import random
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -69,7 +70,8 @@ def guarded(dtype: torch.dtype, poison: bool = False, device: str = "cpu") -> It
         torch.set_deterministic_debug_mode("warn")
         _set_numpy(_nan(empty[0]), _nan(empty[1]))
     try:
-        with place:
+        with place, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are the subject's, be they errors in this process
             yield
     except Broken:
         raise

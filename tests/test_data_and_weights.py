@@ -229,3 +229,22 @@ def test_constants_are_made_on_the_cpu_in_any_mode() -> None:
         made = constant(0.123456, torch.float32)
     assert made.device.type == "cpu"
     assert not made.is_inference()
+
+
+@pytest.mark.parametrize("name", ["SGD", "Adam", "AdamW"])
+def test_an_optimizers_defaults_are_torchs(name: str) -> None:
+    model, twin = scratch.Linear(2, 2), torch.nn.Linear(2, 2)
+    ours = getattr(scratch, name)(model.param()).state_dict()["param_groups"][0]
+    theirs = getattr(torch.optim, name)(twin.parameters()).state_dict()["param_groups"][0]
+    assert ours == {option: theirs[option] for option in ours}
+    assert {"lr", "weight_decay", "maximize"} <= ours.keys()
+
+
+def test_normal_weights_are_standard_normal_and_from_the_generator() -> None:
+    made = [
+        scratch.Linear(200, 300, init="normal", generator=torch.Generator().manual_seed(5)).weight
+        for _ in range(2)
+    ]
+    assert made[0].equal(made[1])
+    assert abs(float(made[0].mean())) < 0.02
+    assert abs(float(made[0].std()) - 1) < 0.02

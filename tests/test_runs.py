@@ -145,3 +145,24 @@ def test_leading_axes_must_fit_the_runs(x: Tensor, t: Tensor, words: str) -> Non
     optimizer = scratch.SGD(stacked.param())
     with pytest.raises(ValueError, match=words):
         train.fit(stacked, scratch.MSELoss(), optimizer, x, t, epochs=1, batch_size=10)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: scratch.Sequential(scratch.Linear(2, 2), scratch.Tanh()),
+        lambda: scratch.Sequential(scratch.Linear(2, 2), scratch.ReLU()).to(torch.float64),
+        lambda: scratch.Sequential(scratch.Linear(2, 2, bias=False), scratch.ReLU()),
+    ],
+    ids=["another layer", "another dtype", "another parameter"],
+)
+def test_models_that_differ_are_not_stacked(other: Any) -> None:
+    model = scratch.Sequential(scratch.Linear(2, 2), scratch.ReLU())
+    with pytest.raises(ValueError, match="models of one architecture"):
+        runs.stack([model, other()])
+
+
+def test_networks_that_share_a_generator_are_not_stacked() -> None:
+    generator = torch.Generator()
+    with pytest.raises(ValueError, match="models 0 and 1 share a generator"):
+        runs.stack([models.model_2(generator=generator) for _ in range(2)])

@@ -286,3 +286,19 @@ def test_layers_that_share_a_generator_share_it_where_they_are_moved() -> None:
         model = models.model_2(generator=shared).to("cuda")
         first, second = (m for m in model.modules() if isinstance(m, scratch.Dropout))
         assert first.generator is second.generator
+
+
+def test_a_batch_of_one_and_a_single_sample_train() -> None:
+    model = models.model_1(generator=torch.Generator().manual_seed(0))
+    before = model.state_dict()
+    x, labels = TRAIN
+    optimizer = scratch.SGD(model.param(), 0.1)
+    train.fit(model, scratch.MSELoss(), optimizer, x[:1], data.one_hot(labels[:1]),
+              epochs=1, batch_size=1)  # fmt: skip
+    assert any(not before[name].equal(p) for name, p in model.state_dict().items())
+
+
+def test_an_output_at_the_threshold_is_not_above_it() -> None:
+    model = scratch.Sequential(scratch.Linear(1, 1, bias=False))
+    model.load_state_dict({"0.weight": torch.ones(1, 1)})
+    assert train.accuracy(model, torch.tensor([[0.5]]), torch.tensor([0])) == 1
