@@ -77,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
 def _check(options: argparse.Namespace) -> int:
     if options.device != "cpu" and not torch.cuda.is_available():
         raise AdapterError(f"--device {options.device}: this torch sees no CUDA device")
-    limits = {"seconds": options.seconds, "gibibytes": options.memory}
+    # A GPU's memory is mapped into the address space, which is what the limit is on.
+    memory = options.memory if options.device == "cpu" else 0.0
+    limits = {"seconds": options.seconds, "gibibytes": memory}
     session = opened(options.adapter, **limits)
     try:
         only = tuple(options.only)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from parity.arrays import Broken, Layout, Misfit, Tensors, Watch, real, tensor, write
 from parity.catalogue import Options
-from parity.subject import Subject, bound
+from parity.subject import AdapterError, Subject, bound
 
 Parameters = dict[str, tuple[Any, Any]]  # by torch's name: a subject's parameter and gradient
 
@@ -71,10 +71,12 @@ def guarded(dtype: torch.dtype, poison: bool = False, device: str = "cpu") -> It
         _set_numpy(_nan(empty[0]), _nan(empty[1]))
     try:
         with place, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they are the subject's, be they errors in this process
+            warnings.simplefilter("ignore")  # they are the subject's, and no errors of its results
             yield
     except Broken:
         raise
+    except AdapterError as error:
+        raise Broken(str(error)) from None
     except SystemExit as exit_:
         raise Broken(f"calls sys.exit({exit_.code!r})") from None
     except Exception as error:

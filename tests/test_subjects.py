@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import ast
+import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from torch import nn
 
 import parity
 from parity.outcome import FAILED, WAIVED
 from parity.run import Report, opened, planned, run
+from parity.subject import bound, load
 
 SUBJECTS = Path(__file__).parent / "subjects"
 
@@ -49,17 +54,22 @@ WRONG = {
     "wrong_relu": (
         "ReLU writes into its input",
         "ReLU",
-        "Linear-float32 ReLU-float32 Tanh-float32 network-float32-layer",
+        "Linear-float32 ReLU-float32 Softmax-float32 network-float32-layer",
     ),
     "wrong_sequential": (
         "(Linear) is skipped in backward",
         "network",
-        "Linear-float32 ReLU-float32 MSELoss-mean-float32 SGD-float32 network-float32",
+        "Linear-float32 ReLU-float32 MSELoss-mean-float32 SGD-float32 network-float32-layer",
     ),
     "wrong_bias": (
         "Linear.bias gradient is that of the last sample alone, not summed over the batch",
         "Linear network",
         "Linear-float32 Sigmoid-float32 MSELoss-sum-float32 SGD-float32 network-float32-layer",
+    ),
+    "wrong_average": (
+        "Linear.weight gradient is 0.143 times what it should be: 1 / 7, 7 is the batch size",
+        "Linear network",
+        "Linear-float32 SiLU-float32 L1Loss-mean-float32 network-float32",
     ),
     "wrong_cache": (
         "the two share what forward keeps",
@@ -68,8 +78,8 @@ WRONG = {
     ),
     "wrong_optimizer": (
         "Adam has no bias correction",
-        "Adam network",
-        "Linear-float64 ELU-float64 Adam-float64 network",
+        "Adam",
+        "Linear-float64 ELU-float64 BCEWithLogitsLoss-mean-float64 Adam-float64",
     ),
     "wrong_loss": (
         "MSELoss gradient is 7 times what it should be: 7 is the batch size",
@@ -97,6 +107,19 @@ ROUGH = {
     "GELU": "asks for more memory than there is",
     "ReLU": "raises NotImplementedError: backward: to do (rough.py:",
 }
+
+
+#: Conventions that are declared as they are not: what is changed, what is run, what is said.
+MISDECLARED = [
+    ("flat", {"weight": "out_in"}, "Linear-float32-f", "is `weight` declared as it is?"),
+    ("flat", {"parameters": "lists"}, "Linear-float32-f", "parameters='lists', but its list has 4"),
+    ("flat", {"gradients": "accumulated"}, "Linear-float32-accum", "is that of the last backward"),
+    ("flat", {"reduction": "mean"}, "MSELoss-mean-float32-value", "is the sum, where mean"),
+    ("course", {"parameters": "flat"}, "Linear-float32-f", "1 parameters as 'flat', where torch"),
+    ("course", {"parameters": "objects"}, "Linear-float32-f", "but its list has 2 of tuple"),
+    ("course", {"gradients": "overwritten"}, "Linear-float32-accum", "is the sum of both"),
+    ("fused", {"forward": None}, "Linear-float64-f", "is not callable"),
+]
 
 
 def adapter(name: str) -> Path:
@@ -134,6 +157,31 @@ def test_a_finding_that_is_waived_with_a_reason_does_not_count() -> None:
     waived = {outcome.id for outcome in report.outcomes if outcome.verdict == WAIVED}
     assert {"ReLU-float32-kink", "ReLU-float64-kink"} <= waived
     assert "ReLU-float32-forward" not in waived
+
+
+@pytest.mark.parametrize(("name", "change", "only", "says"), MISDECLARED)
+def test_a_wrong_declaration_is_told_from_a_wrong_layer(
+    name: str, change: dict[str, Any], only: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    subject = replace(load(adapter(name)), **change)
+    (fault,) = parity.check(subject, only=(only,)).faults()
+    assert says in fault
+
+
+def test_a_class_with_torchs_own_init_is_handed_no_options() -> None:
+    class Criterion(nn.Module):
+        pass
+
+    entry = parity.CATALOGUE[nn.MSELoss]
+    assert bound(Criterion, entry, {"reduction": "sum"}) == "takes no reduction=sum"
+    assert bound(Criterion, entry, {"reduction": "mean"}) == ([], {})
+
+
+def test_an_option_that_a_builder_cannot_do_without_is_torchs_default() -> None:
+    entry = parity.CATALOGUE[nn.LeakyReLU]
+    assert bound(lambda negative_slope: None, entry, {}) == ([], {"negative_slope": 0.01})
+    assert bound(lambda: None, entry, {}) == ([], {})
 
 
 @pytest.fixture(scope="module")

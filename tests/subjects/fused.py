@@ -1,7 +1,7 @@
 """Numpy and column vectors [features, 1], one at a time; `learn(dy, rate)` is the training.
 
 Each layer moves its own weights [out, in] against the gradient as it passes it on; there is no
-optimizer. The loss is a pair of functions, a mean over the features.
+optimizer. The loss is a pair of functions, a mean over the features, and a matrix [1, 1].
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Tanh:
         return dy * (1 - np.tanh(self.x) ** 2)
 
 
-def mse(target: Array, prediction: Array) -> float:
-    return float(np.mean((target - prediction) ** 2))
+def mse(target: Array, prediction: Array) -> Array:
+    return (target - prediction).T @ (target - prediction) / target.size
 
 
 def mse_prime(target: Array, prediction: Array) -> Array:
