@@ -150,8 +150,8 @@ def main() -> int:
     checks, compared = (sum(result[i] for result in results.values()) for i in (0, 1))
     worst = max((result[3] for result in results.values()), default=0.0)
     print(
-        f"false alarms: {len(found)} in {len(results)} seeds, float32 and float64: {checks} checks, "
-        f"{compared} comparisons, the worst at {worst:.2f} of what is allowed"
+        f"false alarms: {len(found)} in {len(results)} seeds, float32 and float64: {checks} "
+        f"checks, {compared} comparisons, the worst at {worst:.2f} of what is allowed"
     )
     for word, names in (("missed", missed), ("passed", passed), ("alarm", found)):
         for name in names:
