@@ -57,6 +57,9 @@ def judge(
         else:
             got, right = subject.get(name), truth.oracle.get(name)
             text = "" if got is None or right is None else explain(got, right, known, constants)
+            due = truth.reference[name].dtype if name in truth.reference else None
+            if got is not None and due is not None and got.dtype != due:
+                text = f"is {got.dtype}, not {due}: has the adapter the right `dtypes`?"
             if averages and name.endswith("grad") and _UNREDUCED.search(text):
                 text += "; the loss averages, its backward does not"
             whose = f"{label}{_called(name)}".replace("'s.", "'s ")
@@ -123,6 +126,8 @@ def _digits(got: Tensor, right: Tensor, dtype: torch.dtype) -> str:
         if is_smaller and torch.equal(got, got.to(smaller).double()):
             return f"is rounded to {str(smaller).removeprefix('torch.')} on its way"
     error = float((got - right).abs().max() / right.abs().max())
+    if not error > 0:
+        return ""
     return f"is right to {int(-math.log10(error))} digits alone"
 
 

@@ -18,7 +18,7 @@ from parity.arrays import Broken
 from parity.case import Case
 from parity.checks import Check, checks_of
 from parity.comparison import Comparison
-from parity.driver import randomness_kept
+from parity.driver import randomness_kept, said
 from parity.outcome import FAILED, MISTRUSTED, PASSED, WAIVED, Outcome
 from parity.session import Local
 from parity.subject import AdapterError, Subject, waiver_for
@@ -79,6 +79,8 @@ class Planned:
                 comparisons = self.check(trial)
         except Broken as broken:
             return [fact("run", False, str(broken))]
+        except Exception as error:  # what it gave is so odd that the check itself fell over it
+            return [fact("run", False, f"gives what cannot be judged: the check {said(error)}")]
         return comparisons or [fact("run", False, "the check compared nothing")]
 
     def _verdict(self, comparisons: list[Comparison]) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 
 import scratch
 from parity import Comparison, Tensors, Trial
-from parity.checks.layers import weights
+from parity.checks.layers import one_pass, weights
 from parity.trial import equal, fact
 from reference import pairs
 from scratch import runs
@@ -106,9 +107,21 @@ def state_dicts(trial: Trial) -> list[Comparison]:
     ]
 
 
+def infinite_gradient(trial: Trial) -> list[Comparison]:
+    """An infinity in dy goes where torch lets it go: through no mask that is multiplied by."""
+
+    def change(inputs: Tensors) -> Tensors:
+        dy = inputs["dy"].clone()
+        dy.view(len(dy), -1)[0, 0] = math.inf
+        return inputs | {"dy": dy}
+
+    return one_pass(trial, change)
+
+
 CHECKS: dict[str, Callable[[Trial], Any]] = {
     "params_alone": params_alone,
     "stacked": stacked,
     "runs_apart": runs_apart,
     "state_dicts": state_dicts,
+    "infinite_gradient": infinite_gradient,
 }
