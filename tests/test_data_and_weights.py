@@ -248,3 +248,24 @@ def test_normal_weights_are_standard_normal_and_from_the_generator() -> None:
     assert made[0].equal(made[1])
     assert abs(float(made[0].mean())) < 0.02
     assert abs(float(made[0].std()) - 1) < 0.02
+
+
+def test_a_layer_is_made_in_the_dtype_that_is_asked_for() -> None:
+    layer = scratch.Linear(2, 3, dtype=torch.float64)
+    assert {tensor.dtype for pair in layer.param() for tensor in pair} == {torch.float64}
+
+
+def test_adam_takes_a_beta_of_0() -> None:
+    assert scratch.Adam(scratch.Linear(2, 2).param(), betas=(0.0, 0.0)).betas == (0.0, 0.0)
+
+
+def test_an_optimizers_state_loads_in_the_parameters_dtype() -> None:
+    model = scratch.Linear(2, 2, dtype=torch.float64)
+    optimizer = scratch.SGD(model.param(), momentum=0.9)
+    optimizer.step()
+    state = optimizer.state_dict()
+    for slots in state["state"].values():
+        slots["momentum_buffer"] = slots["momentum_buffer"].float()
+    optimizer.load_state_dict(state)
+    loaded = optimizer.state_dict()["state"][0]["momentum_buffer"]
+    assert loaded.dtype == torch.float64
