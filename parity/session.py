@@ -127,8 +127,12 @@ def _cases(subject: Subject, entry: Entry, builder: Any) -> list[Case]:
 
 
 def _assembled(subject: Subject, cases: list[Case]) -> list[Network]:
-    """A network of what there is: Linear layers with each activation between two of them."""
-    offered = {case.entry.name: case for case in reversed(cases) if not case.missing}
+    """A network of what there is: Linear layers with each activation between two of them.
+
+    An entry of the subject's own is left out, since a network names its parts.
+    """
+    known = list(CATALOGUE.values())
+    offered = {c.entry.name: c for c in reversed(cases) if not c.missing and c.entry in known}
     losses = {"MSELoss": "one_hot", "CrossEntropyLoss": subject.targets[0]}
     loss = next((name for name in (*losses, "BCEWithLogitsLoss", "L1Loss") if name in offered), "")
     if "Linear" not in offered or not loss:

@@ -14,6 +14,7 @@ import scratch
 from parity import Comparison, Tensors, Truth
 from parity.outcome import PASSED
 from parity.run import planned
+from parity.session import describe
 from tests.own import SUBJECT
 
 SEEDS = 5
@@ -226,3 +227,10 @@ def test_a_subject_leaves_the_process_as_it_was() -> None:
         "changes torch's default dtype",
         "seeds torch's global generator",
     } <= set(report.habits)
+
+
+def test_the_assembled_network_is_of_the_catalogue() -> None:
+    own = parity.Entry(torch.nn.Softplus, "layer", {"": {}})
+    make: dict[Any, Any] = {nn.Linear: nn.Linear, own: nn.Softplus, nn.MSELoss: nn.MSELoss}
+    (network,) = [c for c in describe(parity.Subject(make)).cases if c.kind == "network"]
+    assert {type(layer) for layer in network.network.make()} == {nn.Linear}
