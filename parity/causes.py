@@ -24,6 +24,8 @@ CORE = (
     "first_step",
     "step",
 )
+#: The checks at inputs that training hardly meets.
+EDGES = ("empty_batch", "extremes", "kink")
 WHOLE = ("layer_by_layer", "eval_mode", "training")
 
 
@@ -40,11 +42,14 @@ def faults(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
         }
         follows = all((outcome.case, result) in known for result in _results(outcome))
         own = outcome.check in CORE and any(failure.diagnosis for failure in outcome.failures)
-        sentence = sentences.pop() if follows and sentences and not own else told(outcome)
+        said = sorted(sentences) if follows and sentences and not own else told(outcome)
         if outcome.check in CORE:
-            for result in _results(outcome):
-                known.setdefault((outcome.case, result), sentence)
-        found.setdefault(sentence, []).append(outcome)
+            for failure in outcome.failures:
+                own_words = _capital(failure.diagnosis)
+                sentence = own_words if own_words in said else said[0]
+                known.setdefault((outcome.case, _result(failure)), sentence)
+        for sentence in said:
+            found.setdefault(sentence, []).append(outcome)
     guilty = {one.cls: sentence for sentence, ones in found.items() for one in reversed(ones)}
     for outcome in sorted(whole, key=_rank):
         blamed = _blamed(outcome)
@@ -55,7 +60,7 @@ def faults(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
         elif unheard:
             sentence = next(iter(found))
         else:
-            sentence = told(outcome)
+            sentence = told(outcome)[0]
         found.setdefault(sentence, []).append(outcome)
     for outcome in outcomes:
         if outcome.verdict == MISTRUSTED:
@@ -65,15 +70,41 @@ def faults(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
     return found
 
 
-def told(outcome: Outcome) -> str:
-    """What there is to say of a failed check."""
-    if any(failure.diagnosis for failure in outcome.failures):
-        return outcome.diagnosis
+def told(outcome: Outcome) -> list[str]:
+    """What there is to say of a failed check: a sentence for each mistake that it shows."""
+    sentences = [_capital(failure.diagnosis) for failure in outcome.failures if failure.diagnosis]
+    if sentences:
+        return _joined(list(dict.fromkeys(sentences)))
     failure = outcome.failures[0]
     if failure.name == "run":  # it did something else than answer
-        return f"{outcome.cls}: {failure.reason}"
+        return [f"{outcome.cls}: {failure.reason}"]
     what = failure.reason or "is wrong, and the evidence singles out no known mistake"
-    return f"{outcome.cls}: {_plain(failure.name)} {what}"
+    return [f"{outcome.cls}: {_plain(failure.name)} {what}"]
+
+
+def evidence(sentence: str, outcome: Outcome) -> Comparison:
+    """Of a check that shows a fault, the comparison that its sentence is about."""
+    shown = outcome.failures or [outcome.nearest]
+    return next((one for one in shown if _capital(one.diagnosis) == sentence), shown[0])
+
+
+def _joined(sentences: list[str]) -> list[str]:
+    """Sentences that say the same of several parameters as one."""
+    whose: dict[str, list[str]] = {}
+    for sentence in sentences:
+        name, gradient, rest = sentence.partition(" gradient ")
+        whose.setdefault(rest if gradient else sentence, []).append(name)
+    joined = []
+    for rest, (first, *others) in whose.items():
+        like = [name.split()[-1] for name in others]
+        shown = like[0] if len(like) == 1 else f"{len(like)} others"
+        also = f", like that of {shown}," if like else ""
+        joined.append(rest if first == rest else f"{first} gradient{also} {rest}")
+    return joined
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _rank(outcome: Outcome) -> tuple[bool, bool, bool]:

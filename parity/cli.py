@@ -7,7 +7,6 @@ import platform
 import shlex
 import sys
 from datetime import datetime, timezone
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,6 +22,7 @@ from parity.subject import AdapterError
 
 PASSED, FAULT, COULD_NOT_RUN = 0, 1, 2
 SHOWN = 8  # variants of a class, in a list of all
+MOST = 1e6  # seconds, or GiB
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,9 +53,9 @@ def _parser() -> argparse.ArgumentParser:
                             "may be given several times")  # fmt: skip
     check.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
     check.add_argument("--device", default="cpu", help="cpu (default) or cuda")
-    check.add_argument("--seconds", type=float, default=20.0,
+    check.add_argument("--seconds", type=_positive, default=20.0,
                        help="how long one call of the subject may take (default: 20)")  # fmt: skip
-    check.add_argument("--memory", type=float, default=4.0, metavar="GIB",
+    check.add_argument("--memory", type=_positive, default=4.0, metavar="GIB",
                        help="how much memory the subject may take (default: 4 GiB)")  # fmt: skip
     check.add_argument("--html", metavar="FILE", help="write a report for people")
     check.add_argument("--json", metavar="FILE", help="write all figures")
@@ -74,9 +74,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _positive(text: str) -> float:
+    """A number that a limit can be."""
+    value = float(text)
+    if not 0 < value <= MOST:
+        raise argparse.ArgumentTypeError(f"takes a number above 0 and up to {MOST:g}, not {text}")
+    return value
+
+
 def _check(options: argparse.Namespace) -> int:
-    if options.device != "cpu" and not torch.cuda.is_available():
-        raise AdapterError(f"--device {options.device}: this torch sees no CUDA device")
+    outputs = [
+        (report.writable(path), form)
+        for path, form in (
+            (options.html, html.page),
+            (options.json, report.as_json),
+            (options.junit, report.as_junit),
+        )
+        if path is not None
+    ]
+    if len({path.resolve() for path, _ in outputs}) < len(outputs):
+        raise AdapterError("--html, --json and --junit take a file each")
     # A GPU's memory is mapped into the address space, which is what the limit is on.
     memory = options.memory if options.device == "cpu" else 0.0
     limits = {"seconds": options.seconds, "gibibytes": memory}
@@ -99,14 +116,12 @@ def _check(options: argparse.Namespace) -> int:
             )  # fmt: skip
     finally:
         session.close()
-    for path, form in (
-        (options.html, html.page),
-        (options.json, report.as_json),
-        (options.junit, report.as_junit),
-    ):
-        if path:
-            report.write(path, form(found))
     print(report.text(found, verbose=options.verbose))
+    for path, form in outputs:
+        try:
+            report.write(path, form(found))
+        except OSError as error:
+            raise AdapterError(f"{path} cannot be written: {error}") from None
     return PASSED if found.passed else FAULT
 
 
@@ -150,7 +165,7 @@ def _first_sentence(doc: str | None) -> str:
 
 
 def _new(options: argparse.Namespace) -> int:
-    path = Path(options.output or "parity_adapter.py")
+    path = report.writable(options.output or "parity_adapter.py")
     if path.exists():
         raise AdapterError(f"{path} is there already; --output names another")
     report.write(path, skeleton(options.module, path.parent))

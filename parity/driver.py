@@ -112,7 +112,13 @@ def said(error: BaseException) -> str:
 def _raised(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}{where}"
+    first = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {legible(first)}{where}"
+
+
+def legible(text: str) -> str:
+    """A subject's text as a terminal and a report may have it: what is not a character, escaped."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _set_numpy(empty: Any, empty_like: Any) -> None:
@@ -218,7 +224,14 @@ class Layer(Instance):
             with _naming(name):
                 write(parameter, value)
         for name, (parameter, _) in self._pairs().items():
-            if not torch.equal(self._read(name, parameter), values[name]):
+            kept = self._read(name, parameter)
+            if kept.dtype != values[name].dtype:
+                kind, given = (str(t.dtype).removeprefix("torch.") for t in (kept, values[name]))
+                raise Misfit(
+                    f"{name} is {kind} where {given} is asked for: if it cannot be built in "
+                    f"{given}, the adapter says dtypes=({kind!r},)"
+                )
+            if not torch.equal(kept, values[name]):
                 raise Misfit(
                     f"{name} cannot be written: what the adapter's `parameters` gives is a copy"
                 )
@@ -374,7 +387,10 @@ def construct(subject: Subject, name: str, options: Options, *first: Any) -> Any
     call = bound(builder, entry, options)
     if isinstance(call, str):
         raise Misfit(call)
-    return builder(*first, *call[0], **call[1])
+    made = builder(*first, *call[0], **call[1])
+    if made is None and entry.kind == "layer" and subject.forward is None:
+        raise Misfit(f"what the adapter has for {name} returns None, and not a {name}")
+    return made
 
 
 def own_parameters(made: Any) -> Any:

@@ -254,6 +254,8 @@ class _Page:
             groups = _grouped(report.missing, lambda one: (one[0].split("-")[0], one[1]))
             listed = [(*key, _list(case for case, _ in ones)) for key, ones in groups.items()]
             parts += [h("h3", "Not offered"), _table(("class", "reason", "not checked"), listed)]
+        if report.gaps:
+            parts += [h("h3", "Not checked"), _list(report.gaps)]
         if report.habits:
             text = "What the subject does to the state of its process, which others share:"
             parts += [h("h3", "Noticed"), h("p", text), _list(report.habits)]

@@ -18,6 +18,7 @@ from torch.func import functional_call
 from parity.arrays import Tensors
 from parity.case import Case, reduced
 from parity.evaluate import dropping
+from parity.subject import REDUCTIONS
 
 #: The derivative as a function of the output, for those that are written so.
 OF_OUTPUT: dict[str, Callable[[Tensor], Tensor]] = {
@@ -120,11 +121,18 @@ def _of_activation(
         put("of the gradient", text.format("incoming gradient"), dy * formula(dy))
     if case.entry.name == "Tanh":
         put("no square", "lacks the square in 1 - y^2", dy * (1 - y))
+        put("plus", "has 1 + y^2 where 1 - y^2 belongs", dy * (1 + y * y))
+    if case.entry.name == "Sigmoid" and "slope" not in case.options:
+        put("no 1 - y", "lacks the factor 1 - y", dy * y)
+        put("no y", "lacks the factor y", dy * (1 - y))
     if "Softmax" in case.entry.name and not case.mixes:
         unit = torch.eye(x.shape[-1]).to(x)
         columns = [passed(dy=unit[j].expand_as(x))["input_grad"][:, j] for j in range(len(unit))]
         diagonal = torch.stack(columns, -1)  # [B, features], each d y_j / d x_j
         put("diagonal", "has the diagonal of the Jacobian alone", dy * diagonal)
+        if case.entry.name == "Softmax":
+            text = "has its sum taken over the batch, not over the features"
+            put("sum over the batch", text, y * (dy - (dy * y).sum(0)))
         other = passed(module=case.entry.reference(dim=0))["output"]
         text = "is normalised over the batch, not over the features"
         made["output"].append(Mistake("over the batch", text, other))
@@ -213,7 +221,7 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
     x, t = inputs["prediction"], inputs["target"]
     none = case.entry.reference(**case.options | {"reduction": "none"})
     if how != "none":
-        for other in ("mean", "sum", "batch_mean"):
+        for other in REDUCTIONS:
             value = reduced(none(x, t), len(x), other)
             sentence = (
                 f"is the {other.replace('_', ' ')}, where {how.replace('_', ' ')} is declared"

@@ -53,6 +53,7 @@ def explain(
         for one in known
         if all(_near(got[name], one.results[name], inputs[_of(name)]) for name in got)
         and not all(_near(one.results[name], right[name], inputs[_of(name)]) for name in got)
+        and _accounts(got, one.results, right)
     }
     if len(told) == 1:
         return told.pop()
@@ -101,6 +102,15 @@ def _near(x: Tensor, y: Tensor, start: Tensor) -> bool:
     tolerance = max(10 * EQUAL, 64 * torch.finfo(x.dtype).eps)
     scale = float((y.double() - start.double()).abs().max())
     return bool(((x.double() - y.double()).abs() <= tolerance * max(scale, 1e-300)).all())
+
+
+def _accounts(got: Tensors, known: Tensors, right: Tensors) -> bool:
+    """Whether a mistake makes all of the difference to what is right, and not most of it."""
+    left = max(float((got[n].double() - known[n].double()).abs().max()) for n in got)
+    made = max(float((known[n].double() - right[n].double()).abs().max()) for n in got)
+    size = max(float(known[n].abs().max()) for n in got)
+    eps = max(torch.finfo(got[n].dtype).eps for n in got)
+    return left <= max(0.02 * made, 8 * eps * size)
 
 
 def _maker(case: Case, options: dict[str, Any]) -> Callable[[list[Tensor]], Any]:

@@ -58,7 +58,7 @@ class WaiverTest:
 def parametrize(
     subject: Subject | str | Path,
     *,
-    only: Sequence[str] = (),
+    only: str | Sequence[str] = (),
     seed: int = 0,
     device: str = "cpu",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -71,7 +71,7 @@ def parametrize(
     Args:
         subject: the path of an adapter, which is then played in a process of its own; or a
             `Subject`, which is played in this one.
-        only: patterns of ids; without any, all.
+        only: a pattern of ids, or several; without any, all.
         seed, device: as of `parity check`.
 
     Raises:
@@ -81,7 +81,9 @@ def parametrize(
 
     session = opened(subject)
     atexit.register(session.close)
-    checks = planned(session, device=device, seed=seed, only=tuple(only))
+    checks = planned(
+        session, device=device, seed=seed, only=only if isinstance(only, str) else tuple(only)
+    )
     if not checks:
         raise AdapterError(f"{session.description.name}: there is nothing to check")
     tests: list[CheckTest | WaiverTest] = [CheckTest(one) for one in checks]

@@ -14,8 +14,10 @@ from typing import Any
 
 from tabulate import tabulate
 
+from parity import causes
 from parity.outcome import FAILED, MISTRUSTED, PASSED, WAIVED, Outcome
 from parity.run import Report
+from parity.subject import AdapterError, waiver_for
 
 SHOWN = 3
 """How many checks are named under a fault that shows in many."""
@@ -30,13 +32,16 @@ def text(report: Report, *, verbose: bool = False) -> str:
     parts = [_checks(report) if verbose else _cases(report), *_faults(report)]
     if report.missing:
         parts.append("Not offered, and so not checked: " + _missing(report))
+    if report.gaps:
+        parts.append(f"Not checked: {'; '.join(report.gaps)}.")
     for pattern, reason in report.waivers.items():
         count = sum(outcome.waiver == pattern for outcome in report.outcomes)
         if count:
             parts.append(f"Waived, {count} checks {pattern}: {reason}")
     for pattern in report.unused:
-        parts.append(f"The waiver {pattern!r} is not needed: nothing that it is for fails. "
-                     "Take it out.")  # fmt: skip
+        any_check = any(waiver_for({pattern: ""}, one.id) for one in report.outcomes)
+        why = "nothing that it is for fails" if any_check else "no check has such an id"
+        parts.append(f"The waiver {pattern!r} is not needed: {why}. Take it out.")
     if report.habits:
         parts.append(f"Beside its work, the subject {'; '.join(report.habits)}.")
     return "\n\n".join([*parts, _verdict(report)])
@@ -81,11 +86,12 @@ def _faults(report: Report) -> Iterator[str]:
     for number, (sentence, outcomes) in enumerate(report.faults().items(), 1):
         names = [outcome.id for outcome in outcomes]
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        first = (outcomes[0].failures or [outcomes[0].nearest])[0]
+        first = causes.evidence(sentence, outcomes[0])
         yield "\n".join(
             [
                 f"{number}. {sentence}.",
-                f"   seen in {', '.join(names[:SHOWN])}{more}",
+                f"   seen in {', '.join(names[:SHOWN])}{more}"
+                + ("; at an edge alone" if all(o.check in causes.EDGES for o in outcomes) else ""),
                 f"   {replace(first, diagnosis='')}",
                 f"   reproduce: {outcomes[0].reproduce}",
             ]
@@ -147,6 +153,7 @@ def as_json(report: Report) -> str:
             for outcome in report.outcomes
         ],
         "not_offered": dict(report.missing),
+        "not_checked": report.gaps,
         "waivers": report.waivers,
         "unused_waivers": report.unused,
         "habits": report.habits,
@@ -200,10 +207,30 @@ def _plain(text: str) -> str:
     return "".join(c for c in text if c in "\n\t" or ord(c) >= 32)
 
 
-def write(path: str | Path, content: str) -> None:
-    """Writes a file whole or not at all."""
+def writable(path: str | Path) -> Path:
+    """A path that `write` can write to; its folder is made if it is missing.
+
+    Raises:
+        AdapterError: it is a folder itself, or may not be written to.
+    """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if not str(path) or target.is_dir():
+        raise AdapterError(f"a report is written to a file, and {str(path)!r} is none")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AdapterError(f"{path} cannot be written: {error}") from None
+    if not os.access(target if target.exists() else target.parent, os.W_OK):
+        raise AdapterError(f"{path} cannot be written: permission denied")
+    return target
+
+
+def write(path: str | Path, content: str) -> None:
+    """Writes a file whole or not at all; through a link, to what it stands for."""
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file():  # a pipe, or a device: not to be replaced
+        target.write_text(content, encoding="utf-8")
+        return
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

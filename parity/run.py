@@ -30,6 +30,9 @@ DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.
 ATTEMPTS, REDRAWN = 3, 1_000_003
 """How often inputs are drawn for a check to be worth something, and how far apart in seeds."""
 
+SEEDS = 2**32 - ATTEMPTS * REDRAWN
+"""How many seeds there are: numpy's generator takes 32 bits."""
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -104,6 +107,7 @@ class Report:
         waivers: all waivers, with their reasons.
         habits: what the subject does to the state of its process.
         settings: device, seed, versions, …
+        gaps: what could not be checked, for want of something in the adapter.
     """
 
     name: str
@@ -113,6 +117,7 @@ class Report:
     waivers: dict[str, str] = field(default_factory=dict)
     habits: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
+    gaps: list[str] = field(default_factory=list)
 
     def count(self, verdict: str) -> int:
         return sum(outcome.verdict == verdict for outcome in self.outcomes)
@@ -129,9 +134,20 @@ class Report:
 
 
 def planned(
-    session: Any, *, device: str = "cpu", seed: int = 0, only: tuple[str, ...] = ()
+    session: Any, *, device: str = "cpu", seed: int = 0, only: str | tuple[str, ...] = ()
 ) -> list[Planned]:
-    """Every check of a subject; or those whose id matches one of the patterns `only`."""
+    """Every check of a subject; or those whose id matches one of the patterns `only`.
+
+    Raises:
+        AdapterError: a device that there is not, or a seed out of range.
+    """
+    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        why = "this torch sees no CUDA device" if device.startswith("cuda") else "takes cpu or cuda"
+        raise AdapterError(f"device {device!r}: {why}")
+    if not isinstance(seed, int) or not 0 <= seed < SEEDS:
+        raise AdapterError(f"a seed is an integer from 0 to {SEEDS - 1}, not {seed!r}")
+    if isinstance(only, str):
+        only = (only,)
     description = session.description
     found = []
     for case in description.cases:
@@ -169,7 +185,7 @@ def opened(subject: Subject | str | Path, **limits: float) -> Local | Remote:
 def check(
     subject: Subject | str | Path,
     *,
-    only: tuple[str, ...] = (),
+    only: str | tuple[str, ...] = (),
     device: str = "cpu",
     seed: int = 0,
 ) -> Report:
@@ -178,7 +194,7 @@ def check(
     Args:
         subject: the path of an adapter, which is played in a process of its own; or a `Subject`,
             which is played in this one.
-        only: patterns of ids; without any, all checks.
+        only: a pattern of ids, or several; without any, all checks.
         device, seed: where, and of all that is random.
 
     Raises:
@@ -218,5 +234,18 @@ def run(
     missing = [(str(case), case.missing) for case in description.cases if case.missing]
     return Report(
         description.name, outcomes, missing, unused, description.waivers,
-        session.habits(), settings or {},
+        session.habits(), settings or {}, _gaps(description.cases) if complete else [],
     )  # fmt: skip
+
+
+def _gaps(cases: list[Case]) -> list[str]:
+    """What no check could look at: how layers work together, and how parameters move."""
+    gaps = []
+    if not any(case.kind in ("network", "model") for case in cases):
+        gaps.append(
+            "how layers work together, for which the adapter needs nn.Linear and a loss such as "
+            "nn.MSELoss"
+        )
+    if not any(case.kind == "optimizer" for case in cases):
+        gaps.append("how parameters are moved, for which it needs an optimizer of torch.optim's")
+    return gaps

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def skeleton(module: str, folder: Path) -> str:
             name = _torch_name(node.name)
             if name is not None and name not in found:
                 found[name] = (file.stem, node)
-            elif name is None and {"forward", "backward"} <= set(_methods(node)):
+            elif {"forward", "backward"} <= set(_methods(node)):
                 unknown.append((file.stem, node.name))
     if not found:
         raise AdapterError(
@@ -78,12 +79,19 @@ def skeleton(module: str, folder: Path) -> str:
     stems = sorted({stem for stem, _ in found.values()} | {stem for stem, _ in unknown})
     where = files[0].parent.resolve()
     beside = where == folder.resolve()  # an adapter's own folder is searched anyway
-    path = [] if beside else ["import sys", "", f'sys.path.insert(0, "{where.as_posix()}")', ""]
+    way = Path(os.path.relpath(where, folder.resolve())).as_posix()
+    path = [
+        "import sys",
+        "from pathlib import Path",
+        "",
+        f'sys.path.insert(0, str(Path(__file__).parent / "{way}"))',
+        "",
+    ]
     return "\n".join(
         [
             f'"""Adapter: {Path(module).stem} as `parity check` takes it."""',
             "",
-            *path,
+            *([] if beside else path),
             *(f"import {stem}" for stem in stems),
             "import torch",
             "from torch import nn",
@@ -173,13 +181,13 @@ def _settings(nodes: dict[str, ast.ClassDef], numpy: bool) -> Iterator[str]:
     if linear is not None:
         source = ast.unparse(_methods(linear).get("backward", linear))
         adds = "+=" in source or ".add_(" in source or ".addmm_(" in source
-        yield f'    gradients="{"accumulated" if adds else "overwritten"}",'
+        yield f'    gradients="{"accumulated" if adds else "overwritten"}",  # a guess'
         yield '    # weight="in_out",  # if weight is [in, out]'
         yield '    # parameters="flat",  # or "lists", "objects": what param() gives, if not pairs'
     losses = [node for name, node in nodes.items() if name.endswith("Loss")]
     if losses:
         source = ast.unparse(_methods(losses[0]).get("forward", losses[0]))
-        yield f'    reduction="{"mean" if "mean" in source else "sum"}",'
+        yield f'    reduction="{"mean" if "mean" in source else "sum"}",  # a guess'
         if len(_arguments(losses[0], "backward")) == 2:
             yield "    loss_backward=lambda loss, prediction, target:"
             yield "        loss.backward(prediction, target),"

@@ -37,6 +37,14 @@ CHOICES = {
     "gradients": ("accumulated", "overwritten"),
     "optimizer": ("parameters", "model"),
 }
+SEVERAL = {
+    "targets": ("index", "one_hot", "distribution"),
+    "dtypes": ("float32", "float64", "bfloat16"),
+}
+CALLABLE = (
+    "model", "forward", "backward", "loss_forward", "loss_backward", "zero_grad", "train", "step",
+    "children",
+)  # fmt: skip
 REDUCTIONS = ("mean", "sum", "batch_mean", "half_mean", "half_sum", "half_batch_mean")
 
 
@@ -136,15 +144,37 @@ class Subject:
         for value in [stated] if isinstance(stated, str) else stated.values():
             if value not in REDUCTIONS:
                 raise AdapterError(f"Subject takes reduction={_either(REDUCTIONS)}, not {value!r}")
-        for dtype in self.dtypes:
-            if dtype not in ("float32", "float64", "bfloat16"):
+        for setting, choices in SEVERAL.items():
+            value = getattr(self, setting)
+            if isinstance(value, str) or not value or not set(value) <= set(choices):
                 raise AdapterError(
-                    f"Subject takes dtypes float32, float64, bfloat16, not {dtype!r}"
+                    f"Subject takes as {setting} a tuple of {', '.join(map(repr, choices))}, "
+                    f"not {value!r}"
                 )
-        for key in self.layers:
-            self.entry(key)
         if not self.layers and self.model is None:
             raise AdapterError("Subject needs layers, by torch class, or a model; it got neither")
+        for key, builder in self.layers.items():
+            self.entry(key)
+            if not callable(builder):
+                raise AdapterError(
+                    f"layers takes what makes the subject's own {_named(key)}, a class or a "
+                    f"function, not {builder!r}"
+                )
+        for setting in CALLABLE:
+            value = getattr(self, setting)
+            if value is not None and not callable(value):
+                raise AdapterError(f"Subject takes a function as {setting}, not {value!r}")
+        if not isinstance(stated, str) and (absent := stated.keys() - self.layers.keys()):
+            raise AdapterError(f"reduction has {_named(absent.pop())}, which layers has not")
+        if self.model is None and (self.model_activations != ("ReLU",) or self.model_output):
+            raise AdapterError("model_activations and model_output are of a model; there is none")
+        if not isinstance(self.waivers, Mapping) or not all(
+            isinstance(reason, str) and reason.strip() for reason in self.waivers.values()
+        ):
+            raise AdapterError(
+                "waivers takes a reason for each pattern of ids, {'ReLU-*-kink': 'our convention'},"
+                f" not {self.waivers!r}"
+            )
 
     def entry(self, key: Any) -> Entry | None:
         """What the catalogue knows of one of `layers`' keys; None for a container or a network.
@@ -156,9 +186,12 @@ class Subject:
             return None
         if isinstance(key, Entry):
             return key
-        if key not in CATALOGUE:
+        if not isinstance(key, type) or key not in CATALOGUE:
             known = ", ".join(entry.name for entry in CATALOGUE.values())
-            raise AdapterError(f"layers has {key!r}: parity knows Sequential, {known}")
+            raise AdapterError(
+                f"layers has {_named(key)}, and its keys are classes of torch: parity knows "
+                f"Sequential, {known}"
+            )
         return CATALOGUE[key]
 
     def entries(self) -> dict[str, tuple[Entry, Callable[..., Any]]]:
@@ -239,6 +272,10 @@ def load(path: str | Path) -> Subject:
 def waiver_for(waivers: Mapping[str, str], identity: str) -> str | None:
     """The pattern of the waiver that a check's id falls under, if there is one."""
     return next((w for w in waivers if fnmatch.fnmatchcase(identity, w)), None)
+
+
+def _named(key: Any) -> str:
+    return f"nn.{key.__name__}" if isinstance(key, type) else repr(key)
 
 
 def _either(choices: tuple[str, ...]) -> str:

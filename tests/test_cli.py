@@ -195,3 +195,58 @@ def test_new_says_what_it_cannot_read(
     assert cli.main(["new", module, "-o", str(path)]) == cli.COULD_NOT_RUN
     assert says in capsys.readouterr().err
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--json", "."], "a report is written to a file"),
+        (["--html", ""], "a report is written to a file"),
+        (["--json", "{file}/in.json"], "cannot be written"),
+        (["--json", "same", "--html", "same"], "take a file each"),
+        (["--device", "tpu"], "device 'tpu': takes cpu or cuda"),
+        (["--seed", "-1"], "a seed is an integer from 0"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_runs(
+    arguments: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "file"
+    file.touch()
+    arguments = [one.format(file=file) for one in arguments]
+    assert cli.main(["check", str(COURSE), *arguments]) == cli.COULD_NOT_RUN
+    captured = capsys.readouterr()
+    assert says in captured.err
+    assert captured.out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("option", ["--seconds", "--memory"])
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "1e300"])
+def test_a_limit_is_a_number_that_can_be_one(
+    option: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["check", str(COURSE), option, value])
+    assert ended.value.code == cli.COULD_NOT_RUN
+    assert "takes a number above 0" in capsys.readouterr().err
+
+
+def test_a_report_goes_through_a_link_and_into_a_pipe(tmp_path: Path) -> None:
+    target, link, pipe = tmp_path / "target", tmp_path / "link", tmp_path / "pipe"
+    target.write_text("before")
+    link.symlink_to(target)
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        only = ["--only", "Tanh-float32-forward"]
+        done = cli.main(["check", str(COURSE), *only, "--json", str(link), "--junit", str(pipe)])
+        assert done == cli.PASSED
+        assert os.read(reader, 1 << 16).startswith(b"<?xml")
+    finally:
+        os.close(reader)
+    assert link.is_symlink()
+    assert json.loads(target.read_text())["passed"]
+    assert pipe.is_fifo()

@@ -67,7 +67,8 @@ WRONG = {
         "Linear-float32 Sigmoid-float32 MSELoss-sum-float32 SGD-float32 network-float32-layer",
     ),
     "wrong_average": (
-        "Linear.weight gradient is 0.143 times what it should be: 1 / 7, 7 is the batch size",
+        "Linear.weight gradient, like that of Linear.bias, is 0.143 times what it should be: "
+        "1 / 7, 7 is the batch size",
         "Linear network",
         "Linear-float32 SiLU-float32 L1Loss-mean-float32 network-float32",
     ),
@@ -87,12 +88,12 @@ WRONG = {
         "Linear-float64 ReLU-float64 MSELoss SGD network-float64-layer",
     ),
     "wrong_mean": (
-        "gradient is 7 times what it should be: 7 is the batch size",
+        "gradient, like that of 5 others, is 7 times what it should be: 7 is the batch size",
         "model-Tanh model-Sigmoid",
         "*",
     ),
     "wrong_first_layer": (
-        "The model's 0.weight gradient is zero everywhere",
+        "The model's 0.weight gradient, like that of 0.bias, is zero everywhere",
         "model-Tanh model-Sigmoid",
         "*",
     ),

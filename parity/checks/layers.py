@@ -96,6 +96,9 @@ def eval_mode(trial: Trial) -> list[Comparison]:
     results = passed(layer, inputs, seed=trial.seed)
     verdicts = trial.judge_layer(inputs, results, training=False)
     verdicts.append(fact("evaluation mode", not (without and drops), without))
+    if drops and bool(((results["output"] == 0) & (inputs["x"] != 0)).any()):
+        text = "Dropout drops in evaluation mode too"
+        return [fact("output", False, "has zeros, where evaluation passes all on", text)]
     if drops and not without:
         layer.train(True)
         again = passed(layer, inputs, seed=trial.seed)
@@ -356,15 +359,17 @@ def rate(trial: Trial) -> list[Comparison]:
     factors = layer.forward(ones)
     keep = torch.tensor(1, dtype=trial.dtype) / torch.tensor(1 - p, dtype=trial.dtype)
     exact = bool(((factors == 0) | (factors == keep)).all())
-    zero = factors == 0
+    zero, again = factors == 0, layer.forward(ones) == 0
     counts = {
         "zeros": (zero, p),
         "zeros side by side": (zero[:, 1:] & zero[:, :-1], p * p),
-        "zeros in two passes": (zero & (layer.forward(ones) == 0), p * p),
+        "zeros in two passes": (zero & again, p * p),
     }
     if rows > 1:
         counts["zeros one below the other"] = (zero[1:] & zero[:-1], p * p)
     verdicts = [fact("factors", exact, f"are not all 0 or 1 / (1 - p) = {float(keep):g}")]
+    if 0 < p < 1 and (text := _dependent(zero, again)):
+        return [*verdicts, fact("zeros", False, "depend on each other", text)]
     for name, (hits, share) in counts.items():
         count, trials = int(hits.sum()), hits.numel()
         # Neighbouring pairs overlap, which at most triples the variance of their count.
@@ -374,6 +379,14 @@ def rate(trial: Trial) -> list[Comparison]:
         text = f"are {count / trials:.4f} of all, where p makes {share:g}"
         verdicts.append(fact(name, near, text, _rate(count / trials, p, name)))
     return verdicts
+
+
+def _dependent(zero: Tensor, again: Tensor) -> str:
+    """What two masks have that drop more than one entry by one chance, `[B, features]`."""
+    for axis, name in enumerate(("columns", "rows")):
+        if zero.shape[axis] > 1 and bool((zero.any(axis) == zero.all(axis)).all()):
+            return f"Dropout drops whole {name}, where each entry has a chance of its own"
+    return "Dropout has the same mask in every pass" if zero.equal(again) else ""
 
 
 def _rate(found: float, p: float, name: str) -> str:
