@@ -169,10 +169,12 @@ def train(protocol: Protocol, model: str, side: str, seed: int) -> Run:
     parameters = network.param() if side == "scratch" else network.parameters()
     optimizer = pair.optimizer[SIDES.index(side)](parameters)
 
+    given = {"seed": seed} if side == "scratch" else {"draws": scratch.Draws(seed, device)}
+
     def timed() -> None:
         fit(
             network, criterion, optimizer, x, t,
-            epochs=protocol.epochs, batch_size=protocol.batch_size, seed=seed,
+            epochs=protocol.epochs, batch_size=protocol.batch_size, **given,
         )  # fmt: skip
 
     elapsed = measure.seconds(timed, device)

@@ -36,9 +36,10 @@ def _epoch(pair: ModelPair, side: str, batch_size: int, device: str) -> Callable
     parameters = model.param() if side == "scratch" else model.parameters()
     place = ("scratch", "torch").index(side)
     criterion, optimizer = pair.loss[place](), pair.optimizer[place](parameters)
+    given = {"seed": 0} if side == "scratch" else {"draws": scratch.Draws(0, device)}
 
     def epoch() -> None:
-        fit(model, criterion, optimizer, x, t, epochs=1, batch_size=batch_size, seed=0)
+        fit(model, criterion, optimizer, x, t, epochs=1, batch_size=batch_size, **given)
 
     return epoch
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,24 @@ def step(
     return loss.detach()
 
 
+class Draws(Protocol):
+    """What a training draws, as `scratch.Draws` gives it."""
+
+    def order(self, epoch: int, samples: int) -> Tensor:
+        """The samples in the order of an epoch, `[N]`."""
+
+    def masks(
+        self,
+        p: float,
+        epoch: int,
+        steps: range,
+        dropout: int,
+        shape: tuple[int, int],
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """The masks of a model's n-th Dropout, `[steps, B, features]`."""
+
+
 def fit(
     model: nn.Module,
     criterion: nn.Module,
@@ -29,19 +48,54 @@ def fit(
     *,
     epochs: int,
     batch_size: int,
-    seed: int | None = None,
+    draws: Draws | None = None,
+    masks: bool = False,
     on_epoch: Callable[[int], None] | None = None,
 ) -> None:
-    """Trains as `scratch.train.fit` trains one run: with the same seed, on the same batches."""
-    generator = None if seed is None else torch.Generator().manual_seed(seed)
-    for epoch in range(1, epochs + 1):
-        model.train()  # in each epoch: `on_epoch` may have set evaluation
-        order = torch.randperm(len(x), generator=generator).to(x.device)
-        batches = zip(x[order].split(batch_size), t[order].split(batch_size), strict=True)
-        for x_batch, t_batch in batches:
-            step(model, criterion, optimizer, x_batch, t_batch)
-        if on_epoch is not None:
-            on_epoch(epoch)
+    """Trains as `scratch.train.fit` trains one run.
+
+    Args:
+        draws: of the orders: `scratch.Draws(seed)` for those of `scratch.fit(…, seed=seed)`.
+            Default: from torch's global generator.
+        masks: whether it is of the masks too, in place of torch's own. Default: no.
+    """
+    dropouts = [module for module in model.modules() if isinstance(module, nn.Dropout)]
+    given = [_Masks(draws, n, batch_size) for n in range(len(dropouts)) if draws and masks]
+    hooks = [
+        layer.register_forward_hook(mask) for layer, mask in zip(dropouts, given, strict=False)
+    ]
+    try:
+        for epoch in range(1, epochs + 1):
+            model.train()  # in each epoch: `on_epoch` may have set evaluation
+            order = (draws.order(epoch, len(x)) if draws else torch.randperm(len(x))).to(x.device)
+            batches = zip(x[order].split(batch_size), t[order].split(batch_size), strict=True)
+            for number, (x_batch, t_batch) in enumerate(batches):
+                for mask in given:
+                    mask.at = epoch, number
+                step(model, criterion, optimizer, x_batch, t_batch)
+            if on_epoch is not None:
+                on_epoch(epoch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+class _Masks:
+    """A hook that gives one Dropout its masks: what torch drew is not used."""
+
+    def __init__(self, draws: Draws, place: int, batch_size: int) -> None:
+        self.draws, self.place, self.batch_size = draws, place, batch_size
+        self.at = 1, 0
+
+    def __call__(self, layer: nn.Module, given: tuple[Tensor, ...], y: Tensor) -> Tensor:
+        (x,), (epoch, number) = given, self.at
+        if not layer.training:
+            return y
+        assert isinstance(layer, nn.Dropout)
+        shape = self.batch_size, x.shape[-1]
+        steps = range(number, number + 1)
+        mask = self.draws.masks(layer.p, epoch, steps, self.place, shape, x.dtype)
+        return x * mask[0, : len(x)]
 
 
 @torch.no_grad()
@@ -82,7 +136,8 @@ def learning_curves(
     *,
     epochs: int,
     batch_size: int,
-    seed: int | None = None,
+    draws: Draws | None = None,
+    masks: bool = False,
 ) -> Curves:
     """Trains as `fit` does, and returns the accuracies after each epoch."""
     curves = Curves()
@@ -94,6 +149,6 @@ def learning_curves(
 
     fit(
         model, criterion, optimizer, x, t,
-        epochs=epochs, batch_size=batch_size, seed=seed, on_epoch=measure,
+        epochs=epochs, batch_size=batch_size, draws=draws, masks=masks, on_epoch=measure,
     )  # fmt: skip
     return curves

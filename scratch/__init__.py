@@ -17,7 +17,9 @@ from scratch.losses import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, L1Loss,
 from scratch.module import Module
 from scratch.optim import SGD, Adam, AdamW
 from scratch.optimizer import Optimizer
+from scratch.philox import Draws, Philox
 from scratch.sequential import Sequential
+from scratch.train import fit
 
 __all__ = [
     "ELU",
@@ -28,6 +30,7 @@ __all__ = [
     "BCELoss",
     "BCEWithLogitsLoss",
     "CrossEntropyLoss",
+    "Draws",
     "Dropout",
     "L1Loss",
     "LeakyReLU",
@@ -37,12 +40,14 @@ __all__ = [
     "MSELoss",
     "Module",
     "Optimizer",
+    "Philox",
     "ReLU",
     "Sequential",
     "Sigmoid",
     "Softmax",
     "Tanh",
     "data",
+    "fit",
     "models",
     "runs",
     "train",

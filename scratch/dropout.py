@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from scratch.module import Module, constant
+from scratch.philox import MaskStream
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -23,7 +24,7 @@ class Dropout(Module):
     Args:
         p: the probability that an entry is dropped, in [0, 1]. Default: 0.5.
         generator: where masks are drawn from, or in a stacked model R of them, one for each
-            run. Default: torch's global generator.
+            run. Default: in `train.fit` its seed, and elsewhere torch's global generator.
 
     `mask` holds the last mask, shaped like x; None in evaluation mode.
 
@@ -43,6 +44,7 @@ class Dropout(Module):
         self.p = p
         self.generator = generator
         self.mask: Tensor | None = None
+        self._stream: MaskStream | None = None  # while fit trains the layer by its seed
 
     def forward(self, x: Tensor) -> Tensor:
         self._kept = x
@@ -65,6 +67,8 @@ class Dropout(Module):
     def _draw(self, x: Tensor) -> Tensor:
         """A new mask. It is drawn in float32 whatever the dtype: the same seed, the same mask."""
         shape, device = x.shape, x.device
+        if self._stream is not None:
+            return self._stream.next(self.p, x)
         if self.generator is None or isinstance(self.generator, torch.Generator):
             uniform = torch.rand(
                 shape, generator=self.generator, dtype=torch.float32, device=device

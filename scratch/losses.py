@@ -71,6 +71,11 @@ class Loss:
             return dx
         return dx / constant(math.prod(self._shape[self._axes[0] :]), dx.dtype)
 
+    def check(self, prediction: Tensor, target: Tensor) -> None:
+        """Raises as `forward` would, for these arguments."""
+        self._check(prediction, target)
+        self._explain_nan(prediction, target)
+
     def extra_repr(self) -> str:
         """The constructor's arguments, as `repr` shows them."""
         return f"reduction={self.reduction!r}"
@@ -169,7 +174,10 @@ class BCELoss(Loss):
             self._check_range(prediction)
 
     def _check_range(self, prediction: Tensor) -> None:
-        low, high = (float(bound) for bound in torch.aminmax(prediction))
+        self.check_range(*(float(bound) for bound in torch.aminmax(prediction)))
+
+    def check_range(self, low: float, high: float) -> None:
+        """Raises ValueError for a prediction of such values if they are not in [0, 1]."""
         if not (low >= 0 and high <= 1):
             raise ValueError(
                 f"{self} takes probabilities in [0, 1], and got values from {low:g} to {high:g}; "

@@ -29,9 +29,8 @@ def model_1(variant: str = "text", *, generator: torch.Generator | None = None) 
     Args:
         variant: "text" (default), as its section IX describes it, or "listing", as its Figure 1
             prints it: with a Dropout(0.5) after the second Linear.
-        generator: where dropout masks are drawn from, and before them weights and biases, all
-            of them from Xavier's distribution as its eq. (1) has it. Default: torch's global
-            generator.
+        generator: where weights and biases are drawn from, all of them from Xavier's
+            distribution as its eq. (1) has it. Default: torch's global generator.
 
     Raises:
         ValueError: another variant.
@@ -39,7 +38,7 @@ def model_1(variant: str = "text", *, generator: torch.Generator | None = None) 
     if variant not in ("text", "listing"):
         raise ValueError(f"model_1 has the variants 'text' and 'listing', not {variant!r}")
     linear = partial(Linear, init="xavier_normal", generator=generator)
-    dropout = [Dropout(0.5, generator=generator)] if variant == "listing" else []
+    dropout = [Dropout(0.5)] if variant == "listing" else []
     return Sequential(
         linear(2, 25), ReLU(),
         linear(25, 25), *dropout, ReLU(),
@@ -56,8 +55,8 @@ def model_2(*, generator: torch.Generator | None = None) -> Sequential:
     linear = partial(Linear, init="xavier_normal", generator=generator)
     return Sequential(
         linear(2, 25), ReLU(),
-        linear(25, 25), Dropout(0.5, generator=generator), SELU(),
-        linear(25, 25), Dropout(0.5, generator=generator), ReLU(),
+        linear(25, 25), Dropout(0.5), SELU(),
+        linear(25, 25), Dropout(0.5), ReLU(),
         linear(25, 2), Softmax(),
     )  # fmt: skip
 
@@ -90,5 +89,5 @@ def model_a(
     for width in (2, 25, 25):
         layers += [Linear(width, 25, generator=generator), activation()]
         if dropout:
-            layers.append(Dropout(dropout, generator=generator))
+            layers.append(Dropout(dropout))
     return Sequential(*layers, Linear(25, outputs, generator=generator))

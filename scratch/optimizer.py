@@ -71,6 +71,33 @@ class Optimizer:
         own = {id(parameter) for parameter, _ in self._pairs}
         return any(id(parameter) in own for parameter, _ in module.param())
 
+    @property
+    def pairs(self) -> list[Pair]:
+        """The `(parameter, gradient)` pairs that it was made with."""
+        return list(self._pairs)
+
+    @property
+    def steps(self) -> int:
+        """How many steps it has made."""
+        return self._steps
+
+    @property
+    def slots(self) -> list[str]:
+        """What is kept for each parameter under these options, as torch's state names it."""
+        return sorted(self._slots)
+
+    def kept(self) -> dict[str, list[Tensor]]:
+        """By slot, a copy of what is kept for each pair; empty before the first step."""
+        self._pack_if_moved()
+        return {slot: self._unpacked(flat) for slot, flat in self._state.items()}
+
+    def go_on(self, steps: int, kept: Mapping[str, list[Tensor]]) -> None:
+        """Takes over what so many more steps, made elsewhere, have left in each slot."""
+        self._pack_if_moved()
+        self._steps += steps
+        for slot, pieces in kept.items():
+            torch.cat([piece.reshape(-1) for piece in pieces], out=self._slot(slot))
+
     def zero_grad(self) -> None:
         """Sets every gradient to zero."""
         self._pack_if_moved()

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from scratch import engines
+from scratch.engines import Job
+from scratch.engines.eager import predict, step, target_dims
 from scratch.losses import Loss
 from scratch.module import Module, describe
 from scratch.optimizer import Optimizer
+from scratch.philox import Draws
 
-
-def step(model: Module, criterion: Loss, optimizer: Optimizer, x: Tensor, t: Tensor) -> Tensor:
-    """One training step on one batch; returns the loss before it."""
-    optimizer.zero_grad()
-    loss = criterion(model(x), t)
-    model.backward_param(criterion.backward())
-    optimizer.step()
-    return loss
+__all__ = ["Curves", "accuracy", "fit", "learning_curves", "predict", "step"]
 
 
 def fit(
@@ -32,55 +29,43 @@ def fit(
     epochs: int,
     batch_size: int,
     seed: int | Sequence[int] | None = None,
+    engine: str = "eager",
     on_epoch: Callable[[int], None] | None = None,
 ) -> None:
     """Trains a model in place by mini-batches, in a new order each epoch.
+
+    What it draws is a function of the seed, the epoch, the step and the layer (`philox.py`), the
+    same in every engine, and for run i of R as for run i alone.
 
     Args:
         x, t: inputs `[N, features]` and targets `[N, …]`; for a stacked model, the same for
             all runs, or with a leading R.
         epochs: how often the data is gone through, at least 1.
         batch_size: samples in a step, at least 1; the last batch of an epoch may be smaller.
-        seed: of the order; one for each run of a stacked model, where run i then sees the
-            batches that it would see alone. Default: orders from torch's global generator.
+        seed: of the orders, and of the masks of each Dropout without a generator of its own;
+            one for each run of a stacked model. Default: drawn from torch's global generator.
+        engine: how it is executed, which is for speed alone: "eager" (default), the layers as
+            they are written; "fused", one C++ function, on the CPU; "auto", fused if it takes
+            the training, else eager, with a warning that says why.
         on_epoch: called after each epoch with its number, from 1.
 
     Raises:
         ValueError: epochs or batch_size below 1; x and t of different lengths, or none;
-            seeds or leading axes that do not fit the runs; an optimizer of another model.
+            seeds or leading axes that do not fit the runs; an optimizer of another model;
+            an unknown engine.
+        engines.Unsupported: the engine does not take a part of this training, which it names.
     """
     _check(model, optimizer, x, t, epochs, batch_size)
-    orders = _orders(model.runs, x.shape[-2], seed)
-    t_dims = _target_dims(t)
+    seeds = _seeds(model.runs, seed)
+    draws = Draws(seeds[0] if model.runs is None else seeds, x.device)
+    job = Job(model, criterion, optimizer, x, t, batch_size, draws)
+    train = engines.engine(engine, job)
+    if on_epoch is None:
+        train(job, 1, epochs)
+        return
     for epoch in range(1, epochs + 1):
-        model.train()  # in each epoch: `on_epoch` may have set evaluation
-        order = next(orders).to(x.device)
-        batches = zip(
-            _in_order(x, order, 2).split(batch_size, dim=order.dim() - 1),
-            _in_order(t, order, t_dims).split(batch_size, dim=order.dim() - 1),
-            strict=True,
-        )
-        with torch.inference_mode():  # autograd is not used; this spares its bookkeeping
-            for x_batch, t_batch in batches:
-                step(model, criterion, optimizer, x_batch, t_batch)
-        if on_epoch is not None:
-            on_epoch(epoch)
-
-
-def predict(model: Module, x: Tensor) -> Tensor:
-    """The model's output in evaluation mode: x `[N, features]`, for a stacked model too.
-
-    The model is left as it was: its mode, and what a forward kept for its backward.
-    """
-    before = [(module, dict(vars(module))) for module in model.modules()]
-    if model.runs is not None and x.dim() == 2:
-        x = x.expand(model.runs, *x.shape)  # [R, N, features]
-    try:
-        with torch.inference_mode():
-            return model.eval()(x)
-    finally:
-        for module, state in before:
-            vars(module).update(state)
+        train(job, epoch, epoch)
+        on_epoch(epoch)
 
 
 def accuracy(model: Module, x: Tensor, labels: Tensor, *, threshold: float = 0.5) -> Tensor:
@@ -126,6 +111,7 @@ def learning_curves(
     epochs: int,
     batch_size: int,
     seed: int | Sequence[int] | None = None,
+    engine: str = "eager",
 ) -> Curves:
     """Trains as `fit` does, and returns the accuracies after each epoch.
 
@@ -141,7 +127,7 @@ def learning_curves(
 
     fit(
         model, criterion, optimizer, x, t,
-        epochs=epochs, batch_size=batch_size, seed=seed, on_epoch=measure,
+        epochs=epochs, batch_size=batch_size, seed=seed, engine=engine, on_epoch=measure,
     )  # fmt: skip
     return curves
 
@@ -158,7 +144,7 @@ def _check(
             f"{optimizer} moves no parameter of this model: make it from model.param(), and for "
             "a stacked model from that of the stacked one"
         )
-    for name, data, dims in (("x", x, 2), ("t", t, _target_dims(t))):
+    for name, data, dims in (("x", x, 2), ("t", t, target_dims(t))):
         leads = data.dim() == dims + 1 and data.shape[0] == model.runs
         if data.dim() == dims or leads:
             continue
@@ -168,42 +154,18 @@ def _check(
         elif data.dim() == dims + 1:
             takes += "; a leading axis of runs is for a model that runs.stack built"
         raise ValueError(f"fit got {name} {describe(data)}, takes {takes}")
-    samples, targets = x.shape[-2], t.shape[-_target_dims(t)]
+    samples, targets = x.shape[-2], t.shape[-target_dims(t)]
     if samples < 1 or targets != samples:
         raise ValueError(f"fit takes as many targets as samples, got {targets} and {samples}")
 
 
-def _target_dims(t: Tensor) -> int:
-    """The axes of one run's targets: class indices have no features."""
-    return 2 if t.is_floating_point() else 1
-
-
-def _orders(runs: int | None, samples: int, seed: int | Sequence[int] | None) -> Iterator[Tensor]:
-    """Epoch after epoch, the order of the samples: `[N]`, or `[R, N]`."""
-    generators = [_generator(one) for one in _seeds(runs, seed)]
-    while True:
-        orders = [torch.randperm(samples, generator=generator) for generator in generators]
-        yield orders[0] if runs is None else torch.stack(orders)
-
-
-def _seeds(runs: int | None, seed: int | Sequence[int] | None) -> list[int | None]:
-    """A seed for each run, or None for each."""
+def _seeds(runs: int | None, seed: int | Sequence[int] | None) -> list[int]:
+    """A seed for each run."""
     if seed is None:
-        return [None] * (runs or 1)
+        return [int(one) for one in torch.randint(2**63 - 1, (runs or 1,))]
     if runs is None and not isinstance(seed, Sequence):
         return [seed]
     if runs is not None and isinstance(seed, Sequence) and len(seed) == runs:
         return list(seed)
     takes = "one seed" if runs is None else f"{runs} seeds, one for each run"
     raise ValueError(f"fit takes {takes} here, not {seed!r}")
-
-
-def _generator(seed: int | None) -> torch.Generator | None:
-    return None if seed is None else torch.Generator().manual_seed(seed)
-
-
-def _in_order(data: Tensor, order: Tensor, dims: int) -> Tensor:
-    """Data `[N, …]` of so many axes, or `[R, N, …]`, in the order of one run or of each run."""
-    if order.dim() == 1 or data.dim() == dims:
-        return data[order]
-    return data[torch.arange(len(data), device=data.device).unsqueeze(-1), order]

@@ -105,12 +105,14 @@ def test_accuracy_refuses_a_label_for_all() -> None:
         train.accuracy(models.model_1(), torch.ones(4, 2), torch.tensor(0))
 
 
-def test_orders_without_a_seed_are_torchs_next_permutations() -> None:
+def test_seeds_are_drawn_from_torchs_generator_where_none_is_given() -> None:
     torch.manual_seed(3)
-    want = [torch.randperm(9).tolist() for _ in range(2)]
+    first = train._seeds(2, None)
+    assert len(set(first)) == 2
+    assert train._seeds(2, None) != first
     torch.manual_seed(3)
-    orders = train._orders(None, 9, None)
-    assert [next(orders).tolist() for _ in range(2)] == want
+    assert train._seeds(2, None) == first
+    assert len(train._seeds(None, None)) == 1
 
 
 @pytest.mark.parametrize("make", [scratch.Adam, scratch.AdamW])

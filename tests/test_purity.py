@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 #: ATen's names of what `scratch` may use: arithmetic, matrix products, elementary functions,
-#: comparisons, reductions, random draws, and moving data about.
+#: comparisons, reductions, random draws, moving data about, and operations on the bits of words.
 ELEMENTARY = set(
     """
     add sub rsub mul div neg abs sign square pow sqrt exp expm1 log log1p tanh sigmoid
@@ -19,8 +19,9 @@ ELEMENTARY = set(
     rand uniform normal randperm eye arange gather scatter_add index
     empty empty_like zeros zeros_like full new_full new_empty zero fill copy clone detach
     cat stack split unbind slice select view _unsafe_view reshape expand permute transpose t
-    squeeze unsqueeze alias lift_fresh _to_copy _local_scalar_dense unsafe_split
-    split_with_sizes to mT set item promote_types
+    squeeze unsqueeze flatten unflatten broadcast_tensors alias lift_fresh _to_copy
+    _local_scalar_dense unsafe_split split_with_sizes to mT set item promote_types
+    __and __xor __or __lshift __rshift bitwise_and bitwise_or bitwise_xor argsort sort
     """.split()
 )
 

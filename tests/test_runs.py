@@ -20,6 +20,15 @@ def singles(make: Any = models.model_2) -> list[Any]:
     return [make(generator=torch.Generator().manual_seed(seed)) for seed in range(RUNS)]
 
 
+def drawing(*, generator: torch.Generator) -> scratch.Sequential:
+    """A network whose Dropouts share a generator of their own."""
+    return scratch.Sequential(
+        scratch.Linear(2, 8, generator=generator), scratch.Dropout(generator=generator),
+        scratch.ReLU(), scratch.Dropout(generator=generator),
+        scratch.Linear(8, 2, generator=generator),
+    )  # fmt: skip
+
+
 def masks(model: Any) -> list[Tensor]:
     return [
         m.mask for m in model.modules() if isinstance(m, scratch.Dropout) and m.mask is not None
@@ -35,7 +44,7 @@ def test_dropout_without_generators_draws_for_each_run() -> None:
 
 
 def test_masks_go_on_as_they_would_alone_through_stack_and_unstack() -> None:
-    alone, stacked = singles(), runs.stack(singles())
+    alone, stacked = singles(drawing), runs.stack(singles(drawing))
     for model in alone:
         model(X)
     stacked(X.expand(RUNS, -1, -1))
@@ -47,18 +56,18 @@ def test_masks_go_on_as_they_would_alone_through_stack_and_unstack() -> None:
 
 
 def test_stacking_leaves_the_models_and_their_generators_alone() -> None:
-    models_before = singles()
+    models_before = singles(drawing)
     states = [copy.deepcopy(model.state_dict()) for model in models_before]
     stacked = runs.stack(models_before)
     stacked(X.expand(RUNS, -1, -1))
-    fresh = singles()
+    fresh = singles(drawing)
     for model, twin, state in zip(models_before, fresh, states, strict=True):
         assert all(state[name].equal(p) for name, p in model.state_dict().items())
         assert model(X).equal(twin(X))
 
 
 def test_layers_that_share_a_generator_go_on_sharing_it() -> None:
-    stacked = runs.stack(singles())
+    stacked = runs.stack(singles(drawing))
     first, second = (m for m in stacked.modules() if isinstance(m, scratch.Dropout))
     assert isinstance(first.generator, list)
     assert isinstance(second.generator, list)
@@ -165,4 +174,4 @@ def test_models_that_differ_are_not_stacked(other: Any) -> None:
 def test_networks_that_share_a_generator_are_not_stacked() -> None:
     generator = torch.Generator()
     with pytest.raises(ValueError, match="models 0 and 1 share a generator"):
-        runs.stack([models.model_2(generator=generator) for _ in range(2)])
+        runs.stack([drawing(generator=generator) for _ in range(2)])

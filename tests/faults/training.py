@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor
 
 import scratch
-from scratch import runs, train
+from scratch import runs
+from scratch.engines import eager
 from tests.faults import Planting, fault, swap
 
 
@@ -27,7 +28,7 @@ def _() -> Planting:
             else:
                 dy = layer.backward(dy)
 
-    return swap(train, step=step)
+    return swap(eager, step=step)
 
 
 @fault("gradients are never reset", "network.training", "model_1")
@@ -47,25 +48,25 @@ def _() -> Planting:
 
 @fault("all runs share one order", "network.runs_together", "model_1")
 def _() -> Planting:
-    right = train._orders
+    right = scratch.Draws.order
 
-    def orders(count: int | None, samples: int, seed: Any) -> Any:
-        for order in right(count, samples, seed):
-            yield order if count is None else order[:1].expand(order.shape)
+    def order(self: Any, epoch: int, samples: int) -> Tensor:
+        drawn = right(self, epoch, samples)
+        return drawn if drawn.dim() == 1 else drawn[:1].expand(drawn.shape)
 
-    return swap(train, _orders=orders)
+    return swap(scratch.Draws, order=order)
 
 
 @fault("targets keep their order", "network.runs_together", "model_1")
 def _() -> Planting:
-    right = train._in_order
+    right = eager._in_order
 
     def in_order(data: Tensor, order: Tensor, dims: int) -> Tensor:
         if order.dim() == 2 and bool(((data == 0) | (data == 1)).all()):
             return data.expand(len(order), *data.shape)
         return right(data, order, dims)
 
-    return swap(train, _in_order=in_order)
+    return swap(eager, _in_order=in_order)
 
 
 @fault("stack repeats the first model", "network.runs_together", "model_1")
@@ -94,21 +95,15 @@ def _() -> Planting:
 
 @fault("the last batch is left out", "network.fit", "model_1")
 def _() -> Planting:
-    right = train._in_order
+    right = eager._in_order
 
     def in_order(data: Tensor, order: Tensor, dims: int) -> Tensor:
         return right(data, order[: len(order) // 30 * 30], dims)
 
-    return swap(train, _in_order=in_order)
+    return swap(eager, _in_order=in_order)
 
 
 @fault("every epoch has the order of the first", "network.fit", "model_1")
 def _() -> Planting:
-    right = train._orders
-
-    def orders(*arguments: Any) -> Any:
-        first = next(right(*arguments))
-        while True:
-            yield first
-
-    return swap(train, _orders=orders)
+    right = scratch.Draws.order
+    return swap(scratch.Draws, order=lambda self, epoch, samples: right(self, 1, samples))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import parity
 import scratch
@@ -15,12 +15,13 @@ from parity import Comparison, Tensors, Trial
 from parity.trial import fact
 from reference import pairs
 from scratch import data, runs
+from scratch.philox import FIRST_DROPOUT, ORDER, words
 
 RUNS = 3
 
 
 def build(trial: Trial, seed: int = 0) -> scratch.Sequential:
-    """The scratch model; it draws its dropout masks from a generator of its own."""
+    """The scratch model."""
     generator = torch.Generator().manual_seed(trial.seed + seed)
     model: scratch.Sequential = pairs.build(trial.case, generator=generator)
     return model.to(trial.device, trial.dtype)
@@ -37,50 +38,53 @@ def points(trial: Trial, count: int) -> tuple[Tensor, Tensor]:
 
 
 def fit(trial: Trial) -> list[Comparison]:
-    """`fit` leaves the weights that torch reaches on the same batches, in the order of the
-    seed, the last one smaller, with the masks that `fit` drew."""
-    seed, epochs, size = 7, 2, 30
-    x, t = points(trial, 100)
-    pair, model = pair_of(trial), build(trial)
-    before = model.state_dict()
-    drawn: list[Tensor] = []
-    for layer in model:
-        if isinstance(layer, scratch.Dropout):
-            _record_masks(layer, drawn)
-    optimizer, loss = pair.optimizer[0](model.param()), pair.loss[0]()
-    scratch.train.fit(model, loss, optimizer, x, t, epochs=epochs, batch_size=size, seed=seed)
+    """`fit` leaves the weights that torch reaches from the same draws: on the same batches, the
+    last one smaller, with the same masks."""
+    return fitted_by("eager", trial, build(trial), pair_of(trial))
 
-    generator = torch.Generator().manual_seed(seed)
-    inputs: Tensors = dict(before)
-    steps = 0
-    for _ in range(epochs):
-        order = torch.randperm(len(x), generator=generator).to(x.device)
-        for x_step, t_step in zip(x[order].split(size), t[order].split(size), strict=True):
-            steps += 1
-            inputs |= {f"x {steps}": x_step, f"t {steps}": t_step}
-    per_step = len(drawn) // steps
-    dropouts = sum(isinstance(layer, scratch.Dropout) for layer in model)
-    every = torch.ones((), dtype=torch.bool)
-    masks: list[list[Tensor | None]] = [
-        [mask != 0 for mask in drawn[i * per_step : (i + 1) * per_step]] or [every] * dropouts
-        for i in range(steps)
-    ]
+
+def fitted_by(
+    engine: str, trial: Trial, model: scratch.Sequential, pair: pairs.ModelPair
+) -> list[Comparison]:
+    """`fit`, by one engine."""
+    seed, epochs, size = 7, 2, 30
+    x, labels = data.disk(100, seed=trial.seed, dtype=trial.dtype, device=trial.device)
+    t = pair.targets(labels, trial.dtype)
+    before = model.state_dict()
+    optimizer, loss = pair.optimizer[0](model.param()), pair.loss[0]()
+    scratch.fit(
+        model, loss, optimizer, x, t, epochs=epochs, batch_size=size, seed=seed, engine=engine
+    )
     twin = pair.reference().to(trial.device)
+    inputs: Tensors = dict(before)
+    masks: list[list[Tensor | None]] = []
+    for x_step, t_step, dropped in batches(seed, twin, x, t, epochs, size):
+        masks.append(dropped)
+        inputs |= {f"x {len(masks)}": x_step, f"t {len(masks)}": t_step}
     evaluate = parity.evaluate.training(twin, pair.loss[1](), pair.optimizer[1], masks)
-    results = {f"step {steps}: {name}": value for name, value in model.state_dict().items()}
+    results = {f"step {len(masks)}: {name}": value for name, value in model.state_dict().items()}
     return parity.compare(results, parity.truth(evaluate, inputs).only(results))
 
 
-def _record_masks(layer: scratch.Dropout, masks: list[Tensor]) -> None:
-    forward = layer.forward
-
-    def recorded(x: Tensor) -> Tensor:
-        y = forward(x)
-        if layer.mask is not None:
-            masks.append(layer.mask)
-        return y
-
-    layer.forward = recorded  # type: ignore[method-assign]
+def batches(
+    seed: int, twin: nn.Sequential, x: Tensor, t: Tensor, epochs: int, size: int
+) -> Iterator[tuple[Tensor, Tensor, list[Tensor | None]]]:
+    """Each step's batch, and of each Dropout of torch's model what it keeps: what the words of
+    the seed say, by themselves."""
+    widths = [
+        twin(x[:1]).shape[-1] for twin in (twin[: i + 1].to(x.dtype) for i in range(len(twin)))
+    ]
+    dropouts = [(layer.p, width) for layer, width in zip(twin, widths, strict=True)
+                if isinstance(layer, nn.Dropout)]  # fmt: skip
+    drawn = torch.tensor(seed, device=x.device)
+    for epoch in range(1, epochs + 1):
+        order = words(drawn, len(x), 0, epoch, ORDER).argsort(stable=True, dim=-1)
+        for step, chosen in enumerate(order.split(size)):
+            masks: list[Tensor | None] = []
+            for place, (p, width) in enumerate(dropouts):
+                mask = words(drawn, size * width, step, epoch, FIRST_DROPOUT + place)
+                masks.append(mask.view(size, width)[: len(chosen)] < round((1 - p) * 2**32))
+            yield x[chosen], t[chosen], masks
 
 
 def runs_together(trial: Trial) -> list[Comparison]:
