@@ -1,12 +1,15 @@
 """The reports' table: accuracy and time of runs of so many epochs, scratch beside torch.
 
-Both sides of a run get the same data, initial weights, batches and threads. Dropout masks are
-each side's own. The two are timed in turn, run by run; nothing is evaluated while the clock
-runs.
+All sides of a run get the same data, initial weights, batches and threads. Torch draws dropout
+masks of its own. They are timed in turn, run by run; nothing is evaluated while the clock runs.
+Scratch trains one run like torch, and ten at once, by its layers and by the fused engine: a run's
+time is then a tenth.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 import math
 import os
@@ -26,14 +29,20 @@ import scratch
 from bench import measure
 from bench.environment import caption, environment
 from bench.lockstep import PARITY, verdict
-from parity import Comparison
 from reference import pairs
 from scratch import data
+from scratch.engines import Unsupported, fused
 
 PUBLISHED = json.loads((Path(__file__).parent / "published.json").read_text())
 RESULTS = Path(__file__).parent / "results"
 TITLES = {"model_1": "Model 1", "model_2": "Model 2"}
-SIDES = ("scratch", "torch")
+SIDES = {
+    "scratch": "scratch",
+    "stacked": "scratch, {} at once",
+    "fused": "scratch, {} at once, fused",
+    "torch": "torch",
+}
+TOGETHER = 10  # runs, at most, that are trained at once
 POINTS = 1000
 
 
@@ -61,6 +70,22 @@ class Protocol:
             raise ValueError(f"threads must be at most {processors}, the processors here")
 
     @property
+    def sides(self) -> tuple[str, ...]:
+        """What is measured here."""
+        return tuple(side for side in SIDES if side != "fused" or not self.unfused)
+
+    @functools.cached_property
+    def unfused(self) -> str:
+        """Why the fused engine cannot be measured; empty if it can."""
+        if self.device != "cpu":
+            return "it runs on the CPU"
+        try:
+            fused.library()
+        except Unsupported as error:
+            return str(error)
+        return ""
+
+    @property
     def name(self) -> str:
         """Of the files that the results are kept in."""
         variant = "" if self.model_1 == "text" else f"-{self.model_1}"
@@ -76,13 +101,15 @@ class Protocol:
 
     def describe(self) -> str:
         """The caption: what is trained, how, and on what."""
+        fused = f" The fused engine is left out: {self.unfused}." if self.unfused else ""
         dropout = "no dropout" if self.model_1 == "text" else "Dropout(0.5)"
         return (
             f"{self.runs} runs x {self.epochs} epochs, {POINTS} training and {POINTS} test points, "
             f"batch size {self.batch_size}, learning rate 1e-3; weights and biases from Xavier's "
             f"normal distribution. Model 1 as the report's {self.model_1} has it: {dropout}, "
             "Tanh at the end, summed squared error, SGD. Model 2: SELU, Dropout(0.5) twice, "
-            "Softmax at the end, binary cross-entropy (mean), Adam. Torch's optimizers are fused."
+            "Softmax at the end, binary cross-entropy (mean), Adam. Torch's optimizers are fused. "
+            f"Runs trained at once share their time.{fused}"
         )
 
 
@@ -137,21 +164,25 @@ def results(protocol: Protocol, progress: Callable[[str], None] = lambda done: N
                 _write(partial_file, json.dumps(asdict(kept)))
                 progress(f"{TITLES[model]} {side}")
     for model, title in TITLES.items():
-        kept.parity[model] = asdict(parity_of(protocol, model))
-        progress(f"{title} parity")
+        for engine in engines(protocol):
+            judged = verdict(protocol.pair(model), protocol.batch_size, protocol.device, engine)
+            kept.parity[f"{model} {engine}"] = asdict(judged)
+            progress(f"{title} parity, {engine}")
     _write(RESULTS / f"{protocol.name}.json", json.dumps(asdict(kept), indent=1) + "\n")
     _write(RESULTS / f"{protocol.name}.md", markdown(kept))
     partial_file.unlink()
     return kept
 
 
-def parity_of(protocol: Protocol, model: str) -> Comparison:
-    """The worst of a hundred training steps against torch, each weight after each step."""
-    return verdict(protocol.pair(model), protocol.batch_size, protocol.device)
+def engines(protocol: Protocol) -> list[str]:
+    """Scratch's engines that are measured here."""
+    return ["eager", "fused"] if "fused" in protocol.sides else ["eager"]
 
 
 def train(protocol: Protocol, model: str, side: str, seed: int) -> Run:
     """One run: its data, weights and batches depend on the seed alone."""
+    if side in ("stacked", "fused"):
+        return _together(protocol, model, side, seed)
     pair, device = protocol.pair(model), protocol.device
     x, labels = data.disk(POINTS, seed=2 * seed, device=device)
     test = data.disk(POINTS, seed=2 * seed + 1, device=device)
@@ -167,7 +198,7 @@ def train(protocol: Protocol, model: str, side: str, seed: int) -> Run:
         torch.manual_seed(seed)  # of its dropout masks
         fit, accuracy, criterion = reference.train.fit, reference.train.accuracy, pair.loss[1]()
     parameters = network.param() if side == "scratch" else network.parameters()
-    optimizer = pair.optimizer[SIDES.index(side)](parameters)
+    optimizer = pair.optimizer[side == "torch"](parameters)
 
     given = {"seed": seed} if side == "scratch" else {"draws": scratch.Draws(seed, device)}
 
@@ -181,38 +212,66 @@ def train(protocol: Protocol, model: str, side: str, seed: int) -> Run:
     return Run(model, side, seed, elapsed, float(accuracy(network, *test)))
 
 
+def _together(protocol: Protocol, model: str, side: str, seed: int) -> Run:
+    """The run of that seed, trained at once with its neighbours; of the time, its share."""
+    pair, device = protocol.pair(model), protocol.device
+    first = seed // TOGETHER * TOGETHER
+    seeds = list(range(first, min(first + TOGETHER, max(protocol.runs, seed + 1))))
+    sets = [data.disk(POINTS, seed=2 * one, device=device) for one in seeds]
+    tests = [data.disk(POINTS, seed=2 * one + 1, device=device) for one in seeds]
+    x = torch.stack([points for points, _ in sets])  # [R, N, 2]
+    t = torch.stack([pair.targets(labels) for _, labels in sets])
+    made = [pair.scratch(generator=torch.Generator().manual_seed(one)) for one in seeds]
+    network = scratch.runs.stack(made).to(device)
+    optimizer, criterion = pair.optimizer[0](network.param()), pair.loss[0]()
+
+    def timed() -> None:
+        scratch.fit(
+            network, criterion, optimizer, x, t, epochs=protocol.epochs,
+            batch_size=protocol.batch_size, seed=seeds,
+            engine="fused" if side == "fused" else "eager",
+        )  # fmt: skip
+
+    elapsed = measure.seconds(timed, device)
+    points, labels = (torch.stack(part) for part in zip(*tests, strict=True))
+    accuracies = scratch.train.accuracy(network, points, labels)
+    return Run(model, side, seed, elapsed / len(seeds), float(accuracies[seed - first]))
+
+
 def rows(kept: Results) -> list[dict[str, Any]]:
     """The table: a row for each model and side."""
     table = []
-    for model, title in TITLES.items():
-        pairs_of_runs = list(zip(kept.of(model, "scratch"), kept.of(model, "torch"), strict=True))
-        ratio = measure.median([ours.seconds / theirs.seconds for ours, theirs in pairs_of_runs])
-        worst = kept.parity.get(model, {}).get("ratio", math.nan)
-        for side in SIDES:
-            runs = kept.of(model, side)
-            accuracies = [run.accuracy for run in runs]
-            published = PUBLISHED["rows"][model][side]
-            ours = side == "scratch"
-            table.append(
-                {
-                    "model": f"{title} ({side})",
-                    "test accuracy": f"{np.mean(accuracies):.3f}",
-                    "std": f"{np.std(accuracies, ddof=1):.3f}" if len(runs) > 1 else "-",
-                    "seconds a run": f"{np.median([run.seconds for run in runs]):.2f}",
-                    "ratio to torch [95 %]": _ratio(ratio, len(runs)) if ours else "1",
-                    "parity": _parity(worst) if ours else "",
-                    "report B: accuracy": f"{published['accuracy']:.3f}",
-                    "report B: std": f"{published['std']:.3f}",
-                    "report B: seconds": f"{published['seconds']:.2f}",
-                }
-            )
+    together = min(TOGETHER, kept.protocol.runs)
+    for (model, title), side in itertools.product(TITLES.items(), kept.protocol.sides):
+        runs, theirs = kept.of(model, side), kept.of(model, "torch")
+        accuracies = [run.accuracy for run in runs]
+        ratio = measure.median([a.seconds / b.seconds for a, b in zip(runs, theirs, strict=True)])
+        engine = "fused" if side == "fused" else "eager"
+        worst = kept.parity.get(f"{model} {engine}", {}).get("ratio", math.nan)
+        published = PUBLISHED["rows"][model].get(side, {})
+        ours = side != "torch"
+        table.append(
+            {
+                "model": f"{title} ({SIDES[side].format(together)})",
+                "test accuracy": f"{np.mean(accuracies):.3f}",
+                "std": f"{np.std(accuracies, ddof=1):.3f}" if len(runs) > 1 else "-",
+                "seconds a run": f"{np.median([run.seconds for run in runs]):.3g}",
+                "ratio to torch [95 %]": _ratio(ratio, len(runs)) if ours else "1",
+                "parity": _parity(worst) if ours else "",
+                "report B: accuracy": f"{published['accuracy']:.3f}" if published else "",
+                "report B: std": f"{published['std']:.3f}" if published else "",
+                "report B: seconds": f"{published['seconds']:.2f}" if published else "",
+            }
+        )
     return table
 
 
 def agreement(kept: Results, model: str) -> tuple[float, float, float]:
     """The mean difference in accuracy, scratch less torch on the same seeds, and half the width
     of its 95 % interval and of its 99.9 % interval, by Student's t."""
-    ours, theirs = (np.array([run.accuracy for run in kept.of(model, s)]) for s in SIDES)
+    ours, theirs = (
+        np.array([run.accuracy for run in kept.of(model, side)]) for side in ("scratch", "torch")
+    )
     differences = ours - theirs
     if len(differences) < 2:
         return float(differences.mean()), math.inf, math.inf
@@ -257,10 +316,11 @@ def _parity(ratio: float) -> str:
 
 
 def _plan(protocol: Protocol) -> Iterator[tuple[str, int, tuple[str, ...]]]:
-    """Models and seeds, with the order in which the two sides run: A B, B A, A B, …"""
+    """Models and seeds, with the order in which the sides run: A B, B A, A B, …"""
+    sides = protocol.sides
     for model in TITLES:
         for seed in range(protocol.runs):
-            yield model, seed, SIDES if seed % 2 == 0 else SIDES[::-1]
+            yield model, seed, sides if seed % 2 == 0 else sides[::-1]
 
 
 def _partial(protocol: Protocol) -> Path:
@@ -270,7 +330,7 @@ def _partial(protocol: Protocol) -> Path:
 def _warm_up(protocol: Protocol) -> None:
     short = Protocol(1, 1, max(protocol.batch_size, 100), protocol.model_1, device=protocol.device)
     for model in TITLES:
-        for side in SIDES:
+        for side in short.sides:
             train(short, model, side, 0)
 
 
@@ -284,8 +344,8 @@ def _resumed(protocol: Protocol, file: Path) -> Results:
     except (OSError, ValueError, TypeError, KeyError):
         return fresh  # there is none, or it is not ours to read
     pairs = Counter((run.model, run.seed) for run in runs)
-    # A ratio is of two sides timed side by side: half a pair is done again.
-    fresh.runs = [run for run in runs if pairs[run.model, run.seed] == len(SIDES)]
+    # A ratio is of sides timed side by side: where one is missing, all are done again.
+    fresh.runs = [run for run in runs if pairs[run.model, run.seed] == len(protocol.sides)]
     return fresh
 
 

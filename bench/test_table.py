@@ -28,7 +28,9 @@ def test_table(
     where = f"Written to bench/results/{protocol.name}.md and .json."
     show(f"accuracy and time on {protocol.device}", f"{table.text(kept)}\n{where}")
     for model in table.TITLES:
-        assert kept.parity[model]["ratio"] <= 1, f"{model} is wrong: {kept.parity[model]}"
+        for engine in table.engines(protocol):
+            judged = kept.parity[f"{model} {engine}"]
+            assert judged["ratio"] <= 1, f"{model} is wrong, {engine}: {judged}"
         mean, _, half = table.agreement(kept, model)
         assert abs(mean) <= half or mean == 0, (
             f"{model}: scratch and torch differ by {mean:+.4f} in accuracy, more than the "
@@ -37,7 +39,8 @@ def test_table(
 
 
 def _measured(protocol: Protocol) -> Results:
-    total = len(table.TITLES) * (len(table.SIDES) * protocol.runs + 1)  # runs, and parity
+    each = len(protocol.sides) * protocol.runs + len(table.engines(protocol))  # runs, and parity
+    total = len(table.TITLES) * each
     kept = table.kept_runs(protocol)
     if kept:
         print(f"\n{kept} runs are kept from an interrupted measurement: going on", file=sys.stderr)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -60,8 +61,8 @@ def test_interleaved_takes_turns() -> None:
 
 def test_both_sides_of_a_run_start_alike() -> None:
     """Without dropout the two sides of a run differ by rounding alone."""
-    ours, theirs = (table.train(TINY, "model_1", side, 0) for side in table.SIDES)
-    assert abs(ours.accuracy - theirs.accuracy) <= 0.002
+    ours, *others = (table.train(TINY, "model_1", side, 0) for side in TINY.sides)
+    assert all(abs(ours.accuracy - other.accuracy) <= 0.002 for other in others)
     assert table.train(TINY, "model_1", "scratch", 1).accuracy != ours.accuracy
 
 
@@ -69,21 +70,26 @@ def test_table_is_measured_and_written(results: Path) -> None:
     done: list[str] = []
     kept = table.results(TINY, done.append)
     assert done.count("Model 1 scratch") == 2
-    assert len(done) == 10, "eight runs, and the parity of two models"
+    assert len(done) == 20, "sixteen runs, and the parity of two models by two engines"
     assert sorted(path.suffix for path in results.iterdir()) == [".json", ".md"]
     stored = json.loads((results / f"{TINY.name}.json").read_text())
-    assert len(stored["runs"]) == 8
+    assert len(stored["runs"]) == 16
     assert {"torch", "processor", "threads"} <= stored["environment"].keys()
     assert all(run["seconds"] > 0 for run in stored["runs"])
     rows = table.rows(kept)
     assert [row["model"] for row in rows] == [
         "Model 1 (scratch)",
+        "Model 1 (scratch, 2 at once)",
+        "Model 1 (scratch, 2 at once, fused)",
         "Model 1 (torch)",
         "Model 2 (scratch)",
+        "Model 2 (scratch, 2 at once)",
+        "Model 2 (scratch, 2 at once, fused)",
         "Model 2 (torch)",
     ]
-    assert rows[0]["parity"].startswith("ok")
-    assert rows[2]["report B: seconds"] == "37.11"
+    assert all(row["parity"].startswith("ok") for row in rows if "torch" not in row["model"])
+    assert rows[1]["report B: seconds"] == ""
+    assert rows[4]["report B: seconds"] == "37.11"
     assert "| Model 1 (scratch)" in (results / f"{TINY.name}.md").read_text()
 
 
@@ -94,15 +100,15 @@ def test_an_interrupted_table_goes_on_where_it_was(
 
     def interrupt(what: str) -> None:
         done.append(what)
-        if len(done) == 3:
+        if len(done) == 5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         table.results(TINY, interrupt)
     (partial,) = results.iterdir()
     before = json.loads(partial.read_text())["runs"]
-    assert len(before) == 3
-    assert table.kept_runs(TINY) == 2
+    assert len(before) == 5
+    assert table.kept_runs(TINY) == 4
 
     trained: list[tuple[str, str, int]] = []
     right = table.train
@@ -114,19 +120,19 @@ def test_an_interrupted_table_goes_on_where_it_was(
 
     monkeypatch.setattr(table, "train", counted)
     kept = table.results(TINY)
-    assert len(trained) == 6, "half a pair is done again: its ratio is of two sides in turn"
-    assert len({(r.model, r.side, r.seed) for r in kept.runs}) == len(kept.runs) == 8
-    assert [vars(run) for run in kept.runs[:2]] == before[:2]
+    assert len(trained) == 12, "a part of a run is done again: its ratios are of sides in turn"
+    assert len({(r.model, r.side, r.seed) for r in kept.runs}) == len(kept.runs) == 16
+    assert [vars(run) for run in kept.runs[:4]] == before[:4]
     assert not partial.exists()
 
 
 def test_another_protocol_or_machine_is_not_resumed(results: Path) -> None:
     facts = environment.environment("cpu")
     file = results / f"{TINY.name}.partial.json"
-    both = [vars(Run("model_1", side, 0, 1.0, 0.5)) for side in table.SIDES]
-    kept = {"protocol": vars(TINY), "environment": facts, "runs": both}
+    both = [vars(Run("model_1", side, 0, 1.0, 0.5)) for side in TINY.sides]
+    kept = {"protocol": asdict(TINY), "environment": facts, "runs": both}
     file.write_text(json.dumps(kept))
-    assert len(table._resumed(TINY, file).runs) == 2
+    assert len(table._resumed(TINY, file).runs) == 4
     file.write_text(json.dumps(kept | {"environment": facts | {"code": "another"}}))
     assert table._resumed(TINY, file).runs == []
     file.write_text(json.dumps(kept | {"environment": facts | {"processor": "another"}}))

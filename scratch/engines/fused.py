@@ -388,7 +388,8 @@ def build(source: str, cache: Path) -> Path:
             )  # fmt: skip
         except (RuntimeError, OSError) as error:
             raise Unsupported(f"engine 'fused' could not be compiled: {error}") from error
-        Path(folder, "fused.so").replace(built)  # whole or not at all
+        (made,) = Path(folder).glob("*.so")  # the builder numbers those of one name
+        made.replace(built)  # whole or not at all
     return built
 
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import parity
 import scratch
+from bench.lockstep import fitted
 from parity import Comparison, Tensors, Trial
 from parity.trial import fact
 from reference import pairs
 from scratch import data, runs
-from scratch.philox import FIRST_DROPOUT, ORDER, words
 
 RUNS = 3
 
@@ -40,51 +40,7 @@ def points(trial: Trial, count: int) -> tuple[Tensor, Tensor]:
 def fit(trial: Trial) -> list[Comparison]:
     """`fit` leaves the weights that torch reaches from the same draws: on the same batches, the
     last one smaller, with the same masks."""
-    return fitted_by("eager", trial, build(trial), pair_of(trial))
-
-
-def fitted_by(
-    engine: str, trial: Trial, model: scratch.Sequential, pair: pairs.ModelPair
-) -> list[Comparison]:
-    """`fit`, by one engine."""
-    seed, epochs, size = 7, 2, 30
-    x, labels = data.disk(100, seed=trial.seed, dtype=trial.dtype, device=trial.device)
-    t = pair.targets(labels, trial.dtype)
-    before = model.state_dict()
-    optimizer, loss = pair.optimizer[0](model.param()), pair.loss[0]()
-    scratch.fit(
-        model, loss, optimizer, x, t, epochs=epochs, batch_size=size, seed=seed, engine=engine
-    )
-    twin = pair.reference().to(trial.device)
-    inputs: Tensors = dict(before)
-    masks: list[list[Tensor | None]] = []
-    for x_step, t_step, dropped in batches(seed, twin, x, t, epochs, size):
-        masks.append(dropped)
-        inputs |= {f"x {len(masks)}": x_step, f"t {len(masks)}": t_step}
-    evaluate = parity.evaluate.training(twin, pair.loss[1](), pair.optimizer[1], masks)
-    results = {f"step {len(masks)}: {name}": value for name, value in model.state_dict().items()}
-    return parity.compare(results, parity.truth(evaluate, inputs).only(results))
-
-
-def batches(
-    seed: int, twin: nn.Sequential, x: Tensor, t: Tensor, epochs: int, size: int
-) -> Iterator[tuple[Tensor, Tensor, list[Tensor | None]]]:
-    """Each step's batch, and of each Dropout of torch's model what it keeps: what the words of
-    the seed say, by themselves."""
-    widths = [
-        twin(x[:1]).shape[-1] for twin in (twin[: i + 1].to(x.dtype) for i in range(len(twin)))
-    ]
-    dropouts = [(layer.p, width) for layer, width in zip(twin, widths, strict=True)
-                if isinstance(layer, nn.Dropout)]  # fmt: skip
-    drawn = torch.tensor(seed, device=x.device)
-    for epoch in range(1, epochs + 1):
-        order = words(drawn, len(x), 0, epoch, ORDER).argsort(stable=True, dim=-1)
-        for step, chosen in enumerate(order.split(size)):
-            masks: list[Tensor | None] = []
-            for place, (p, width) in enumerate(dropouts):
-                mask = words(drawn, size * width, step, epoch, FIRST_DROPOUT + place)
-                masks.append(mask.view(size, width)[: len(chosen)] < round((1 - p) * 2**32))
-            yield x[chosen], t[chosen], masks
+    return fitted("eager", trial, build(trial), pair_of(trial), 2, 30, 100)
 
 
 def runs_together(trial: Trial) -> list[Comparison]:
