@@ -190,7 +190,8 @@ class OddSGD(scratch.SGD):
 
 
 def job(**changes: Any) -> dict[str, Any]:
-    model = changes.pop("model", None) or models.model_1()
+    seeded = torch.Generator().manual_seed(0)
+    model = changes.pop("model", None) or models.model_1(generator=seeded)
     make = changes.pop("make", scratch.SGD)
     options = {"criterion": scratch.MSELoss(), "x": X, "t": T, "epochs": 1, "batch_size": 10}
     return {"model": model, "optimizer": make(model.param())} | options | changes
