@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from scratch.init import draw
+from scratch.init import Source, draw
 from scratch.module import Module, checked_device, describe
 
 
@@ -24,7 +24,8 @@ class Linear(Module):
             (Glorot and Bengio 2010, eq. 16, whose biases start at zero);
             "normal": N(0, 1); "zeros": 0.
         bias_init: like `init`, for the bias alone. Default: the same as `init`.
-        generator: where the initial values are drawn from. Default: torch's global generator.
+        generator: where the initial values are drawn from: torch's, or a `Philox`, whose are the
+            same on every device. Default: torch's global generator.
         device, dtype: of the parameters. Default: torch's defaults.
 
     Raises:
@@ -44,7 +45,7 @@ class Linear(Module):
         *,
         init: str = "uniform",
         bias_init: str | None = None,
-        generator: torch.Generator | None = None,
+        generator: Source = None,
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
     ) -> None:

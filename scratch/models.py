@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import torch
-
 from scratch.activations import ELU, SELU, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
 from scratch.dropout import Dropout
+from scratch.init import Source
 from scratch.linear import Linear
 from scratch.module import Module
 from scratch.sequential import Sequential
@@ -23,7 +22,7 @@ ACTIVATIONS: dict[str, Callable[[], Module]] = {
 }
 
 
-def model_1(variant: str = "text", *, generator: torch.Generator | None = None) -> Sequential:
+def model_1(variant: str = "text", *, generator: Source = None) -> Sequential:
     """Report B's Model 1, `[B, 2]` to `[B, 2]`: three hidden layers of 25, ReLU, Tanh at the end.
 
     Args:
@@ -47,7 +46,7 @@ def model_1(variant: str = "text", *, generator: torch.Generator | None = None) 
     )  # fmt: skip
 
 
-def model_2(*, generator: torch.Generator | None = None) -> Sequential:
+def model_2(*, generator: Source = None) -> Sequential:
     """Report B's Model 2, `[B, 2]` to `[B, 2]`: SELU, Dropout(0.5) twice, Softmax at the end.
 
     `generator` as for `model_1`.
@@ -66,7 +65,7 @@ def model_a(
     outputs: int = 1,
     *,
     dropout: float = 0.0,
-    generator: torch.Generator | None = None,
+    generator: Source = None,
 ) -> Sequential:
     """Report A's network: `[B, 2]` to `[B, outputs]`, three hidden layers of 25.
 

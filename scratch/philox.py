@@ -60,7 +60,9 @@ def words(seeds: Tensor, count: int, step: Tensor | int, epoch: int, purpose: in
 
 
 class Philox:
-    """A source of initial values, wherever `generator=` is taken: the same on every device.
+    """A source of initial values, for `Linear` and the networks of `models`: as `generator=`.
+
+    They are drawn on the CPU in float64, and so are the same on every device.
 
     Args:
         seed: from -2^63 to 2^64 - 1.
@@ -74,7 +76,7 @@ class Philox:
         self.draws = 0  # each has counters of its own
 
     def uniform(self, *shape: int) -> Tensor:
-        """Numbers in [0, 1), float64 on the CPU, of 2 words each."""
+        """Numbers in [0, 1), of 2 words each."""
         count = math.prod(shape)
         drawn = words(torch.tensor(self.seed), 2 * count, 0, self.draws, VALUES)
         self.draws += 1
@@ -82,7 +84,7 @@ class Philox:
         return (((high << 21) | (low >> 11)).double() / (1 << 53)).view(shape)
 
     def normal(self, *shape: int) -> Tensor:
-        """Standard normal numbers, float64 on the CPU (Box and Muller 1958)."""
+        """Standard normal numbers (Box and Muller 1958)."""
         radius = torch.sqrt(-2 * torch.log1p(-self.uniform(*shape)))
         return radius * torch.cos(2 * math.pi * self.uniform(*shape))
 

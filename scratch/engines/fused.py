@@ -121,7 +121,7 @@ def train(job: Job, first: int, last: int) -> None:
     job.criterion.check(prediction, job.t.expand(*lead, *job.t.shape))
 
     training = _described(layout, job.x, job.t, job.criterion, job.draws.seeds)
-    training.batch = job.batch_size
+    training.batch = min(job.batch_size, samples)
     training.rule, training.maximize = RULES[type(optimizer)], optimizer.maximize
     for name in ("lr", "momentum", "dampening", "nesterov", "amsgrad", "weight_decay"):
         setattr(training, name, getattr(optimizer, name, 0))
