@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import subprocess
@@ -9,11 +10,13 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from bench import environment, measure, table
+from bench import environment, measure, speed, table
+from bench.peers import CONTENDERS
 from bench.table import Protocol, Results, Run
 
 ROOT = Path(__file__).parent.parent
@@ -151,6 +154,59 @@ def test_agreement_is_students_interval_of_the_paired_differences() -> None:
     assert mean == pytest.approx(0)
     assert half == pytest.approx(4.303 * 0.1 / np.sqrt(3), rel=1e-3)  # t(0.975, 2) = 4.303
     assert wide > half
+
+
+SMALL = speed.Plan(runs=(2, 1), batches=(100,), epochs=1, rounds=2)
+
+
+def test_every_contender_is_timed_and_judged(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "RESULTS", results)
+    monkeypatch.setattr(speed, "peak", lambda: 1e11)
+    fast = [one for one in CONTENDERS if one.name != "torch.compile"]  # which takes a minute
+    monkeypatch.setattr(speed, "CONTENDERS", fast)
+    found = speed.measured(SMALL)
+    names = [one.name for one in fast if not one.missing()]
+    assert {row.contender for row in found.rows if row.seconds} == set(names)
+    assert all(len(r.seconds) == r.runs for r in found.rows if r.contender in names), "2 and 1"
+    assert all(0 <= ratio <= 1 for ratio in found.parity.values()), found.parity
+    assert len(found.parity) == 2 * len(names)
+    text = speed.text(found)
+    assert "Model 2, batch size 100, 2 runs x 1 epochs" in text
+    assert text.count("scratch, fused") == 4
+    assert {file.suffix for file in speed.write(found)} >= {".md", ".json"}
+    stored = json.loads((results / "speed-cpu-threads1.json").read_text())
+    assert len(stored["rows"]) == 2 * 2 * len(fast)
+
+
+def test_a_contender_that_is_wrong_is_said_to_be() -> None:
+    (right,) = (one for one in CONTENDERS if one.name == "scratch, stacked")
+
+    def prepare(setting: Any) -> Any:
+        off = [{k: v + 1e-4 for k, v in weights.items()} for weights in setting.weights]
+        return right.prepare(dataclasses.replace(setting, weights=off))
+
+    assert speed.verdict(right, "model_1", 20) <= 1
+    assert speed.verdict(dataclasses.replace(right, prepare=prepare), "model_1", 20) > 1
+
+
+def test_what_would_take_too_long_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    (chosen,) = (one for one in CONTENDERS if one.name == "scratch, stacked")
+    (first,) = (one for one in CONTENDERS if one.name == speed.FIRST)
+    monkeypatch.setattr(speed, "CONTENDERS", [first, chosen])
+    monkeypatch.setattr(speed, "verdict", lambda *arguments: 0.0)
+    monkeypatch.setattr(speed, "peak", lambda: 1e11)
+    found = speed.measured(dataclasses.replace(SMALL, runs=(1, 2), limit=1e-9))
+    left = [row for row in found.rows if row.runs == 2]
+    assert left
+    assert all(row.seconds == [] and "more than the 1e-09 s" in row.why for row in left)
+    assert "-" in speed.text(found)
+
+
+def test_multiply_adds_are_those_of_the_products() -> None:
+    # 2 x 25 + 25 x 25 + 25 x 25 + 25 x 2, three times, less the first layer's dx.
+    assert speed.multiply_adds("model_1", 1, 1) == (3 * 1350 - 50) * 1000
 
 
 def _pytest(*arguments: str) -> subprocess.CompletedProcess[str]:

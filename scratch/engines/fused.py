@@ -355,19 +355,23 @@ def library() -> ctypes.CDLL:
     Raises:
         Unsupported: there is no compiler here, or it failed; the message says which.
     """
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch-parity"
-    return ctypes.CDLL(str(build(SOURCE.read_text(), cache)))
+    return ctypes.CDLL(str(build(SOURCE.read_text(), cache())))
 
 
-def build(source: str, cache: Path) -> Path:
-    """Compiles the source, unless `cache` has it already; returns the library's path.
+def cache() -> Path:
+    """The folder where what was compiled is kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch-parity"
+
+
+def build(source: str, folder: Path) -> Path:
+    """Compiles the source, unless `folder` has it already; returns the library's path.
 
     Its name is a digest of the source, the flags, the compiler and the processor.
     """
     compiler = os.environ.get("CXX", "c++")
     parts = [source, *FLAGS, compiler, platform.platform(), _instructions()]
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    built = cache / f"fused-{digest}.so"
+    built = folder / f"fused-{digest}.so"
     if built.exists():
         return built
     if shutil.which(compiler) is None:
@@ -377,18 +381,18 @@ def build(source: str, cache: Path) -> Path:
         )
     from torch.utils import cpp_extension  # not for those who find it built: half a second
 
-    cache.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=cache) as folder:
-        file = Path(folder, "fused.cpp")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        file = Path(work, "fused.cpp")
         file.write_text(source)
         try:
             cpp_extension.load(
-                "fused", [str(file)], extra_cflags=list(FLAGS), build_directory=folder,
+                "fused", [str(file)], extra_cflags=list(FLAGS), build_directory=work,
                 is_python_module=False,
             )  # fmt: skip
         except (RuntimeError, OSError) as error:
             raise Unsupported(f"engine 'fused' could not be compiled: {error}") from error
-        (made,) = Path(folder).glob("*.so")  # the builder numbers those of one name
+        (made,) = Path(work).glob("*.so")  # the builder numbers those of one name
         made.replace(built)  # whole or not at all
     return built
 

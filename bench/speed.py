@@ -1,0 +1,312 @@
+"""Whole trainings by every contender, in one process, in turn: `python -m bench speed`."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from tabulate import tabulate
+
+import parity
+from bench import measure
+from bench.environment import caption, environment
+from bench.peers import CONTENDERS, Contender, Prepared, Setting
+from bench.table import RESULTS, TITLES
+from parity import Tensors
+from reference import pairs
+from scratch import data
+from scratch.engines import Unsupported, fused
+
+POINTS = 1000
+FIRST = CONTENDERS[0].name  # what ratios are to
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured.
+
+    Args:
+        runs: how many at once; the first is measured at every batch size, all at the first one.
+        rounds: how often each contender trains, of the first number of runs; of others, once.
+        limit: seconds that one training may take; a contender that would take more, going by
+            fewer runs, is left out.
+    """
+
+    runs: tuple[int, ...] = (10, 1, 100, 1000)
+    batches: tuple[int, ...] = (10, 100)
+    epochs: int = 30
+    rounds: int = 3
+    limit: float = 30.0
+    threads: int = 1
+
+    def cells(self) -> Iterator[tuple[str, int, int]]:
+        """Model, batch size and runs."""
+        for model in TITLES:
+            for batch in self.batches:
+                yield model, batch, self.runs[0]
+        for runs in self.runs[1:]:
+            for model in TITLES:
+                yield model, self.batches[0], runs
+
+
+@dataclass
+class Row:
+    """A contender in a cell: the seconds of each training; none where it is left out."""
+
+    model: str
+    batch_size: int
+    runs: int
+    contender: str
+    seconds: list[float]
+    compile_seconds: float = 0.0
+    why: str = ""
+
+
+@dataclass
+class Results:
+    """All that was measured.
+
+    Args:
+        parity: by model and contender, the worst error of a weight over what is allowed.
+        peak: multiply-adds a second of one core, as fast as it can.
+    """
+
+    plan: Plan
+    environment: dict[str, Any]
+    rows: list[Row] = field(default_factory=list)
+    parity: dict[str, float] = field(default_factory=dict)
+    peak: float = math.nan
+
+    def of(self, model: str, batch: int, runs: int) -> list[Row]:
+        return [r for r in self.rows if (r.model, r.batch_size, r.runs) == (model, batch, runs)]
+
+
+def setting(
+    model: str, runs: int, epochs: int, batch_size: int, points: int = POINTS, dropout: bool = True
+) -> Setting:
+    """A training of the disk problem: data and weights of each run are those of its seed."""
+    pair = next(pair for pair in pairs.MODELS if pair.name == model)
+    sets = [data.disk(points, seed=2 * run) for run in range(runs)]
+    weights = [
+        pair.scratch(generator=torch.Generator().manual_seed(run)).state_dict()
+        for run in range(runs)
+    ]
+    return Setting(
+        pair,
+        torch.stack([x for x, _ in sets]),
+        torch.stack([pair.targets(labels) for _, labels in sets]),
+        weights, epochs, batch_size, dropout,
+    )  # fmt: skip
+
+
+def measured(plan: Plan, progress: Callable[[str], None] = lambda done: None) -> Results:
+    """Every contender in every cell."""
+    torch.set_num_threads(plan.threads)
+    results = Results(plan, environment("cpu"))
+    results.peak = peak()
+    missing = {one.name: one.missing() for one in CONTENDERS}
+    present = [one for one in CONTENDERS if not missing[one.name]]
+    for model in TITLES:
+        for one in present:
+            results.parity[f"{model} {one.name}"] = verdict(one, model, plan.batches[0])
+            progress(f"{TITLES[model]} parity: {one.name}")
+    known: dict[tuple[str, str, int], float] = {}  # seconds of a run
+    for model, batch, runs in plan.cells():
+        rows, prepared = {}, dict[str, Prepared]()
+        given = setting(model, runs, plan.epochs, batch)
+        for one in CONTENDERS:
+            due = known.get((one.name, model, batch), 0.0) * runs
+            why = missing[one.name]
+            if not why and due > plan.limit:
+                why = f"some {due:.0f} s, more than the {plan.limit:g} s that one may take"
+            rows[one.name] = Row(model, batch, runs, one.name, [], why=why)
+            if not why:
+                prepared[one.name] = one.prepare(given)
+                rows[one.name].compile_seconds = prepared[one.name].compile_seconds
+        for number in range(plan.rounds if runs == plan.runs[0] else 1):
+            names = list(prepared)
+            for name in names if number % 2 == 0 else reversed(names):
+                prepared[name].reset()
+                rows[name].seconds.append(measure.seconds(prepared[name].train, "cpu"))
+                progress(f"{TITLES[model]}, batch {batch}, {runs} runs: {name}")
+        for name in prepared:
+            known[name, model, batch] = measure.median(rows[name].seconds).median / runs
+        results.rows += rows.values()
+    return results
+
+
+def verdict(contender: Contender, model: str, batch_size: int) -> float:
+    """Where 100 steps without dropout lead, against torch's: the worst weight of two runs."""
+    given = setting(model, 2, 2, batch_size, 50 * batch_size, dropout=False)
+    prepared = contender.prepare(given)
+    prepared.reset()
+    prepared.train()
+    worst = 0.0
+    for run, weights in enumerate(prepared.weights()):
+        inputs: Tensors = dict(given.weights[run])
+        orders = given.orders()[:, run]
+        batches = [chosen for order in orders for chosen in order.split(batch_size)]
+        for step, chosen in enumerate(batches, 1):
+            inputs |= {f"x {step}": given.x[run, chosen], f"t {step}": given.t[run, chosen]}
+        twin = given.twin()
+        dropouts = sum(isinstance(layer, torch.nn.Dropout) for layer in twin)
+        masks = [[None] * dropouts] * len(batches)
+        evaluate = parity.evaluate.training(
+            twin, given.pair.loss[1](), given.pair.optimizer[1], masks
+        )
+        led = {f"step {len(batches)}: {name}": value for name, value in weights.items()}
+        judged = parity.compare(led, parity.truth(evaluate, inputs).only(led))
+        worst = max(worst, *(comparison.ratio for comparison in judged))
+    return worst
+
+
+def peak() -> float:
+    """Multiply-adds a second, in float32, of one core; NaN without a compiler."""
+    try:
+        built = fused.build(Path(__file__).with_name("peak.cpp").read_text(), fused.cache())
+    except Unsupported:
+        return math.nan
+    library = ctypes.CDLL(str(built))
+    library.multiply_adds_a_second.restype = ctypes.c_double
+    return max(float(library.multiply_adds_a_second()) for _ in range(3))
+
+
+def multiply_adds(model: str, epochs: int, runs: int) -> float:
+    """Of whole trainings: each Linear forward, its weight's gradient, and its input's but for the
+    first; what padding adds is not counted."""
+    pair = next(pair for pair in pairs.MODELS if pair.name == model)
+    sizes = [p.numel() for p, _ in pair.scratch().param() if p.dim() == 2]
+    return float((3 * sum(sizes) - sizes[0]) * POINTS * epochs * runs)
+
+
+def text(results: Results, style: str = "simple") -> str:
+    """The tables with their captions."""
+    parts, plan = [], results.plan
+    for model, batch, runs in plan.cells():
+        if runs != plan.runs[0]:
+            continue
+        title = f"{TITLES[model]}, batch size {batch}, {runs} runs x {plan.epochs} epochs"
+        parts += [title, _cell(results, results.of(model, batch, runs), style)]
+    for model in TITLES:
+        title = f"{TITLES[model]}, batch size {plan.batches[0]}: seconds by the number of runs"
+        parts += [title, _scaling(results, model, style)]
+    left = {row.contender: row.why for row in results.rows if "installed" in row.why}
+    parts += [f"Left out: {name}: {why}." for name, why in left.items()]
+    many = f"{plan.rounds} round{'s' * (plan.rounds > 1)}"
+    parts.append(
+        "Seconds of a whole training, all contenders in turn: the median, and the interval, of "
+        f"{many} for {plan.runs[0]} runs, and one round for the others; - is what would take more "
+        f"than {plan.limit:g} s. What is compiled is compiled before, and timed apart. Same data, "
+        "weights and batches; dropout masks are each contender's own. Parity: where 100 steps "
+        "without dropout lead, the largest error of a weight over what is allowed; 1 or less is "
+        "right. Share of peak: multiply-adds of the layers' products, without padding, over "
+        f"{results.peak / 1e9:.0f} billion a second, which one core was measured to do."
+    )
+    parts.append(f"Measured on {caption(results.environment)}.")
+    return "\n\n".join(parts)
+
+
+def _cell(results: Results, rows: list[Row], style: str) -> str:
+    seconds = {r.contender: measure.median(r.seconds) for r in rows if r.seconds}
+    peers = [one.name for one in CONTENDERS if not one.ours and one.name in seconds]
+    fastest = min(peers, key=lambda name: seconds[name].median)
+    shown = []
+    for row in rows:
+        if not row.seconds:
+            continue
+        ratios = {
+            name: measure.median(
+                [theirs / own for own, theirs in zip(row.seconds, other.seconds, strict=True)]
+            )
+            for name in (FIRST, fastest)
+            for other in rows
+            if other.contender == name
+        }
+        rate = (
+            multiply_adds(row.model, results.plan.epochs, row.runs) / seconds[row.contender].median
+        )
+        judged = results.parity[f"{row.model} {row.contender}"]
+        shown.append(
+            {
+                "contender": row.contender,
+                "seconds": _range(seconds[row.contender]),
+                f"times {FIRST}": f"{ratios[FIRST].median:.3g}",
+                f"times {fastest}": f"{ratios[fastest].median:.3g}",
+                "compile, s": f"{row.compile_seconds:.2g}" if row.compile_seconds else "",
+                "share of peak": f"{rate / results.peak:.1%}",
+                "parity": f"{'ok' if judged <= 1 else 'WRONG'}, {judged:.2f}",
+            }
+        )
+    return tabulate(shown, headers="keys", tablefmt=style, disable_numparse=True)
+
+
+def _range(found: measure.Interval) -> str:
+    return f"{found.median:.3g} [{found.low:.3g}, {found.high:.3g}]"
+
+
+def _scaling(results: Results, model: str, style: str) -> str:
+    shown = []
+    for one in CONTENDERS:
+        row = {"contender": one.name}
+        for runs in sorted(results.plan.runs):
+            found = [
+                r for r in results.of(model, results.plan.batches[0], runs)
+                if r.contender == one.name
+            ]  # fmt: skip
+            timed = found and found[0].seconds
+            row[str(runs)] = f"{measure.median(found[0].seconds).median:.3g}" if timed else "-"
+        shown.append(row)
+    return tabulate(shown, headers="keys", tablefmt=style, disable_numparse=True)
+
+
+def write(results: Results) -> list[Path]:
+    """The tables as Markdown, every sample as JSON, and a plot if matplotlib is there."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    name = f"speed-cpu-threads{results.plan.threads}"
+    written = [RESULTS / f"{name}.md", RESULTS / f"{name}.json"]
+    contents = [text(results, "github") + "\n", json.dumps(asdict(results), indent=1) + "\n"]
+    for file, content in zip(written, contents, strict=True):
+        temporary = file.with_suffix(f"{file.suffix}.tmp")
+        temporary.write_text(content)
+        temporary.replace(file)
+    try:
+        import matplotlib as mpl
+    except ImportError:
+        return written
+    mpl.use("agg")
+    written.append(RESULTS / f"{name}.svg")
+    _plot(results, written[-1])
+    return written
+
+
+def _plot(results: Results, file: Path) -> None:
+    """Seconds against runs, both logarithmic; a panel for each model."""
+    from matplotlib import pyplot
+
+    figure, panels = pyplot.subplots(1, len(TITLES), figsize=(10, 4), sharey=True)
+    for panel, (model, title) in zip(panels, TITLES.items(), strict=True):
+        for one in CONTENDERS:
+            points = [
+                (runs, measure.median(row.seconds).median)
+                for runs in sorted(results.plan.runs)
+                for row in results.of(model, results.plan.batches[0], runs)
+                if row.contender == one.name and row.seconds
+            ]
+            if points:
+                panel.loglog(
+                    *zip(*points, strict=True), "o-" if one.ours else "o--", label=one.name
+                )
+        panel.set(title=title, xlabel="runs")
+    panels[0].set_ylabel("seconds")
+    panels[-1].legend(fontsize="small")
+    figure.tight_layout()
+    temporary = file.with_suffix(".tmp.svg")
+    figure.savefig(temporary)
+    temporary.replace(file)
+    pyplot.close(figure)
