@@ -5,8 +5,9 @@ Let e be the largest distance from the oracle. A result passes when
     e_subject <= factor * max(e_reference, floor)
 
 measured twice: over the whole tensor (largest error against largest floor), which no rounding
-of a large entry upsets, and entry by entry (each error in units of its own floor), from which
-no small entry hides. The factor is 2 for values and 3 for gradients.
+of a large entry upsets, and entry by entry (each error in units of its own floor, or of torch's
+error there if that is larger), from which no small entry hides. The factor is 2 for values and 3
+for gradients.
 """
 
 from __future__ import annotations
@@ -124,9 +125,9 @@ def compare_one(
     reference_error = _distance(reference, oracle, judged & reference.isfinite())
     floor = torch.where(judged, floor, floor.min())
     whole = _over(error.max(), torch.maximum(reference_error.max(), floor.max()))
-    units = error / floor
-    allowed = (reference_error / floor).max().clamp(1, MOST_FLOORS)
-    ratio = max(whole, float(units.max() / allowed)) / factor
+    floors = (reference_error / floor).max().clamp(1, MOST_FLOORS)
+    units = error / torch.maximum(floors * floor, reference_error)
+    ratio = max(whole, float(units.max())) / factor
     largest = (float(error.max()), float(reference_error.max()), float(floor.max()))
     return Comparison(name, ratio, *largest, worst=_worst(subject, oracle, units))
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._decomp import get_decompositions
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
@@ -100,6 +101,18 @@ def truth(
     return Truth(evaluate(inputs), oracle, floor)
 
 
+_ATEN = torch.ops.aten
+#: Operations that add up on their way what cancels in the end, as the sums that they are made of.
+_PARTS = get_decompositions(
+    [
+        _ATEN._softmax,
+        _ATEN._softmax_backward_data,
+        _ATEN._log_softmax,
+        _ATEN._log_softmax_backward_data,
+    ]
+)
+
+
 class _Moves(TorchDispatchMode):
     """Moves what every operation returns: each entry nearer to 0, by up to `share` of itself.
 
@@ -116,6 +129,9 @@ class _Moves(TorchDispatchMode):
         self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         options = kwargs or {}
+        if operation in _PARTS:
+            with self:
+                return _PARTS[operation](*args, **options)
         results = operation(*args, **options)
         schema = operation._schema
         if schema.is_mutable:  # some return nothing: what they wrote is among the arguments

@@ -84,6 +84,14 @@ struct Training {
 typedef uint64_t Counters __attribute__((vector_size(BYTES)));  // one word in each
 constexpr int GROUP = BYTES / 8;
 
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "two words are stored as one number");
+
+// The pairs of words of GROUP / 2 counters, from `begin`: a and b, then c and d.
+template <int... I> static Counters pairs(Counters ab, Counters cd, int begin, std::integer_sequence<int, I...>) {
+    return begin ? __builtin_shufflevector(ab, cd, (GROUP / 2 + I / 2 + (I % 2 ? GROUP : 0))...)
+                 : __builtin_shufflevector(ab, cd, (I / 2 + (I % 2 ? GROUP : 0))...);
+}
+
 // Words 0 to count - 1, and up to 4 * GROUP - 1 more.
 static void philox(uint64_t seed, uint64_t c1, uint64_t c2, uint64_t c3, uint32_t* words, int64_t count) {
     constexpr uint64_t LOW = 0xFFFFFFFF;
@@ -98,8 +106,11 @@ static void philox(uint64_t seed, uint64_t c1, uint64_t c2, uint64_t c3, uint32_
             c = (m0 >> 32) ^ d ^ k1, d = m0 & LOW;
             k0 = (k0 + 0x9E3779B9u) & LOW, k1 = (k1 + 0xBB67AE85u) & LOW;
         }
-        for (int i = 0; i < GROUP; i++, words += 4)
-            words[0] = uint32_t(a[i]), words[1] = uint32_t(b[i]), words[2] = uint32_t(c[i]), words[3] = uint32_t(d[i]);
+        constexpr auto every = std::make_integer_sequence<int, GROUP>{};
+        for (int begin = 0; begin < GROUP; begin += GROUP / 2, words += 2 * GROUP) {
+            Counters drawn = pairs(a | b << 32, c | d << 32, begin, every);
+            std::memcpy(words, &drawn, BYTES);
+        }
     }
 }
 
@@ -462,7 +473,6 @@ template <class T> struct Worker {
                 }
             }
             for (int i = 0; i < columns; i++) dx[i] /= divisor;
-            for (int i = columns; i < stride; i++) dx[i] = 0;
         }
         if (job.criterion != BCE || (low >= 0 && high <= 1)) return true;
         if (!failed.exchange(true)) status.low = low, status.high = high;
@@ -476,7 +486,7 @@ template <class T> struct Worker {
         using Yes = std::true_type;
         using No = std::false_type;
         if (job.rule == SGD) job.momentum != 0 ? sgd(t, first, Yes{}) : sgd(t, g, No{});
-        else job.amsgrad ? adam(t, first, second, largest, Yes{}) : adam(t, first, second, second, No{});
+        else job.amsgrad ? adam(t, first, second, largest, Yes{}) : adam(t, first, second, nullptr, No{});
     }
 
     template <class Momentum> void sgd(int64_t t, T* __restrict first, Momentum with_momentum) const {
@@ -509,8 +519,8 @@ template <class T> struct Worker {
     void gather() {
         T* x = output(-1);
         const T* data = (const T*)job.x + run * job.x_stride;
-        for (int row = 0, stride = pad<T>(job.features); row < rows; row++)
-            std::copy_n(data + int64_t(order[row]) * job.features, job.features, x + int64_t(row) * stride);
+        for (int row = 0; row < rows; row++, x += pad<T>(job.features))
+            for (int i = 0; i < job.features; i++) x[i] = data[int64_t(order[row]) * job.features + i];
     }
 
     // From d loss / d prediction in `dys` to the gradients; to d loss / d x too if it is asked for.
