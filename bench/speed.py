@@ -113,8 +113,9 @@ def measured(plan: Plan, progress: Callable[[str], None] = lambda done: None) ->
     missing = {one.name: one.missing() for one in CONTENDERS}
     present = [one for one in CONTENDERS if not missing[one.name]]
     for model in TITLES:
-        for one in present:
-            results.parity[f"{model} {one.name}"] = verdict(one, model, plan.batches[0])
+        judged = verdicts(present, model, plan.batches[0])
+        for one, ratio in zip(present, judged, strict=True):
+            results.parity[f"{model} {one.name}"] = ratio
             progress(f"{TITLES[model]} parity: {one.name}")
     known: dict[tuple[str, str, int], float] = {}  # seconds of a run
     for model, batch, runs in plan.cells():
@@ -141,29 +142,40 @@ def measured(plan: Plan, progress: Callable[[str], None] = lambda done: None) ->
     return results
 
 
-def verdict(contender: Contender, model: str, batch_size: int) -> float:
-    """Where 100 steps without dropout lead, against torch's: the worst weight of two runs."""
+def verdicts(contenders: list[Contender], model: str, batch_size: int) -> Iterator[float]:
+    """Where 100 steps without dropout lead each contender, against torch's: the worst weight of
+    two runs, over what is allowed."""
     given = setting(model, 2, 2, batch_size, 50 * batch_size, dropout=False)
-    prepared = contender.prepare(given)
-    prepared.reset()
-    prepared.train()
-    worst = 0.0
-    for run, weights in enumerate(prepared.weights()):
-        inputs: Tensors = dict(given.weights[run])
-        orders = given.orders()[:, run]
-        batches = [chosen for order in orders for chosen in order.split(batch_size)]
-        for step, chosen in enumerate(batches, 1):
-            inputs |= {f"x {step}": given.x[run, chosen], f"t {step}": given.t[run, chosen]}
-        twin = given.twin()
-        dropouts = sum(isinstance(layer, torch.nn.Dropout) for layer in twin)
-        masks = [[None] * dropouts] * len(batches)
-        evaluate = parity.evaluate.training(
-            twin, given.pair.loss[1](), given.pair.optimizer[1], masks
-        )
-        led = {f"step {len(batches)}: {name}": value for name, value in weights.items()}
-        judged = parity.compare(led, parity.truth(evaluate, inputs).only(led))
-        worst = max(worst, *(comparison.ratio for comparison in judged))
-    return worst
+    truths = [_truth(given, run) for run in range(given.runs)]
+    for contender in contenders:
+        prepared = contender.prepare(given)
+        prepared.reset()
+        prepared.train()
+        judged = [
+            comparison
+            for truth, weights in zip(truths, prepared.weights(), strict=True)
+            for comparison in parity.compare(weights, truth)
+        ]
+        yield max(comparison.ratio for comparison in judged)
+
+
+def _truth(given: Setting, run: int) -> parity.Truth:
+    """The weights that a run leads to."""
+    inputs: Tensors = dict(given.weights[run])
+    chosen = [batch for order in given.orders()[:, run] for batch in order.split(given.batch_size)]
+    for step, batch in enumerate(chosen, 1):
+        inputs |= {f"x {step}": given.x[run, batch], f"t {step}": given.t[run, batch]}
+    twin = given.twin()
+    dropouts = sum(isinstance(layer, torch.nn.Dropout) for layer in twin)
+    evaluate = parity.evaluate.training(
+        twin, given.pair.loss[1](), given.pair.optimizer[1], [[None] * dropouts] * len(chosen)
+    )
+
+    def last(inputs: Tensors) -> Tensors:
+        every = evaluate(inputs)
+        return {name: every[f"step {len(chosen)}: {name}"] for name in given.weights[run]}
+
+    return parity.truth(last, inputs)
 
 
 def peak() -> float:

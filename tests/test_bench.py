@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
 import signal
 import subprocess
@@ -164,7 +165,8 @@ def test_every_contender_is_timed_and_judged(
 ) -> None:
     monkeypatch.setattr(speed, "RESULTS", results)
     monkeypatch.setattr(speed, "peak", lambda: 1e11)
-    fast = [one for one in CONTENDERS if one.name != "torch.compile"]  # which takes a minute
+    # The one takes a minute, the other forbids forks ever after: see below.
+    fast = [one for one in CONTENDERS if one.name not in ("torch.compile", "JAX")]
     monkeypatch.setattr(speed, "CONTENDERS", fast)
     found = speed.measured(SMALL)
     names = [one.name for one in fast if not one.missing()]
@@ -187,15 +189,32 @@ def test_a_contender_that_is_wrong_is_said_to_be() -> None:
         off = [{k: v + 1e-4 for k, v in weights.items()} for weights in setting.weights]
         return right.prepare(dataclasses.replace(setting, weights=off))
 
-    assert speed.verdict(right, "model_1", 20) <= 1
-    assert speed.verdict(dataclasses.replace(right, prepare=prepare), "model_1", 20) > 1
+    off = dataclasses.replace(right, prepare=prepare)
+    ratios = list(speed.verdicts([right, off], "model_1", 20))
+    assert ratios[0] <= 1 < ratios[1]
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("jax"), reason="JAX is not installed")
+def test_jax_leads_where_torch_does() -> None:
+    script = (
+        "from bench import speed; from bench.peers import CONTENDERS; "
+        "jax = [one for one in CONTENDERS if one.name == 'JAX']; "
+        "print(*(next(speed.verdicts(jax, model, 20)) for model in speed.TITLES))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    ratios = list(map(float, done.stdout.split()))
+    assert len(ratios) == 2
+    assert all(ratio <= 1 for ratio in ratios), ratios
 
 
 def test_what_would_take_too_long_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     (chosen,) = (one for one in CONTENDERS if one.name == "scratch, stacked")
     (first,) = (one for one in CONTENDERS if one.name == speed.FIRST)
     monkeypatch.setattr(speed, "CONTENDERS", [first, chosen])
-    monkeypatch.setattr(speed, "verdict", lambda *arguments: 0.0)
+    monkeypatch.setattr(speed, "verdicts", lambda contenders, *_: [0.0] * len(contenders))
     monkeypatch.setattr(speed, "peak", lambda: 1e11)
     found = speed.measured(dataclasses.replace(SMALL, runs=(1, 2), limit=1e-9))
     left = [row for row in found.rows if row.runs == 2]

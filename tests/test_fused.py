@@ -43,8 +43,11 @@ def test_layers(check: CheckTest) -> None:
     check()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("count", [1, 7, 64])
+@pytest.mark.parametrize(
+    ("count", "dtype"),
+    [(1, torch.float32), (7, torch.float32), (64, torch.float32), (7, torch.float64)],
+    ids=str,
+)
 @pytest.mark.parametrize("name", adapter.TRAININGS)
 def test_trainings(name: str, count: int, dtype: torch.dtype) -> None:
     """Weights, gradients and the optimizer's state are where eager leaves them, with dropout, by
