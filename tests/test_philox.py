@@ -11,7 +11,7 @@ from torch import Tensor
 
 import scratch
 from scratch import models
-from scratch.philox import FIRST_DROPOUT, MaskStream, philox, words
+from scratch.philox import FIRST_DROPOUT, VALUES, MaskStream, philox, words
 
 #: Random123's known answers for philox4x32-10: counter, key, and the four words.
 KNOWN = [
@@ -103,6 +103,21 @@ def test_initial_values_are_distributed_and_those_of_the_seed() -> None:
     first, second = (models.model_2(generator=scratch.Philox(seed)).state_dict() for seed in (0, 1))
     assert not first["0.weight"].equal(second["0.weight"])
     assert not first["2.weight"].equal(first["5.weight"])
+
+
+def test_initial_values_are_of_two_words_each_and_draws_of_their_own() -> None:
+    source, seed = scratch.Philox(11), torch.tensor(11)
+    drawn = [source.uniform(2, 3), source.uniform(2, 3)]
+    for draw, values in enumerate(drawn):
+        pairs = words(seed, 12, 0, draw, VALUES).tolist()
+        wholes = [
+            (high << 21 | low >> 11) for high, low in zip(pairs[::2], pairs[1::2], strict=True)
+        ]
+        assert values.flatten().tolist() == [whole / 2**53 for whole in wholes]
+    again = scratch.Philox(11)
+    radius = (-2 * (1 - again.uniform(5)).log()).sqrt()
+    due = radius * (2 * torch.pi * again.uniform(5)).cos()
+    torch.testing.assert_close(scratch.Philox(11).normal(5), due)
 
 
 @pytest.mark.parametrize("seed", [2**64, -(2**63) - 1, 1.0, True, "1"])

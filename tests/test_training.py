@@ -50,6 +50,16 @@ def test_both_sides_train_alike(pair: pairs.ModelPair) -> None:
         torch.testing.assert_close(parameter, twin.state_dict()[name])
 
 
+def test_learning_curves_are_by_the_engine_that_is_asked_for() -> None:
+    model, (x, labels) = models.model_1(), TRAIN
+    sets: Any = (x, data.one_hot(labels), labels), TEST
+    with pytest.raises(ValueError, match="there is no engine 'none'"):
+        train.learning_curves(
+            model, scratch.MSELoss(), scratch.SGD(model.param()), *sets,
+            epochs=1, batch_size=9, engine="none",
+        )  # fmt: skip
+
+
 def test_training_learns() -> None:
     x, labels = data.disk(1000, seed=0)
     model = models.model_2(generator=torch.Generator().manual_seed(0))
