@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[Any]) -> None:
 
 def verdicts() -> Iterator[tuple[Mutant, str]]:
     """Every mutant, and what became of it."""
-    for meta in sorted(MUTANTS.glob("scratch/*.py.meta")):
+    for meta in sorted(MUTANTS.glob("scratch/**/*.py.meta")):
         source = meta.with_suffix("").read_text()
         lines = source.splitlines()
         functions = {
@@ -53,7 +53,8 @@ def verdicts() -> Iterator[tuple[Mutant, str]]:
             after = [line.replace(f"{name}(", "(") for line in functions[name]]
             changed = [line.rstrip() for line in difflib.ndiff(before, after) if line[0] in "-+"]
             function = stem.removesuffix("__mutmut").replace("ǁ", ".")[2:]
-            mutant = (f"scratch/{meta.stem}", function, "\n".join(changed))
+            file = meta.with_suffix("").relative_to(MUTANTS).as_posix()
+            mutant = (file, function, "\n".join(changed))
             yield mutant, VERDICTS.get(code, f"no verdict, {code}")
 
 
