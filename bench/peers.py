@@ -20,7 +20,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 import scratch
 from parity import Tensors
 from reference.pairs import ModelPair
-from scratch.engines import Unsupported, fused
+from scratch.engines import Unsupported, cpu, fused
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def stacked(setting: Setting, engine: str = "eager") -> Prepared:
     """Scratch with all runs at once, by its layers or by an engine."""
     start = time.perf_counter()
     if engine == "fused":
-        fused.library()
+        fused.backend(setting.x.device)
     seconds = time.perf_counter() - start
     state: dict[str, Any] = {}
 
@@ -223,7 +223,7 @@ def _no_jax() -> str:
 
 def _no_compiler() -> str:
     try:
-        fused.library()
+        cpu.library()
     except Unsupported as error:
         return str(error)
     return ""

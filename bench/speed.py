@@ -21,7 +21,7 @@ from bench.table import RESULTS, TITLES
 from parity import Tensors
 from reference import pairs
 from scratch import data
-from scratch.engines import Unsupported, fused
+from scratch.engines import Unsupported, cpu
 
 POINTS = 1000
 FIRST = CONTENDERS[0].name  # what ratios are to
@@ -181,7 +181,7 @@ def _truth(given: Setting, run: int) -> parity.Truth:
 def peak() -> float:
     """Multiply-adds a second, in float32, of one core; NaN without a compiler."""
     try:
-        built = fused.build(Path(__file__).with_name("peak.cpp").read_text(), fused.cache())
+        built = cpu.build(Path(__file__).with_name("peak.cpp").read_text(), cpu.cache())
     except Unsupported:
         return math.nan
     library = ctypes.CDLL(str(built))

@@ -77,10 +77,8 @@ class Protocol:
     @functools.cached_property
     def unfused(self) -> str:
         """Why the fused engine cannot be measured; empty if it can."""
-        if self.device != "cpu":
-            return "it runs on the CPU"
         try:
-            fused.library()
+            fused.backend(torch.device(self.device))
         except Unsupported as error:
             return str(error)
         return ""

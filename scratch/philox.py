@@ -46,8 +46,10 @@ def philox(key: tuple[Tensor, Tensor], counter: Sequence[Tensor]) -> list[Tensor
     return [a, b, c, d]
 
 
-def words(seeds: Tensor, count: int, step: Tensor | int, epoch: int, purpose: int) -> Tensor:
-    """`[…, count]` words for seeds and steps of a shape `[…]`: word e is of counter e // 4."""
+def words(
+    seeds: Tensor, count: int, step: Tensor | int, epoch: Tensor | int, purpose: int
+) -> Tensor:
+    """`[…, count]` words for seeds, steps and epochs of a shape `[…]`: word e of counter e // 4."""
     blocks = torch.arange(-(-count // 4), device=seeds.device)  # [counters]
     seeds = seeds.unsqueeze(-1)
     key = (seeds & _LOW, (seeds >> 32) & _LOW)
@@ -57,6 +59,11 @@ def words(seeds: Tensor, count: int, step: Tensor | int, epoch: int, purpose: in
     ]
     drawn = torch.broadcast_tensors(*philox(key, (blocks, *others)))
     return torch.stack(drawn, -1).flatten(-2)[..., :count]
+
+
+def order(seeds: Tensor, epoch: Tensor | int, samples: int) -> Tensor:
+    """The order of the samples, `[…, N]`, for seeds and epochs of a shape `[…]`."""
+    return words(seeds, samples, 0, epoch, ORDER).argsort(stable=True, dim=-1)
 
 
 class Philox:
@@ -108,7 +115,7 @@ class Draws:
 
     def order(self, epoch: int, samples: int) -> Tensor:
         """The samples in the order of an epoch: `[N]`, or `[R, N]`."""
-        return words(self.seeds, samples, 0, epoch, ORDER).argsort(stable=True, dim=-1)
+        return order(self.seeds, epoch, samples)
 
     def masks(
         self,

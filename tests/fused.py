@@ -83,8 +83,7 @@ SUBJECT = parity.Subject(
 
 @dataclass(frozen=True)
 class Training:
-    """A training that an engine must do as eager does: two epochs in batches of 7, the last of
-    which is smaller."""
+    """A training that an engine must do as eager does; the last batch is smaller."""
 
     activation: Callable[[], scratch.Module] = scratch.Tanh
     loss: Callable[[], scratch.Loss] = scratch.MSELoss
@@ -94,6 +93,9 @@ class Training:
     runs: int | None = None
     dtype: torch.dtype = torch.float32
     samples: int = 24
+    batch_size: int = 7
+    epochs: int = 2
+    device: str = "cpu"
     seed: int = 0
 
     def model(self) -> scratch.Module:
@@ -115,11 +117,11 @@ class Training:
         x = torch.randn(self.samples, 3, generator=generator, dtype=torch.float64)
         t = torch.rand(self.samples, 4, generator=generator, dtype=torch.float64)
         data = {"x": x.to(self.dtype), "t": t.to(self.dtype)}
-        return data | self.model().state_dict()
+        return {k: v.to(self.device) for k, v in (data | self.model().state_dict()).items()}
 
     def results(self, engine: str, inputs: Tensors) -> Tensors:
         """Parameters, gradients and the optimizer's state after it, in the inputs' dtype."""
-        model = self.model().to(inputs["x"].dtype)
+        model = self.model().to(inputs["x"].dtype).to(self.device)
         names = list(model.named_param())
         model.load_state_dict({name: inputs[name] for name in names})
         optimizer, t = self.optimizer(model.param()), inputs["t"]
@@ -128,7 +130,7 @@ class Training:
         seeds: Any = 5 if self.runs is None else [5 + run for run in range(self.runs)]
         scratch.fit(
             model, self.loss(), optimizer, inputs["x"], t,
-            epochs=2, batch_size=7, seed=seeds, engine=engine,
+            epochs=self.epochs, batch_size=self.batch_size, seed=seeds, engine=engine,
         )  # fmt: skip
         left = dict(model.state_dict())
         left |= {f"{name}.param_grad": g.clone() for name, (_, g) in model.named_param().items()}

@@ -22,12 +22,12 @@ from parity.plugin import CheckTest
 from parity.run import planned
 from reference import pairs
 from scratch import data, models, runs
-from scratch.engines import Unsupported, fused
+from scratch.engines import Unsupported, cpu, fused
 from tests import fused as adapter
 from tests.faults.fused import FAULTS
 
 try:
-    fused.library()
+    cpu.library()
 except Unsupported as error:
     if os.environ.get("PARITY_COMPILER") == "required":
         raise
@@ -137,7 +137,7 @@ def test_runs_do_not_depend_on_their_company() -> None:
 
 def test_portions_and_threads_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     model, _ = trained("fused")
-    monkeypatch.setattr(fused, "PORTION", 1.0)
+    monkeypatch.setattr(cpu, "PORTION", 1.0)
     assert same(trained("fused")[0], model)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     assert same(trained("fused")[0], model)
@@ -271,7 +271,7 @@ def test_what_eager_refuses_is_refused_in_the_same_words(make: Any) -> None:
 def test_interrupted_it_leaves_all_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     model, optimizer = trained("fused")
     before, steps = model.state_dict(), optimizer.steps
-    library, calls = fused.library(), []
+    library, calls = cpu.library(), []
 
     class Interrupted:
         scratch_lanes_float = library.scratch_lanes_float
@@ -283,8 +283,8 @@ def test_interrupted_it_leaves_all_as_it_was(monkeypatch: pytest.MonkeyPatch) ->
                 raise KeyboardInterrupt
             return int(library.scratch_train_float(*arguments))
 
-    monkeypatch.setattr(fused, "library", lambda: Interrupted)
-    monkeypatch.setattr(fused, "PORTION", 1.0)
+    monkeypatch.setattr(cpu, "library", lambda: Interrupted)
+    monkeypatch.setattr(cpu, "PORTION", 1.0)
     with pytest.raises(KeyboardInterrupt):
         scratch.fit(model, scratch.BCELoss(), optimizer, X, T, epochs=3, batch_size=7,
                     seed=range(3), engine="fused")  # fmt: skip
@@ -298,13 +298,13 @@ def test_without_a_compiler_it_says_what_to_install(
 ) -> None:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(Unsupported, match="no 'no-such-compiler' here; install g\\+\\+ or clang"):
-        fused.build(fused.SOURCE.read_text(), tmp_path)
+        cpu.build(cpu.SOURCE.read_text(), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_what_does_not_compile_is_told_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(Unsupported, match="could not be compiled"):
-        fused.build("this is no C++", tmp_path)
+        cpu.build("this is no C++", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -312,8 +312,7 @@ def test_it_is_built_once_for_a_source_and_by_several_at_once(tmp_path: Path) ->
     source = 'extern "C" int answer() { return 42; }'
     built: list[Path] = []
     threads = [
-        threading.Thread(target=lambda: built.append(fused.build(source, tmp_path)))
-        for _ in range(2)
+        threading.Thread(target=lambda: built.append(cpu.build(source, tmp_path))) for _ in range(2)
     ]
     for thread in threads:
         thread.start()
@@ -323,9 +322,9 @@ def test_it_is_built_once_for_a_source_and_by_several_at_once(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == built[:1]
     assert ctypes.CDLL(str(built[0])).answer() == 42
     before = built[0].stat().st_mtime_ns
-    assert fused.build(source, tmp_path) == built[0]
+    assert cpu.build(source, tmp_path) == built[0]
     assert built[0].stat().st_mtime_ns == before
-    assert fused.build(source + " ", tmp_path) != built[0]
+    assert cpu.build(source + " ", tmp_path) != built[0]
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -333,11 +332,11 @@ def test_a_fault_in_the_source_is_caught(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right, wrong, where = FAULTS[name]
-    source = fused.SOURCE.read_text()
+    source = cpu.SOURCE.read_text()
     assert right in source, "the source has changed: plant it anew"
-    monkeypatch.setattr(fused, "FLAGS", ("-O1", "-march=native"))
-    library = ctypes.CDLL(str(fused.build(source.replace(right, wrong), tmp_path)))
-    monkeypatch.setattr(fused, "library", lambda: library)
+    monkeypatch.setattr(cpu, "FLAGS", ("-O1", "-march=native"))
+    library = ctypes.CDLL(str(cpu.build(source.replace(right, wrong), tmp_path)))
+    monkeypatch.setattr(cpu, "library", lambda: library)
     if where in adapter.TRAININGS:
         judged = replace(adapter.TRAININGS[where], runs=2, samples=26).judged()
         assert any(not comparison.passed for comparison in judged)

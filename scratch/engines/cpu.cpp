@@ -41,7 +41,7 @@ template <class T> static Vec<T> load(const T* from) { Vec<T> v; std::memcpy(&v,
 template <class T> static void store(T* to, Vec<T> v) { std::memcpy(to, &v, BYTES); }
 template <class T> static Vec<T> all(T value) { return Vec<T>{} + value; }
 
-// ---- what Python passes; the fields are those of the ctypes structures in fused.py ----
+// ---- what Python passes; the fields are those of the ctypes structures in cpu.py ----
 
 enum Kind : int32_t { LINEAR, RELU, LEAKY_RELU, ELU, SIGMOID, TANH, SOFTMAX, LOG_SOFTMAX, DROPOUT };
 enum Criterion : int32_t { MSE, L1, BCE, BCE_LOGITS, CROSS_ENTROPY, CROSS_ENTROPY_INDEX };
@@ -49,7 +49,7 @@ enum Rule : int32_t { SGD, ADAM, ADAMW };
 
 struct Layer {
     Kind kind;
-    int32_t in, out;      // widths; the same but for a Linear
+    int32_t in, out;    // widths; the same but for a Linear
     int32_t bias;         // of a Linear: 1 if it has one
     int32_t over_batch;   // of a softmax: 1 if it runs over the batch
     int32_t stream;       // of a Dropout: its place among those of the model

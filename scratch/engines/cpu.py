@@ -1,0 +1,182 @@
+"""The fused engine on the CPU: one C++ function, `cpu.cpp`, the runs spread over the threads.
+
+It is compiled at the first use on a machine, and kept in a folder of the user's cache.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scratch.engines.job import Unsupported
+from scratch.engines.layout import Layout, Refused, Training
+
+SOURCE = Path(__file__).with_suffix(".cpp")
+FLAGS = (
+    "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast",
+)  # fmt: skip
+#: Multiply-adds in one call of the library, some tenths of a second: then Ctrl-C is heard.
+PORTION = 4e9
+LONGEST = 2**31 - 1  # batch that a softmax runs over
+TYPES = {torch.float32: "float", torch.float64: "double"}
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in ("kind", "inputs", "outputs", "bias")),
+        *((name, ctypes.c_int32) for name in ("over_batch", "stream")),
+        ("offset", ctypes.c_int64),
+        *((name, ctypes.c_double) for name in ("alpha", "scale")),
+    ]
+
+
+class _Training(ctypes.Structure):
+    _fields_ = [
+        ("layers", ctypes.POINTER(_Layer)),
+        *((name, ctypes.c_int32) for name in ("count", "criterion", "mean")),
+        ("eps", ctypes.c_double),
+        *((name, ctypes.c_int32) for name in ("rule", "nesterov", "amsgrad", "maximize")),
+        *((name, ctypes.c_double) for name in ("lr", "momentum", "dampening", "beta1", "beta2")),
+        *((name, ctypes.c_double) for name in ("adam_eps", "weight_decay")),
+        ("steps", ctypes.c_int64),
+        *((name, ctypes.c_int32) for name in ("started", "base")),
+        *((name, ctypes.c_int32) for name in ("samples", "batch", "features", "outputs")),
+        *((name, ctypes.c_int64) for name in ("parameters", "x_stride", "t_stride")),
+        *((name, ctypes.c_void_p) for name in ("x", "t", "p", "g", "first", "second", "largest")),
+        *((name, ctypes.c_void_p) for name in ("seeds", "trace")),
+        *((name, ctypes.c_double) for name in ("low", "high")),
+    ]
+
+
+def lanes(dtype: torch.dtype) -> int:
+    """The numbers of a vector, to which rows are padded."""
+    return int(getattr(library(), f"scratch_lanes_{TYPES[dtype]}")())
+
+
+def train(training: Training, layout: Layout, first: int, last: int) -> None:
+    """Trains the buffers in epochs `first` to `last`, in portions between which Ctrl-C is heard.
+
+    Raises:
+        Refused: BCELoss would, of a prediction.
+    """
+    given = _structure(training)
+    run = getattr(library(), f"scratch_train_{TYPES[layout.dtype]}")
+    runs, threads = layout.runs or 1, torch.get_num_threads()
+    epoch = 3 * training.samples * layout.size  # multiply-adds of a run
+    together = max(threads, min(runs, int(PORTION / epoch)))
+    epochs = max(1, int(PORTION / (epoch * min(together, runs))))
+    for start in range(0, runs, together):
+        stop = min(start + together, runs)
+        for begin in range(first, last + 1, epochs):
+            end = min(begin + epochs - 1, last)
+            if run(ctypes.byref(given), start, stop, begin, end, threads):
+                raise Refused(given.low, given.high)
+
+
+def trace(training: Training, layout: Layout, dy: Tensor | None) -> tuple[Tensor, Tensor]:
+    """One pass, back from `dy`, or from the loss: the batch and y of each layer, of which the
+    batch may be left out, and d loss / d each of them; `[layers + 1, rows * widest]`.
+
+    Raises:
+        Refused: BCELoss would, of the prediction.
+    """
+    rows, outputs = training.samples, layout.padded(training.outputs)
+    given, plane = _structure(training), rows * layout.padded(layout.widest)
+    traced = training.x.new_zeros(len(layout.layers) + 1, 2, plane)
+    given.trace = traced[1:].data_ptr()
+    padded = None
+    if dy is not None:
+        padded = training.x.new_zeros(rows, outputs)
+        padded[:, : training.outputs] = dy
+    run = getattr(library(), f"scratch_pass_{TYPES[layout.dtype]}")
+    address = ctypes.c_void_p(None if padded is None else padded.data_ptr())
+    if run(ctypes.byref(given), address, ctypes.c_void_p(traced[0, 1].data_ptr())):
+        raise Refused(given.low, given.high)
+    return traced[:, 0], traced[:, 1]
+
+
+def _structure(training: Training) -> _Training:
+    """What the library takes; it lives no longer than the training's tensors."""
+    count, made = len(training.layers), _Training()
+    made.layers, made.count = (_Layer * count)(), count
+    for index, layer in enumerate(training.layers):
+        _fill(made.layers[index], vars(layer))
+    _fill(made, vars(training) | training.buffers)
+    return made
+
+
+def _fill(structure: ctypes.Structure, values: Mapping[str, Any]) -> None:
+    """Sets every field of a name that the values have; a tensor's is its address."""
+    for name in {name for name, *_ in structure._fields_} & set(values) - {"layers"}:
+        value = values[name]
+        if value is not None:
+            setattr(structure, name, value.data_ptr() if isinstance(value, Tensor) else value)
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The compiled source, from the cache or built now.
+
+    Raises:
+        Unsupported: there is no compiler here, or it failed; the message says which.
+    """
+    return ctypes.CDLL(str(build(SOURCE.read_text(), cache())))
+
+
+def cache() -> Path:
+    """The folder where what was compiled is kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch-parity"
+
+
+def build(source: str, folder: Path) -> Path:
+    """Compiles the source, unless `folder` has it already; returns the library's path.
+
+    Its name is a digest of the source, the flags, the compiler and the processor.
+    """
+    compiler = os.environ.get("CXX", "c++")
+    parts = [source, *FLAGS, compiler, platform.platform(), _instructions()]
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    built = folder / f"fused-{digest}.so"
+    if built.exists():
+        return built
+    if shutil.which(compiler) is None:
+        raise Unsupported(
+            f"engine 'fused' needs a C++ compiler, and there is no {compiler!r} here; install g++ "
+            "or clang, or name one in CXX"
+        )
+    from torch.utils import cpp_extension  # not for those who find it built: half a second
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        file = Path(work, "cpu.cpp")
+        file.write_text(source)
+        try:
+            cpp_extension.load(
+                "fused", [str(file)], extra_cflags=list(FLAGS), build_directory=work,
+                is_python_module=False,
+            )  # fmt: skip
+        except (RuntimeError, OSError) as error:
+            raise Unsupported(f"engine 'fused' could not be compiled: {error}") from error
+        (made,) = Path(work).glob("*.so")  # the builder numbers those of one name
+        made.replace(built)  # whole or not at all
+    return built
+
+
+def _instructions() -> str:
+    """What the processor can do: a library built for another one may not run."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
