@@ -148,11 +148,10 @@ class Draws:
 
 
 class MaskStream:
-    """The masks of one Dropout, step after step, many drawn at once."""
+    """The masks of one Dropout, step after step, many drawn at once; `begin` comes first."""
 
     def __init__(self, draws: Draws, dropout: int, batch_size: int) -> None:
         self.draws, self.dropout, self.batch_size = draws, dropout, batch_size
-        self.begin(1, 0)
 
     def begin(self, epoch: int, steps: int) -> None:
         """A new epoch of so many steps."""

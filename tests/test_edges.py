@@ -113,6 +113,12 @@ def test_seeds_are_drawn_from_torchs_generator_where_none_is_given() -> None:
     torch.manual_seed(3)
     assert train._seeds(2, None) == first
     assert len(train._seeds(None, None)) == 1
+    assert max(train._seeds(100, None)) > 2**60
+
+
+def test_a_sure_prediction_that_fails_costs_100() -> None:
+    loss = scratch.BCELoss(reduction="none")
+    assert loss(torch.tensor([[0.0, 1.0]]), torch.tensor([[1.0, 0.0]])).tolist() == [[100, 100]]
 
 
 @pytest.mark.parametrize("make", [scratch.Adam, scratch.AdamW])

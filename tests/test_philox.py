@@ -77,6 +77,23 @@ def test_masks_are_independent_and_depend_on_nothing_else() -> None:
         assert not draws.masks(0.5, shape=(10, 8), **(same | other)).equal(one)
 
 
+def test_a_word_at_the_bound_is_dropped() -> None:
+    word = int(words(torch.tensor(7), 1, 0, 1, FIRST_DROPOUT))
+    p = 1 - word / 2**32
+    assert scratch.Draws(7).masks(p, 1, range(1), 0, (1, 1)) == 0
+    assert scratch.Draws(7).masks(p - 2**-32, 1, range(1), 0, (1, 1)) != 0
+
+
+def test_masks_have_the_digits_of_their_dtype() -> None:
+    draws, x = scratch.Draws(7), torch.ones(2, 3, dtype=torch.float64)
+    stream = MaskStream(draws, 0, 2)
+    stream.begin(1, 1)
+    for masks in (draws.masks(0.3, 1, range(1), 0, (2, 3), x.dtype)[0], stream.next(0.3, x)):
+        assert masks.dtype == torch.float64
+        assert masks.max() == 1 / (1 - 0.3)
+    assert draws.masks(1.0, 1, range(1), 0, (2, 3)).dtype == torch.float32
+
+
 def test_a_stream_draws_many_steps_at_once_and_no_other_masks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
