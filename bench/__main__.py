@@ -1,54 +1,120 @@
-"""`python -m bench speed`: what is measured outside of pytest."""
+"""What is measured outside of pytest: `python -m bench speed`, `python -m bench sweep`."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from functools import partial
+from pathlib import Path
 
 from tqdm import tqdm
 
-from bench import speed
+from bench import speed, sweep
 from bench.conftest import positive, processors
 from bench.peers import CONTENDERS
+from bench.storage import RESULTS, write
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; 1 if a contender of ours is wrong, 130 if interrupted."""
+    """Runs a command; 1 if what it finds is wrong, 2 if it cannot run, 130 if interrupted."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    default = speed.Plan()
-    timed = commands.add_parser("speed", help="every engine and every peer, in one table")
-    timed.add_argument("--runs", type=positive, nargs="+", default=[*default.runs],
-                       help="how many; every batch size for the first (10 1 100 1000)")  # fmt: skip
-    timed.add_argument("--batch-sizes", type=positive, nargs="+", default=[*default.batches],
-                       help="the first for every number of runs (10 100)")  # fmt: skip
-    timed.add_argument("--epochs", type=positive, default=default.epochs, help="of a run (30)")
-    timed.add_argument("--rounds", type=positive, default=default.rounds,
-                       help="trainings of each contender in a cell (3)")  # fmt: skip
-    timed.add_argument("--limit", type=positive, default=int(default.limit), metavar="SECONDS",
-                       help="leave out a training that would take longer (30)")  # fmt: skip
-    timed.add_argument("--threads", type=processors, default=default.threads, help="(1)")
+    _speed_options(commands.add_parser("speed", help="every engine and every peer, in one table"))
+    _sweep_options(commands.add_parser("sweep", help="a grid of trainings, by many workers"))
     options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        print(f"\ninterrupted: {options.interrupted}", file=sys.stderr)
+        return 130
+
+
+def _speed_options(parser: argparse.ArgumentParser) -> None:
+    default = speed.Plan()
+    parser.add_argument("--runs", type=positive, nargs="+", default=[*default.runs],
+                        help="every batch size for the first (10 1 100 1000)")  # fmt: skip
+    parser.add_argument("--batch-sizes", type=positive, nargs="+", default=[*default.batches],
+                        help="the first for every number of runs (10 100)")  # fmt: skip
+    parser.add_argument("--epochs", type=positive, default=default.epochs, help="of a run (30)")
+    parser.add_argument("--rounds", type=positive, default=default.rounds,
+                        help="trainings of each contender in a cell (3)")  # fmt: skip
+    parser.add_argument("--limit", type=positive, default=int(default.limit), metavar="SECONDS",
+                        help="leave out a training that would take longer (30)")  # fmt: skip
+    parser.add_argument("--threads", type=processors, default=default.threads, help="(1)")
+    parser.set_defaults(run=_speed, interrupted="nothing is written")
+
+
+def _speed(options: argparse.Namespace) -> bool:
     plan = speed.Plan(
         tuple(options.runs), tuple(options.batch_sizes), options.epochs, options.rounds,
         options.limit, options.threads,
     )  # fmt: skip
-    try:
-        with tqdm(unit="training", file=sys.stderr) as bar:
+    with tqdm(unit="training", file=sys.stderr) as bar:
 
-            def progress(done: str) -> None:
-                bar.set_description(done, refresh=False)
-                bar.update()
+        def progress(done: str) -> None:
+            bar.set_description(done, refresh=False)
+            bar.update()
 
-            results = speed.measured(plan, progress)
-    except KeyboardInterrupt:
-        print("\ninterrupted: nothing is written", file=sys.stderr)
-        return 130
+        results = speed.measured(plan, progress)
     print(speed.text(results))
     print("\nWritten to " + ", ".join(str(file) for file in speed.write(results)) + ".")
     ours = [one.name for one in CONTENDERS if one.ours]
-    wrong = [k for k, v in results.parity.items() if v > 1 and k.partition(" ")[2] in ours]
-    return 1 if wrong else 0
+    return any(v > 1 and k.partition(" ")[2] in ours for k, v in results.parity.items())
+
+
+def _sweep_options(parser: argparse.ArgumentParser) -> None:
+    grid = sweep.Grid()
+    names = {
+        "models": "widths of the hidden layers", "activations": ", ".join(sweep.ACTIVATIONS),
+        "losses": ", ".join(sweep.LOSSES), "dropouts": "rates, after each hidden activation",
+        "optimizers": ", ".join(sweep.OPTIMIZERS), "rates": "learning rates",
+    }  # fmt: skip
+    for name, what in names.items():
+        default = getattr(grid, name)
+        kind = type(default[0])
+        parser.add_argument(f"--{name}", nargs="+", type=kind, default=[*default],
+                            help=f"{what} ({' '.join(map(str, default))})")  # fmt: skip
+    for name, what in (("seeds", "runs of each"), ("epochs", "of a run"), ("batch-size", "")):
+        default = getattr(grid, name.replace("-", "_"))
+        parser.add_argument(f"--{name}", type=positive, default=default, help=f"{what} ({default})")
+    parser.add_argument("--workers", type=positive, default=os.cpu_count() or 1,
+                        help="processes here (one for each processor)")  # fmt: skip
+    parser.add_argument("--scheduler", metavar="ADDRESS",
+                        help="of Dask, such as tcp://host:8786: its workers")  # fmt: skip
+    parser.add_argument("--output", type=Path, default=RESULTS / "sweep", metavar="FOLDER",
+                        help="of the results (bench/results/sweep)")  # fmt: skip
+    parser.set_defaults(
+        run=_sweep, interrupted="what is done is kept; the same command goes on from there"
+    )
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    try:
+        grid = sweep.Grid(
+            options.models, options.activations, options.losses, options.dropouts,
+            options.optimizers, options.rates, options.seeds, options.epochs, options.batch_size,
+        )  # fmt: skip
+    except ValueError as error:
+        print(f"python -m bench sweep: {error}", file=sys.stderr)
+        return 2
+    tasks = grid.tasks()
+    opened: sweep.Open = partial(sweep.processes, options.workers)
+    if options.scheduler:
+        opened = partial(sweep.dask, options.scheduler)
+    kept = sum(sweep.stored(task, options.output) is not None for task in tasks)
+    if kept:
+        print(f"{kept} of {len(tasks)} tasks are there already", file=sys.stderr)
+    try:
+        with tqdm(total=len(tasks), initial=kept, unit="task", file=sys.stderr) as bar:
+            results = sweep.sweep(tasks, opened, options.output, bar.update)
+    except (sweep.Lost, OSError, ImportError) as error:
+        print(f"python -m bench sweep: {error}", file=sys.stderr)
+        return 2
+    print(sweep.text(results))
+    write(options.output / "sweep.md", sweep.text(results, "github") + "\n")
+    print(f"\nWritten to {options.output / 'sweep.md'}; every result is beside it.")
+    return 0
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import platform
 from pathlib import Path
@@ -23,13 +24,15 @@ def environment(device: str) -> dict[str, Any]:
     }
 
 
+@functools.cache
 def code() -> str:
     """A fingerprint of the sources that are measured, and of those that measure."""
     root = Path(__file__).parent.parent
     digest = hashlib.sha256()
     for package in ("scratch", "reference", "parity", "bench"):
-        for file in sorted((root / package).rglob("*.py")):
-            digest.update(file.read_bytes())
+        for file in sorted((root / package).rglob("*")):
+            if file.suffix in (".py", ".cpp"):
+                digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import io
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -17,13 +18,14 @@ import parity
 from bench import measure
 from bench.environment import caption, environment
 from bench.peers import CONTENDERS, Contender, Prepared, Setting
-from bench.table import RESULTS, TITLES
+from bench.problem import POINTS, disks
+from bench.storage import RESULTS
+from bench.storage import write as written
+from bench.table import TITLES
 from parity import Tensors
 from reference import pairs
-from scratch import data
 from scratch.engines import Unsupported, cpu
 
-POINTS = 1000
 FIRST = CONTENDERS[0].name  # what ratios are to
 
 
@@ -92,16 +94,14 @@ def setting(
 ) -> Setting:
     """A training of the disk problem: data and weights of each run are those of its seed."""
     pair = next(pair for pair in pairs.MODELS if pair.name == model)
-    sets = [data.disk(points, seed=2 * run) for run in range(runs)]
+    x, labels = disks(range(runs), points=points)
     weights = [
         pair.scratch(generator=torch.Generator().manual_seed(run)).state_dict()
         for run in range(runs)
     ]
     return Setting(
         pair,
-        torch.stack([x for x, _ in sets]),
-        torch.stack([pair.targets(labels) for _, labels in sets]),
-        weights, epochs, batch_size, dropout,
+        x, pair.targets(labels), weights, epochs, batch_size, dropout,
     )  # fmt: skip
 
 
@@ -279,26 +279,21 @@ def _scaling(results: Results, model: str, style: str) -> str:
 
 def write(results: Results) -> list[Path]:
     """The tables as Markdown, every sample as JSON, and a plot if matplotlib is there."""
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    name = f"speed-cpu-threads{results.plan.threads}"
-    written = [RESULTS / f"{name}.md", RESULTS / f"{name}.json"]
-    contents = [text(results, "github") + "\n", json.dumps(asdict(results), indent=1) + "\n"]
-    for file, content in zip(written, contents, strict=True):
-        temporary = file.with_suffix(f"{file.suffix}.tmp")
-        temporary.write_text(content)
-        temporary.replace(file)
+    files = [RESULTS / f"speed-cpu-threads{results.plan.threads}.{kind}" for kind in ("md", "json")]
+    written(files[0], text(results, "github") + "\n")
+    written(files[1], json.dumps(asdict(results), indent=1) + "\n")
     try:
         import matplotlib as mpl
     except ImportError:
-        return written
+        return files
     mpl.use("agg")
-    written.append(RESULTS / f"{name}.svg")
-    _plot(results, written[-1])
-    return written
+    files.append(files[0].with_suffix(".svg"))
+    written(files[-1], _plot(results))
+    return files
 
 
-def _plot(results: Results, file: Path) -> None:
-    """Seconds against runs, both logarithmic; a panel for each model."""
+def _plot(results: Results) -> str:
+    """Seconds against runs, both logarithmic, as SVG; a panel for each model."""
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(1, len(TITLES), figsize=(10, 4), sharey=True)
@@ -318,7 +313,7 @@ def _plot(results: Results, file: Path) -> None:
     panels[0].set_ylabel("seconds")
     panels[-1].legend(fontsize="small")
     figure.tight_layout()
-    temporary = file.with_suffix(".tmp.svg")
-    figure.savefig(temporary)
-    temporary.replace(file)
+    drawn = io.StringIO()
+    figure.savefig(drawn, format="svg")
     pyplot.close(figure)
+    return drawn.getvalue()

@@ -29,12 +29,13 @@ import scratch
 from bench import measure
 from bench.environment import caption, environment
 from bench.lockstep import PARITY, verdict
+from bench.problem import POINTS, disks
+from bench.storage import RESULTS, write
 from reference import pairs
 from scratch import data
 from scratch.engines import Unsupported, fused
 
 PUBLISHED = json.loads((Path(__file__).parent / "published.json").read_text())
-RESULTS = Path(__file__).parent / "results"
 TITLES = {"model_1": "Model 1", "model_2": "Model 2"}
 SIDES = {
     "scratch": "scratch",
@@ -43,7 +44,6 @@ SIDES = {
     "torch": "torch",
 }
 TOGETHER = 10  # runs, at most, that are trained at once
-POINTS = 1000
 
 
 @dataclass(frozen=True)
@@ -159,15 +159,15 @@ def results(protocol: Protocol, progress: Callable[[str], None] = lambda done: N
         for side in sides:
             if (model, side, seed) not in done:
                 kept.runs.append(train(protocol, model, side, seed))
-                _write(partial_file, json.dumps(asdict(kept)))
+                write(partial_file, json.dumps(asdict(kept)))
                 progress(f"{TITLES[model]} {side}")
     for model, title in TITLES.items():
         for engine in engines(protocol):
             judged = verdict(protocol.pair(model), protocol.batch_size, protocol.device, engine)
             kept.parity[f"{model} {engine}"] = asdict(judged)
             progress(f"{title} parity, {engine}")
-    _write(RESULTS / f"{protocol.name}.json", json.dumps(asdict(kept), indent=1) + "\n")
-    _write(RESULTS / f"{protocol.name}.md", markdown(kept))
+    write(RESULTS / f"{protocol.name}.json", json.dumps(asdict(kept), indent=1) + "\n")
+    write(RESULTS / f"{protocol.name}.md", markdown(kept))
     partial_file.unlink()
     return kept
 
@@ -215,24 +215,20 @@ def _together(protocol: Protocol, model: str, side: str, seed: int) -> Run:
     pair, device = protocol.pair(model), protocol.device
     first = seed // TOGETHER * TOGETHER
     seeds = list(range(first, min(first + TOGETHER, max(protocol.runs, seed + 1))))
-    sets = [data.disk(POINTS, seed=2 * one, device=device) for one in seeds]
-    tests = [data.disk(POINTS, seed=2 * one + 1, device=device) for one in seeds]
-    x = torch.stack([points for points, _ in sets])  # [R, N, 2]
-    t = torch.stack([pair.targets(labels) for _, labels in sets])
+    x, labels = disks(seeds, device=device)
     made = [pair.scratch(generator=torch.Generator().manual_seed(one)) for one in seeds]
     network = scratch.runs.stack(made).to(device)
     optimizer, criterion = pair.optimizer[0](network.param()), pair.loss[0]()
 
     def timed() -> None:
         scratch.fit(
-            network, criterion, optimizer, x, t, epochs=protocol.epochs,
+            network, criterion, optimizer, x, pair.targets(labels), epochs=protocol.epochs,
             batch_size=protocol.batch_size, seed=seeds,
             engine="fused" if side == "fused" else "eager",
         )  # fmt: skip
 
     elapsed = measure.seconds(timed, device)
-    points, labels = (torch.stack(part) for part in zip(*tests, strict=True))
-    accuracies = scratch.train.accuracy(network, points, labels)
+    accuracies = scratch.train.accuracy(network, *disks(seeds, test=True, device=device))
     return Run(model, side, seed, elapsed / len(seeds), float(accuracies[seed - first]))
 
 
@@ -345,11 +341,3 @@ def _resumed(protocol: Protocol, file: Path) -> Results:
     # A ratio is of sides timed side by side: where one is missing, all are done again.
     fresh.runs = [run for run in runs if pairs[run.model, run.seed] == len(protocol.sides)]
     return fresh
-
-
-def _write(file: Path, content: str) -> None:
-    """Writes a whole file or nothing."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(f"{file.suffix}.tmp")
-    temporary.write_text(content)
-    temporary.replace(file)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import environment, measure, speed, table
+from bench import environment, measure, speed, storage, table
 from bench.peers import CONTENDERS
 from bench.table import Protocol, Results, Run
 
@@ -243,7 +243,7 @@ def test_ctrl_c_leaves_no_traceback_and_what_was_measured() -> None:
     """Twice, as a terminal and tox send it."""
     options = ["--runs=9", "--epochs=9", "--batch-size=11", "--device=cpu"]
     protocol = Protocol(runs=9, epochs=9, batch_size=11)
-    partial = table.RESULTS / f"{protocol.name}.partial.json"
+    partial = storage.RESULTS / f"{protocol.name}.partial.json"
     command = [sys.executable, "-m", "pytest", "bench/test_table.py", "--benchmark-only", *options]
     try:
         with subprocess.Popen(

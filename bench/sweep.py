@@ -1,0 +1,335 @@
+"""Every combination of a grid, trained by any `concurrent.futures` executor, and kept for good.
+
+What is stored is never computed again: a sweep that was killed, or that lost a worker, goes on
+with what is missing. A task is one combination with some seeds, trained at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import multiprocessing
+import os
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import (
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    as_completed,
+)  # fmt: skip
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tabulate import tabulate
+
+import scratch
+from bench.environment import code, processor
+from bench.problem import POINTS, disks
+from bench.storage import RESULTS, write
+from scratch import data, models, runs
+
+#: Seeds of one task: 0 to 9, 10 to 19 and so on, whatever number is asked for.
+TOGETHER = 10
+#: How often in a row all workers may be lost with nothing done.
+ATTEMPTS = 3
+
+ACTIVATIONS: dict[str, Callable[[], scratch.Module]] = models.ACTIVATIONS | {"selu": scratch.SELU}
+#: A loss, and what the last Linear is followed by.
+LOSSES: dict[str, tuple[Callable[[], scratch.Loss], Callable[[], scratch.Module] | None]] = {
+    "mse": (scratch.MSELoss, scratch.Tanh),
+    "l1": (scratch.L1Loss, scratch.Tanh),
+    "bce": (scratch.BCELoss, scratch.Softmax),
+    "bce_logits": (scratch.BCEWithLogitsLoss, None),
+    "cross_entropy": (scratch.CrossEntropyLoss, None),
+}
+OPTIMIZERS: dict[str, Callable[..., scratch.Optimizer]] = {
+    "sgd": scratch.SGD,
+    "momentum": partial(scratch.SGD, momentum=0.9),
+    "nesterov": partial(scratch.SGD, momentum=0.9, nesterov=True),
+    "adam": scratch.Adam,
+    "adamw": scratch.AdamW,
+}
+
+Open = Callable[[], AbstractContextManager[Executor]]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One combination, and the seeds of its runs.
+
+    Args:
+        model: the widths of the hidden layers, such as "25-25-25".
+        dropout: its rate, after each hidden activation.
+    """
+
+    model: str
+    activation: str
+    loss: str
+    dropout: float
+    optimizer: str
+    rate: float
+    epochs: int
+    batch_size: int
+    seeds: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the file of its result: the same task, by the same code and torch, has the same."""
+        what = json.dumps([asdict(self), code(), torch.__version__])
+        return f"{hashlib.sha256(what.encode()).hexdigest()[:20]}.json"
+
+    def network(self, seed: int) -> scratch.Sequential:
+        """The network of a run, with two outputs, a score for each class."""
+        source = scratch.Philox(seed)
+        layers: list[scratch.Module] = []
+        before = 2
+        for width in map(int, self.model.split("-")):
+            layers += [
+                scratch.Linear(before, width, init="xavier_normal", generator=source),
+                ACTIVATIONS[self.activation](),
+            ]
+            if self.dropout:
+                layers.append(scratch.Dropout(self.dropout))
+            before = width
+        layers.append(scratch.Linear(before, 2, init="xavier_normal", generator=source))
+        if (last := LOSSES[self.loss][1]) is not None:
+            layers.append(last())
+        return scratch.Sequential(layers)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is combined with what.
+
+    Raises:
+        ValueError: something in it that there is not, or of no use.
+    """
+
+    models: Sequence[str] = ("25-25-25",)
+    activations: Sequence[str] = ("relu", "tanh", "selu")
+    losses: Sequence[str] = ("mse", "bce")
+    dropouts: Sequence[float] = (0.0, 0.5)
+    optimizers: Sequence[str] = ("sgd", "adam")
+    rates: Sequence[float] = (1e-3,)
+    seeds: int = 10
+    epochs: int = 30
+    batch_size: int = 10
+
+    def __post_init__(self) -> None:
+        for given, known in (
+            (self.activations, ACTIVATIONS), (self.losses, LOSSES), (self.optimizers, OPTIMIZERS),
+        ):  # fmt: skip
+            if unknown := [name for name in given if name not in known]:
+                raise ValueError(f"there is no {', '.join(unknown)}; there are {', '.join(known)}")
+        for model in self.models:
+            if not all(w.isdecimal() and int(w) for w in model.split("-")):
+                raise ValueError(f"a model is its hidden widths, such as 25-25-25, not {model!r}")
+        if wrong := [p for p in self.dropouts if not 0 <= p < 1]:
+            raise ValueError(f"a dropout is a rate from 0 to below 1, not {wrong[0]}")
+        if wrong := [rate for rate in self.rates if not rate > 0]:
+            raise ValueError(f"a learning rate is above 0, not {wrong[0]}")
+
+    def tasks(self) -> list[Task]:
+        """All of it, each once."""
+        blocks = [
+            tuple(range(first, min(first + TOGETHER, self.seeds)))
+            for first in range(0, self.seeds, TOGETHER)
+        ]
+        combined = itertools.product(
+            self.models, self.activations, self.losses, self.dropouts, self.optimizers, self.rates,
+            [self.epochs], [self.batch_size], blocks,
+        )  # fmt: skip
+        return list(dict.fromkeys(Task(*values) for values in combined))
+
+
+def run(task: Task) -> dict[str, Any]:
+    """Trains a task's runs, at once if none is refused; this is what an executor is given."""
+    torch.set_num_threads(1)  # the workers share the processors
+    accuracies: list[float | None] = []
+    refused, seconds = "", 0.0
+    try:
+        accuracies, seconds = _trained(task, task.seeds)
+    except ValueError:
+        for seed in task.seeds:  # one that goes astray does not take the others with it
+            try:
+                own, spent = _trained(task, (seed,))
+            except ValueError as error:
+                own, spent, refused = [None], 0.0, f"seed {seed}: {error}"
+            accuracies, seconds = accuracies + own, seconds + spent
+    return {
+        "task": asdict(task), "accuracies": accuracies, "refused": refused, "seconds": seconds,
+        "processor": processor(), "process": os.getpid(),
+    }  # fmt: skip
+
+
+def _trained(task: Task, seeds: tuple[int, ...]) -> tuple[list[float | None], float]:
+    """The accuracies of these runs, and the seconds that training took."""
+    model = runs.stack([task.network(seed) for seed in seeds])
+    x, labels = disks(seeds)
+    optimizer = OPTIMIZERS[task.optimizer](model.param(), task.rate)
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "engine 'auto'")
+        scratch.fit(
+            model, LOSSES[task.loss][0](), optimizer, x, data.one_hot(labels),
+            epochs=task.epochs, batch_size=task.batch_size, seed=seeds, engine="auto",
+        )  # fmt: skip
+    seconds = time.perf_counter() - start
+    return scratch.train.accuracy(model, *disks(seeds, test=True)).tolist(), seconds
+
+
+def sweep(
+    tasks: Sequence[Task],
+    open_executor: Open,
+    folder: Path = RESULTS / "sweep",
+    progress: Callable[[], object] = lambda: None,
+    work: Callable[[Task], dict[str, Any]] = run,
+) -> list[dict[str, Any]]:
+    """The results of all tasks, in their order; those that are not stored are computed.
+
+    Args:
+        open_executor: a new executor, to be used in a `with`.
+        progress: called after each task that was computed.
+        work: what computes a task.
+
+    Raises:
+        Lost: workers were lost, `ATTEMPTS` times in a row with no task done.
+    """
+    attempts = 0
+    while missing := [task for task in tasks if stored(task, folder) is None]:
+        done = 0
+        with open_executor() as executor:
+            for task, result in _finished(executor, work, missing):
+                write(folder / task.name, json.dumps(result) + "\n")
+                done += 1
+                progress()
+        attempts = 0 if done else attempts + 1
+        if attempts == ATTEMPTS:
+            raise Lost(f"{ATTEMPTS} times all workers were lost before a task was done")
+    return [found for task in tasks if (found := stored(task, folder)) is not None]
+
+
+class Lost(Exception):
+    """Workers die before they have done anything."""
+
+
+def stored(task: Task, folder: Path) -> dict[str, Any] | None:
+    """A task's result, if it is there."""
+    try:
+        return dict(json.loads((folder / task.name).read_text()))
+    except (FileNotFoundError, ValueError):
+        return None  # or it is not ours
+
+
+def _finished(
+    executor: Executor, work: Callable[[Task], dict[str, Any]], tasks: Sequence[Task]
+) -> Iterator[tuple[Task, dict[str, Any]]]:
+    """Tasks as they are done; those whose worker is lost are left out."""
+    futures: dict[Future[dict[str, Any]], Task] = {}
+    try:
+        for task in tasks:
+            futures[executor.submit(work, task)] = task
+        for future in as_completed(futures):
+            error = future.exception()
+            if error is None:
+                yield futures[future], future.result()
+            elif type(error).__name__ != "KilledWorker" and not isinstance(error, BrokenExecutor):
+                raise error
+    except (BrokenExecutor, CancelledError):
+        return  # while tasks were handed over
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        raise
+
+
+# ---- executors ----
+
+
+def processes(workers: int) -> AbstractContextManager[Executor]:
+    """A pool of processes here."""
+    context = multiprocessing.get_context("spawn")  # torch has threads, which a fork loses
+    return ProcessPoolExecutor(workers, context, _begin)
+
+
+def _begin() -> None:
+    """In a worker: Ctrl-C is for the parent, and without a parent there is nothing to do."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def leave() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=leave, daemon=True).start()
+
+
+@contextmanager
+def dask(address: str) -> Iterator[Executor]:
+    """The workers of a Dask scheduler; they must be able to import `bench`.
+
+    Raises:
+        OSError: there is no scheduler at that address.
+        ImportError: Dask is not installed.
+    """
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ImportError("--scheduler needs Dask: pip install distributed") from error
+
+    with Client(address, timeout=10) as client:
+        yield client.get_executor(pure=False)
+
+
+# ---- what it says ----
+
+
+def text(results: Sequence[dict[str, Any]], style: str = "simple") -> str:
+    """A table: each combination once, the best first; and what was refused."""
+    found: dict[Task, list[dict[str, Any]]] = {}
+    for result in results:
+        task = Task(**result["task"])
+        found.setdefault(replace(task, seeds=()), []).append(result)
+    rows = []
+    for task, parts in found.items():
+        every = [accuracy for part in parts for accuracy in part["accuracies"]]
+        own = [accuracy for accuracy in every if accuracy is not None]
+        row = {
+            name: getattr(task, name)
+            for name in ("model", "activation", "loss", "dropout", "optimizer", "rate")
+        }
+        row |= {
+            "runs": len(own),
+            "test accuracy": f"{np.mean(own):.3f}" if own else "-",
+            "std": f"{np.std(own, ddof=1):.3f}" if len(own) > 1 else "-",
+            "seconds a run": f"{sum(part['seconds'] for part in parts) / max(len(own), 1):.3g}",
+        }
+        rows.append(row)
+    rows.sort(key=lambda row: row["test accuracy"], reverse=True)
+    lines = [tabulate(rows, headers="keys", tablefmt=style, disable_numparse=True), ""]
+    lines += [
+        f"Left out, {task.loss} {task.optimizer} {task.rate:g}: {part['refused']}"
+        for task, parts in found.items()
+        for part in parts
+        if part["refused"]
+    ]
+    task = next(iter(found))
+    lines.append(
+        f"{task.epochs} epochs, {POINTS} training and {POINTS} test points, batch size "
+        f"{task.batch_size}, weights and biases from Xavier's normal distribution; mse and l1 are "
+        "after a Tanh, bce after a Softmax. Runs trained at once share their time."
+    )
+    return "\n".join(lines)
