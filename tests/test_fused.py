@@ -303,8 +303,11 @@ def test_without_a_compiler_it_says_what_to_install(
 
 
 def test_what_does_not_compile_is_told_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(Unsupported, match="could not be compiled"):
+    with pytest.raises(
+        Unsupported, match=r"could not be compiled by .*: .*cpu.cpp:1:.* error: "
+    ) as e:
         cpu.build("this is no C++", tmp_path)
+    assert "\n" not in str(e.value)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -334,7 +337,7 @@ def test_a_fault_in_the_source_is_caught(
     right, wrong, where = FAULTS[name]
     source = cpu.SOURCE.read_text()
     assert right in source, "the source has changed: plant it anew"
-    monkeypatch.setattr(cpu, "FLAGS", ("-O1", "-march=native"))
+    monkeypatch.setattr(cpu, "FLAGS", ("-O0", "-march=native"))  # compiled in half the time
     library = ctypes.CDLL(str(cpu.build(source.replace(right, wrong), tmp_path)))
     monkeypatch.setattr(cpu, "library", lambda: library)
     if where in adapter.TRAININGS:

@@ -167,10 +167,18 @@ def build(source: str, folder: Path) -> Path:
                 is_python_module=False,
             )  # fmt: skip
         except (RuntimeError, OSError) as error:
-            raise Unsupported(f"engine 'fused' could not be compiled: {error}") from error
+            raise Unsupported(
+                f"engine 'fused' could not be compiled by {compiler}: {_first(str(error))}"
+            ) from error
         (made,) = Path(work).glob("*.so")  # the builder numbers those of one name
         made.replace(built)  # whole or not at all
     return built
+
+
+def _first(said: str) -> str:
+    """Of all that a compiler says, its first error."""
+    lines = said.splitlines()
+    return next((line.strip() for line in lines if "error:" in line), lines[0])
 
 
 def _instructions() -> str:
