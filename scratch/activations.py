@@ -65,13 +65,13 @@ class ELU(Module):
     def forward(self, x: Tensor) -> Tensor:
         self._kept = x
         zero, alpha = constant(0, x.dtype), constant(self.alpha, x.dtype)
-        return torch.where(x > zero, x, alpha * torch.expm1(x))
+        return torch.where(x > zero, x, torch.expm1(x).mul_(alpha))
 
     def backward(self, dy: Tensor) -> Tensor:
         """`dx = dy where x > 0, else alpha * e^x * dy`."""
         x = self._take(dy)
         zero, alpha = constant(0, x.dtype), constant(self.alpha, x.dtype)
-        return torch.where(x > zero, dy, alpha * torch.exp(x) * dy)
+        return torch.where(x > zero, dy, torch.exp(x).mul_(alpha).mul_(dy))
 
     def extra_repr(self) -> str:
         return f"alpha={self.alpha}"
@@ -89,11 +89,11 @@ class SELU(ELU):
         self.scale = scale
 
     def forward(self, x: Tensor) -> Tensor:
-        return constant(self.scale, x.dtype) * super().forward(x)
+        return super().forward(x).mul_(constant(self.scale, x.dtype))
 
     def backward(self, dy: Tensor) -> Tensor:
         """`dx = scale * dy where x > 0, else scale * alpha * e^x * dy`."""
-        return constant(self.scale, dy.dtype) * super().backward(dy)
+        return super().backward(dy).mul_(constant(self.scale, dy.dtype))
 
     def extra_repr(self) -> str:
         if (self.alpha, self.scale) == (SELU_ALPHA, SELU_SCALE):
@@ -144,7 +144,7 @@ def log_softmax(x: Tensor, dim: int = -1) -> Tensor:
 
 
 def _shifted(x: Tensor, dim: int) -> Tensor:
-    return x - x.amax(dim, keepdim=True) if x.numel() else x
+    return x - x.amax(dim, keepdim=True) if x.numel() else x.clone()
 
 
 class _OverAxis(Module):
@@ -174,14 +174,14 @@ class Softmax(_OverAxis):
 
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)
-        e = torch.exp(_shifted(x, self.dim))
-        self._kept = y = e / e.sum(self.dim, keepdim=True)
+        e = _shifted(x, self.dim).exp_()
+        self._kept = y = e.div_(e.sum(self.dim, keepdim=True))
         return y
 
     def backward(self, dy: Tensor) -> Tensor:
         """`dx_i = y_i * (dy_i - sum_j dy_j * y_j)`; report B's eq. (21) has the diagonal only."""
         y = self._take(dy)
-        return y * (dy - (dy * y).sum(self.dim, keepdim=True))
+        return (dy - (dy * y).sum(self.dim, keepdim=True)).mul_(y)
 
 
 class LogSoftmax(_OverAxis):

@@ -154,14 +154,14 @@ class BCELoss(Loss):
         if self.eps:
             one, zero = torch.log(x + self.eps), torch.log(1 - x + self.eps)
         else:
-            one, zero = torch.log(x).clamp_min(-100), torch.log1p(-x).clamp_min(-100)
-        return -torch.lerp(zero, one, t), (x, t)  # zero + t * (one - zero)
+            one, zero = torch.log(x).clamp_min_(-100), torch.log1p(-x).clamp_min_(-100)
+        return torch.lerp(zero, one, t).neg_(), (x, t)  # zero + t * (one - zero)
 
     def _derivative(self, x: Tensor, t: Tensor) -> Tensor:
         """`(1 - t) / (1 - x + eps) - t / (x + eps)`, which is `(x - t) / (x * (1 - x))`."""
         if self.eps:
             return (1 - t) / (1 - x + self.eps) - t / (x + self.eps)
-        return (x - t) / (x * (constant(1, x.dtype) - x)).clamp_min(BCE_LEAST)
+        return (x - t).div_((constant(1, x.dtype) - x).mul_(x).clamp_min_(BCE_LEAST))
 
     def _check(self, prediction: Tensor, target: Tensor) -> None:
         super()._check(prediction, target)

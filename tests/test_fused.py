@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import parity
+import reference.train
 import scratch
 from bench.lockstep import fitted
 from parity.case import weights_of
@@ -65,6 +66,52 @@ def test_networks_train_as_torchs(pair: pairs.ModelPair, dtype: str) -> None:
     model = pair.scratch(generator=torch.Generator().manual_seed(0)).to(trial.dtype)
     wrong = [c for c in fitted("fused", trial, model, pair, 2, 30, 100) if not c.passed]
     assert not wrong, "\n".join(map(str, wrong))
+
+
+@pytest.mark.parametrize("engine", ["eager", "fused"])
+@pytest.mark.parametrize("name", ["model_1", "model_2"])
+def test_a_trajectory_stays_among_those_of_rounding(name: str, engine: str) -> None:
+    """After each of 30 epochs the weights are no farther from torch's than those of torch runs
+    are that an ulp, up or down, moved every weight of before the epoch."""
+    pair = next(pair for pair in pairs.MODELS if pair.name == name)
+    start = pair.scratch(generator=torch.Generator().manual_seed(0)).state_dict()
+    x, labels = data.disk(100, seed=0)
+    t = pair.targets(labels)
+
+    def flat(model: Any) -> Tensor:
+        return torch.cat([value.double().reshape(-1) for value in model.state_dict().values()])
+
+    def by_torch(moved: torch.Generator | None) -> Tensor:
+        twin, weights = pair.reference(), []
+        twin.load_state_dict(start)
+
+        @torch.no_grad()
+        def move() -> None:
+            for p in twin.parameters() if moved else ():
+                up = torch.rand(p.shape, generator=moved) < 0.5
+                p.copy_(torch.nextafter(p, torch.where(up, torch.inf, -torch.inf)))
+
+        def note(_: int) -> None:
+            weights.append(flat(twin))
+            move()
+
+        move()
+        reference.train.fit(
+            twin, pair.loss[1](), pair.optimizer[1](twin.parameters()), x, t,
+            epochs=30, batch_size=10, draws=scratch.Draws(3), masks=True, on_epoch=note,
+        )  # fmt: skip
+        return torch.stack(weights)
+
+    model, weights = pair.scratch(), []
+    model.load_state_dict(start)
+    scratch.fit(
+        model, pair.loss[0](), pair.optimizer[0](model.param()), x, t, epochs=30, batch_size=10,
+        seed=3, engine=engine, on_epoch=lambda _: weights.append(flat(model)),
+    )  # fmt: skip
+    plain = by_torch(None)
+    others = [by_torch(torch.Generator().manual_seed(seed)) for seed in range(4)]
+    distances = [(run - plain).norm(dim=-1) for run in (torch.stack(weights), *others)]
+    assert (distances[0] <= torch.stack(distances[1:]).amax(0)).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

@@ -18,6 +18,11 @@
 #include <utility>
 #include <vector>
 
+// A loop in a function of its own has the registers to itself.
+#define APART __attribute__((noinline))
+
+namespace {  // nothing but what is at the end is seen from outside
+
 #if defined(__AVX512F__)
 constexpr int BYTES = 64;
 #elif defined(__AVX__)
@@ -307,10 +312,10 @@ template <class T> struct Worker {
     T* output(int layer) { return ys.data + plane * (layer + 1); }  // of layer -1: the batch
 
     // What `function` makes of each vector of a batch, or of two.
-    template <class F> void each(const T* x, T* to, int columns, F function) const {
+    template <class F> APART void each(const T* x, T* to, int columns, F function) const {
         for (int64_t i = 0, end = int64_t(rows) * pad<T>(columns); i < end; i += L) store<T>(to + i, function(load<T>(x + i)));
     }
-    template <class F> void each(const T* x, const T* z, T* to, int columns, F function) const {
+    template <class F> APART void each(const T* x, const T* z, T* to, int columns, F function) const {
         for (int64_t i = 0, end = int64_t(rows) * pad<T>(columns); i < end; i += L)
             store<T>(to + i, function(load<T>(x + i), load<T>(z + i)));
     }
@@ -594,6 +599,8 @@ template <class T> static int train(Training& job, int first_run, int last_run, 
     for (auto& thread : others) thread.join();
     return failed;
 }
+
+}  // namespace
 
 // ---- what Python calls ----
 
