@@ -101,8 +101,8 @@ class Linear(Module):
             self._refuse_dy(dy, x)
         if dy.device != x.device:
             self._refuse(dy, "backward", self.out_features)
-        transposed = dy.mT  # [R, out, B]
         try:
+            transposed = dy.mT  # [R, out, B]
             if x.dim() == 2:
                 self.dweight.addmm_(transposed, x)
             else:
