@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 import scratch
+from bench.problem import POINTS, disks
 from parity import Tensors
+from reference import pairs
 from reference.pairs import ModelPair
 from scratch.engines import Unsupported, cpu, fused
 
@@ -69,6 +71,19 @@ class Setting:
             if isinstance(layer, kind) and not self.dropout:
                 layer.p = 0.0
         return model
+
+
+def setting(
+    model: str, runs: int, epochs: int, batch_size: int, points: int = POINTS, dropout: bool = True
+) -> Setting:
+    """A training of the disk problem: data and weights of each run are those of its seed."""
+    pair = next(pair for pair in pairs.MODELS if pair.name == model)
+    x, labels = disks(range(runs), points=points)
+    weights = [
+        pair.scratch(generator=torch.Generator().manual_seed(run)).state_dict()
+        for run in range(runs)
+    ]
+    return Setting(pair, x, pair.targets(labels), weights, epochs, batch_size, dropout)
 
 
 @dataclass

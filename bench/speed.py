@@ -15,10 +15,10 @@ import torch
 from tabulate import tabulate
 
 import parity
-from bench import measure
+from bench import measure, targets
 from bench.environment import caption, environment
-from bench.peers import CONTENDERS, Contender, Prepared, Setting
-from bench.problem import POINTS, disks
+from bench.peers import CONTENDERS, Contender, Prepared, Setting, setting
+from bench.problem import POINTS
 from bench.storage import RESULTS
 from bench.storage import write as written
 from bench.table import TITLES
@@ -26,7 +26,8 @@ from parity import Tensors
 from reference import pairs
 from scratch.engines import Unsupported, cpu
 
-FIRST = CONTENDERS[0].name  # what ratios are to
+SHORT = 0.3  # seconds, from which on a training is timed once in a round
+FIRST, FUSED = CONTENDERS[0].name, CONTENDERS[-1].name  # what ratios are to, and the quickest
 
 
 @dataclass(frozen=True)
@@ -84,25 +85,10 @@ class Results:
     rows: list[Row] = field(default_factory=list)
     parity: dict[str, float] = field(default_factory=dict)
     peak: float = math.nan
+    targets: targets.Samples = field(default_factory=dict)
 
     def of(self, model: str, batch: int, runs: int) -> list[Row]:
         return [r for r in self.rows if (r.model, r.batch_size, r.runs) == (model, batch, runs)]
-
-
-def setting(
-    model: str, runs: int, epochs: int, batch_size: int, points: int = POINTS, dropout: bool = True
-) -> Setting:
-    """A training of the disk problem: data and weights of each run are those of its seed."""
-    pair = next(pair for pair in pairs.MODELS if pair.name == model)
-    x, labels = disks(range(runs), points=points)
-    weights = [
-        pair.scratch(generator=torch.Generator().manual_seed(run)).state_dict()
-        for run in range(runs)
-    ]
-    return Setting(
-        pair,
-        x, pair.targets(labels), weights, epochs, batch_size, dropout,
-    )  # fmt: skip
 
 
 def measured(plan: Plan, progress: Callable[[str], None] = lambda done: None) -> Results:
@@ -133,13 +119,40 @@ def measured(plan: Plan, progress: Callable[[str], None] = lambda done: None) ->
         for number in range(plan.rounds if runs == plan.runs[0] else 1):
             names = list(prepared)
             for name in names if number % 2 == 0 else reversed(names):
-                prepared[name].reset()
-                rows[name].seconds.append(measure.seconds(prepared[name].train, "cpu"))
+                rows[name].seconds.append(_seconds(prepared[name]))
                 progress(f"{TITLES[model]}, batch {batch}, {runs} runs: {name}")
         for name in prepared:
             known[name, model, batch] = measure.median(rows[name].seconds).median / runs
         results.rows += rows.values()
+    results.targets = _against(results) | targets.measured(plan.epochs, progress)
     return results
+
+
+def _against(results: Results) -> targets.Samples:
+    """Of the targets, those that the contenders' tables have, for the first number of runs."""
+    found: targets.Samples = {targets.TORCH: {}, targets.JAX: {}, targets.SHARE: {}}
+    for model in TITLES:
+        by_batch = {
+            batch: {row.contender: row.seconds for row in results.of(model, batch, runs)}
+            for _, batch, runs in results.plan.cells()
+            if runs == results.plan.runs[0]
+        }
+        for goal, peer in ((targets.TORCH, FIRST), (targets.JAX, "JAX")):
+            times = by_batch.get(targets.BATCH, {})
+            pairs_ = zip(times.get(FUSED, []), times.get(peer, []), strict=False)
+            found[goal][model] = [other / own for own, other in pairs_]
+        work = multiply_adds(model, results.plan.epochs, results.plan.runs[0]) / results.peak
+        found[targets.SHARE][model] = [work / own for own in by_batch.get(100, {}).get(FUSED, [])]
+    return found
+
+
+def _seconds(prepared: Prepared) -> float:
+    """Of a training; of a short one the median of several."""
+    times: list[float] = []
+    while not times or (sum(times) < SHORT and len(times) < 9):
+        prepared.reset()
+        times.append(measure.seconds(prepared.train, "cpu"))
+    return measure.median(times).median
 
 
 def verdicts(contenders: list[Contender], model: str, batch_size: int) -> Iterator[float]:
@@ -211,9 +224,11 @@ def text(results: Results, style: str = "simple") -> str:
     left = {row.contender: row.why for row in results.rows if "installed" in row.why}
     parts += [f"Left out: {name}: {why}." for name, why in left.items()]
     many = f"{plan.rounds} round{'s' * (plan.rounds > 1)}"
+    parts += ["What the engines are held to", targets.table(results.targets, style)]
     parts.append(
         "Seconds of a whole training, all contenders in turn: the median, and the interval, of "
-        f"{many} for {plan.runs[0]} runs, and one round for the others; - is what would take more "
+        f"{many} for {plan.runs[0]} runs, and one round for the others, in which a training of "
+        f"less than {SHORT:g} s is repeated; - is what would take more "
         f"than {plan.limit:g} s. What is compiled is compiled before, and timed apart. Same data, "
         "weights and batches; dropout masks are each contender's own. Parity: where 100 steps "
         "without dropout lead, the largest error of a weight over what is allowed; 1 or less is "

@@ -11,43 +11,23 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from tabulate import tabulate
 
-import reference.train
 import scratch
 from bench import measure
 from bench.environment import caption, environment
 from bench.lockstep import PARITY, verdict
+from bench.steps import STEPS, epoch
 from reference import pairs
 from reference.pairs import ModelPair
 from scratch import data, runs
 
-STEPS = 100  # in one sample: an epoch of so many batches
 ROUNDS = 40
 RUNS = 10
-
-
-def _epoch(pair: ModelPair, side: str, batch_size: int, device: str) -> Callable[[], None]:
-    """An epoch of `STEPS` steps, as `fit` runs it."""
-    x, labels = data.disk(STEPS * batch_size, seed=0, device=device)
-    t = pair.targets(labels)
-    model: Any = pair.scratch(generator=torch.Generator().manual_seed(0)).to(device)
-    fit: Any = scratch.train.fit
-    if side == "torch":
-        model, fit = pair.reference().to(device), reference.train.fit
-    parameters = model.param() if side == "scratch" else model.parameters()
-    place = ("scratch", "torch").index(side)
-    criterion, optimizer = pair.loss[place](), pair.optimizer[place](parameters)
-    given = {"seed": 0} if side == "scratch" else {"draws": scratch.Draws(0, device)}
-
-    def epoch() -> None:
-        fit(model, criterion, optimizer, x, t, epochs=1, batch_size=batch_size, **given)
-
-    return epoch
 
 
 @pytest.mark.benchmark(min_rounds=10, max_time=0.5, warmup=True, warmup_iterations=3)
 @pytest.mark.parametrize("side", ["scratch", "torch"])
 @pytest.mark.parametrize("pair", pairs.MODELS, ids=str)
-def test_epoch(
+def testepoch(
     benchmark: BenchmarkFixture,
     pair: ModelPair,
     side: str,
@@ -56,7 +36,7 @@ def test_epoch(
 ) -> None:
     batch_size = request.config.getoption("--batch-size")
     benchmark.group = f"{pair}: epoch of {STEPS} steps at batch {batch_size}, {device}"
-    benchmark(measure.synchronised(_epoch(pair, side, batch_size, device), device))
+    benchmark(measure.synchronised(epoch(pair, side, batch_size, device), device))
 
 
 def test_step_ratios(
@@ -72,7 +52,7 @@ def test_step_ratios(
 
     def measured() -> None:
         for pair in pairs.MODELS:
-            ours, theirs = (_epoch(pair, s, batch_size, device) for s in ("scratch", "torch"))
+            ours, theirs = (epoch(pair, s, batch_size, device) for s in ("scratch", "torch"))
             measure.interleaved(ours, theirs, 5, device)
             times = measure.interleaved(ours, theirs, ROUNDS, device)
             raw[pair.name] = {"scratch": times[0], "torch": times[1]}
@@ -144,10 +124,10 @@ def _fits(pair: ModelPair, batch_size: int, device: str, stacked: bool) -> Calla
     )
     optimizers = [pair.optimizer[0](model.param()) for model in models]
 
-    def epoch() -> None:
+    def run() -> None:
         for (model, seed), optimizer in zip(plan, optimizers, strict=True):
             scratch.train.fit(
                 model, criterion, optimizer, x, t, epochs=1, batch_size=batch_size, seed=seed
             )
 
-    return epoch
+    return run

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import environment, measure, speed, storage, table
-from bench.peers import CONTENDERS
+from bench import environment, measure, speed, storage, table, targets
+from bench.peers import CONTENDERS, Prepared
 from bench.table import Protocol, Results, Run
 
 ROOT = Path(__file__).parent.parent
@@ -165,6 +165,8 @@ def test_every_contender_is_timed_and_judged(
 ) -> None:
     monkeypatch.setattr(speed, "RESULTS", results)
     monkeypatch.setattr(speed, "peak", lambda: 1e11)
+    monkeypatch.setattr(targets, "MANY", 20)
+    monkeypatch.setattr(targets, "ROUNDS", 1)
     # The one takes a minute, the other forbids forks ever after: see below.
     fast = [one for one in CONTENDERS if one.name not in ("torch.compile", "JAX")]
     monkeypatch.setattr(speed, "CONTENDERS", fast)
@@ -177,6 +179,9 @@ def test_every_contender_is_timed_and_judged(
     text = speed.text(found)
     assert "Model 2, batch size 100, 2 runs x 1 epochs" in text
     assert text.count("scratch, fused") == 4
+    assert text.count("not measured") == 4, "at batch 10 none, and JAX"
+    assert set(found.targets) == set(targets.GOALS)
+    assert {len(by_model) for by_model in found.targets.values()} == {1, 2}
     assert {file.suffix for file in speed.write(found)} >= {".md", ".json"}
     stored = json.loads((results / "speed-cpu-threads1.json").read_text())
     assert len(stored["rows"]) == 2 * 2 * len(fast)
@@ -216,11 +221,32 @@ def test_what_would_take_too_long_is_left_out(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(speed, "CONTENDERS", [first, chosen])
     monkeypatch.setattr(speed, "verdicts", lambda contenders, *_: [0.0] * len(contenders))
     monkeypatch.setattr(speed, "peak", lambda: 1e11)
+    monkeypatch.setattr(targets, "measured", lambda *_: {})
     found = speed.measured(dataclasses.replace(SMALL, runs=(1, 2), limit=1e-9))
     left = [row for row in found.rows if row.runs == 2]
     assert left
     assert all(row.seconds == [] and "more than the 1e-09 s" in row.why for row in left)
     assert "-" in speed.text(found)
+
+
+def test_targets_are_met_or_missed_by_the_median() -> None:
+    samples: targets.Samples = {
+        targets.TORCH: {"model_1": [90.0, 101.0, 150.0], "model_2": [119.0]},
+        targets.COST: {"model_1": [1.09, 1.1, 9.0], "model_2": [1.11]},
+        targets.CACHED: {"": [0.004]},
+    }
+    lines = targets.table(samples, "github").splitlines()
+    met = [line.split("|")[-2].strip() for line in lines[2:]]
+    assert met == ["yes", "no", "", "", "", "", "", "", "yes", "no", "", "", "yes", "", ""]
+    assert "101 [90, 150]" in lines[2]
+
+
+def test_a_short_training_is_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    prepared = Prepared(lambda: calls.append("reset"), lambda: calls.append("train"), list)
+    monkeypatch.setattr(measure, "seconds", lambda train, _: train() or 0.1)
+    assert speed._seconds(prepared) == 0.1
+    assert calls == ["reset", "train"] * 3
 
 
 def test_multiply_adds_are_those_of_the_products() -> None:
