@@ -8,6 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
 from bench import speed, sweep
@@ -42,14 +43,18 @@ def _speed_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--limit", type=positive, default=int(default.limit), metavar="SECONDS",
                         help="leave out a training that would take longer (30)")  # fmt: skip
     parser.add_argument("--threads", type=processors, default=default.threads, help="(1)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default=default.device, help="(cpu)")
     parser.set_defaults(run=_speed, interrupted="nothing is written")
 
 
-def _speed(options: argparse.Namespace) -> bool:
+def _speed(options: argparse.Namespace) -> int:
     plan = speed.Plan(
         tuple(options.runs), tuple(options.batch_sizes), options.epochs, options.rounds,
-        options.limit, options.threads,
+        options.limit, options.threads, options.device,
     )  # fmt: skip
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print("python -m bench speed: this torch sees no CUDA device", file=sys.stderr)
+        return 2
     with tqdm(unit="training", file=sys.stderr) as bar:
 
         def progress(done: str) -> None:
@@ -60,7 +65,7 @@ def _speed(options: argparse.Namespace) -> bool:
     print(speed.text(results))
     print("\nWritten to " + ", ".join(str(file) for file in speed.write(results)) + ".")
     ours = [one.name for one in CONTENDERS if one.ours]
-    return any(v > 1 and k.partition(" ")[2] in ours for k, v in results.parity.items())
+    return int(any(v > 1 and k.partition(" ")[2] in ours for k, v in results.parity.items()))
 
 
 def _sweep_options(parser: argparse.ArgumentParser) -> None:

@@ -22,7 +22,7 @@ from bench.problem import POINTS, disks
 from parity import Tensors
 from reference import pairs
 from reference.pairs import ModelPair
-from scratch.engines import Unsupported, cpu, fused
+from scratch.engines import Unsupported, fused
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Setting:
 
     def orders(self) -> Tensor:
         """The samples of each epoch and step: `[epochs, R, N]`."""
-        draws = scratch.Draws(list(range(self.runs)))
+        draws = scratch.Draws(list(range(self.runs)), self.x.device)
         return torch.stack(
             [draws.order(epoch, self.x.shape[1]) for epoch in range(1, self.epochs + 1)]
         )
@@ -70,15 +70,21 @@ class Setting:
         for layer in model:
             if isinstance(layer, kind) and not self.dropout:
                 layer.p = 0.0
-        return model
+        return model.to(self.x.device)
 
 
 def setting(
-    model: str, runs: int, epochs: int, batch_size: int, points: int = POINTS, dropout: bool = True
+    model: str,
+    runs: int,
+    epochs: int,
+    batch_size: int,
+    points: int = POINTS,
+    dropout: bool = True,
+    device: str = "cpu",
 ) -> Setting:
     """A training of the disk problem: data and weights of each run are those of its seed."""
     pair = next(pair for pair in pairs.MODELS if pair.name == model)
-    x, labels = disks(range(runs), points=points)
+    x, labels = disks(range(runs), points=points, device=device)
     weights = [
         pair.scratch(generator=torch.Generator().manual_seed(run)).state_dict()
         for run in range(runs)
@@ -123,7 +129,8 @@ def torch_nn(setting: Setting, compiled: bool = False) -> Prepared:
         for run, weights in enumerate(setting.weights):
             model.load_state_dict(weights)
             moved = setting.pair.optimizer[1](model.parameters())
-            x, t, draws = setting.x[run], setting.t[run], scratch.Draws(run)
+            x, t = setting.x[run], setting.t[run]
+            draws = scratch.Draws(run, x.device)
             for epoch in range(1, setting.epochs + 1):
                 order = draws.order(epoch, len(x))
                 for xb, tb in zip(x[order].split(size), t[order].split(size), strict=True):
@@ -155,7 +162,7 @@ def torch_func(setting: Setting) -> Prepared:
         state["moved"] = setting.pair.optimizer[1](list(state["parameters"].values()))
 
     def train() -> None:
-        every = torch.arange(setting.runs).unsqueeze(-1)
+        every = torch.arange(setting.runs, device=setting.x.device).unsqueeze(-1)
         parameters, moved = state["parameters"], state["moved"]
         for order in orders:
             for chosen in order.split(setting.batch_size, dim=-1):
@@ -195,10 +202,6 @@ def eager(setting: Setting) -> Prepared:
 
 def stacked(setting: Setting, engine: str = "eager") -> Prepared:
     """Scratch with all runs at once, by its layers or by an engine."""
-    start = time.perf_counter()
-    if engine == "fused":
-        fused.backend(setting.x.device)
-    seconds = time.perf_counter() - start
     state: dict[str, Any] = {}
 
     def reset() -> None:
@@ -208,10 +211,10 @@ def stacked(setting: Setting, engine: str = "eager") -> Prepared:
         state["model"] = scratch.runs.stack(models)
         state["moved"] = setting.pair.optimizer[0](state["model"].param())
 
-    def train() -> None:
+    def train(epochs: int = setting.epochs) -> None:
         scratch.fit(
             state["model"], setting.pair.loss[0](), state["moved"], setting.x, setting.t,
-            epochs=setting.epochs, batch_size=setting.batch_size, seed=range(setting.runs),
+            epochs=epochs, batch_size=setting.batch_size, seed=range(setting.runs),
             engine=engine,
         )  # fmt: skip
 
@@ -219,7 +222,19 @@ def stacked(setting: Setting, engine: str = "eager") -> Prepared:
         every = state["model"].state_dict()
         return [{k: v[run] for k, v in every.items()} for run in range(setting.runs)]
 
+    seconds = 0.0
+    if engine == "fused":  # which is compiled when it is first asked for, on CUDA for its sizes
+        start = time.perf_counter()
+        reset()
+        train(epochs=1)
+        seconds = time.perf_counter() - start
     return Prepared(reset, train, weights, seconds)
+
+
+def _graphs(setting: Setting) -> Prepared:
+    from bench import graphs  # which imports this
+
+    return graphs.prepare(setting)
 
 
 @dataclass(frozen=True)
@@ -229,19 +244,25 @@ class Contender:
     name: str
     prepare: Callable[[Setting], Prepared]
     ours: bool = False
-    missing: Callable[[], str] = field(default=lambda: "")
+    missing: Callable[[str], str] = field(default=lambda device: "")
 
 
-def _no_jax() -> str:
-    return "" if importlib.util.find_spec("jax") else "JAX is not installed"
+def _no_jax(device: str) -> str:
+    if not importlib.util.find_spec("jax"):
+        return "JAX is not installed"
+    return "" if device == "cpu" else "JAX is measured on the CPU alone"
 
 
-def _no_compiler() -> str:
+def _no_engine(device: str) -> str:
     try:
-        cpu.library()
+        fused.backend(torch.device(device))
     except Unsupported as error:
         return str(error)
     return ""
+
+
+def _no_graphs(device: str) -> str:
+    return "" if device.startswith("cuda") else "it is for CUDA"
 
 
 def _jax(setting: Setting) -> Prepared:
@@ -257,5 +278,6 @@ CONTENDERS = [
     Contender("JAX", _jax, missing=_no_jax),
     Contender("scratch, one by one", eager, ours=True),
     Contender("scratch, stacked", stacked, ours=True),
-    Contender("scratch, fused", partial(stacked, engine="fused"), True, _no_compiler),
+    Contender("scratch, CUDA graphs", _graphs, True, _no_graphs),
+    Contender("scratch, fused", partial(stacked, engine="fused"), True, _no_engine),
 ]

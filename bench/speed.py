@@ -26,6 +26,7 @@ from parity import Tensors
 from reference import pairs
 from scratch.engines import Unsupported, cpu
 
+LONG = "more than the"
 SHORT = 0.3  # seconds, from which on a training is timed once in a round
 FIRST, FUSED = CONTENDERS[0].name, CONTENDERS[-1].name  # what ratios are to, and the quickest
 
@@ -47,6 +48,7 @@ class Plan:
     rounds: int = 3
     limit: float = 30.0
     threads: int = 1
+    device: str = "cpu"
 
     def cells(self) -> Iterator[tuple[str, int, int]]:
         """Model, batch size and runs."""
@@ -94,24 +96,24 @@ class Results:
 def measured(plan: Plan, progress: Callable[[str], None] = lambda done: None) -> Results:
     """Every contender in every cell."""
     torch.set_num_threads(plan.threads)
-    results = Results(plan, environment("cpu"))
+    results = Results(plan, environment(plan.device))
     results.peak = peak()
-    missing = {one.name: one.missing() for one in CONTENDERS}
+    missing = {one.name: one.missing(plan.device) for one in CONTENDERS}
     present = [one for one in CONTENDERS if not missing[one.name]]
     for model in TITLES:
-        judged = verdicts(present, model, plan.batches[0])
+        judged = verdicts(present, model, plan.batches[0], plan.device)
         for one, ratio in zip(present, judged, strict=True):
             results.parity[f"{model} {one.name}"] = ratio
             progress(f"{TITLES[model]} parity: {one.name}")
     known: dict[tuple[str, str, int], float] = {}  # seconds of a run
     for model, batch, runs in plan.cells():
         rows, prepared = {}, dict[str, Prepared]()
-        given = setting(model, runs, plan.epochs, batch)
+        given = setting(model, runs, plan.epochs, batch, device=plan.device)
         for one in CONTENDERS:
             due = known.get((one.name, model, batch), 0.0) * runs
             why = missing[one.name]
             if not why and due > plan.limit:
-                why = f"some {due:.0f} s, more than the {plan.limit:g} s that one may take"
+                why = f"some {due:.0f} s, {LONG} {plan.limit:g} s that one may take"
             rows[one.name] = Row(model, batch, runs, one.name, [], why=why)
             if not why:
                 prepared[one.name] = one.prepare(given)
@@ -119,46 +121,55 @@ def measured(plan: Plan, progress: Callable[[str], None] = lambda done: None) ->
         for number in range(plan.rounds if runs == plan.runs[0] else 1):
             names = list(prepared)
             for name in names if number % 2 == 0 else reversed(names):
-                rows[name].seconds.append(_seconds(prepared[name]))
+                rows[name].seconds.append(_seconds(prepared[name], plan.device))
                 progress(f"{TITLES[model]}, batch {batch}, {runs} runs: {name}")
         for name in prepared:
             known[name, model, batch] = measure.median(rows[name].seconds).median / runs
         results.rows += rows.values()
-    results.targets = _against(results) | targets.measured(plan.epochs, progress)
+    results.targets = _against(results)
+    if plan.device == "cpu":
+        results.targets |= targets.measured(plan.epochs, progress)
     return results
 
 
 def _against(results: Results) -> targets.Samples:
-    """Of the targets, those that the contenders' tables have, for the first number of runs."""
-    found: targets.Samples = {targets.TORCH: {}, targets.JAX: {}, targets.SHARE: {}}
+    """Of the targets, those that the contenders' times show."""
+    there = (targets.TORCH, targets.JAX, targets.SHARE, targets.WHOLE, targets.MORE)
+    found: targets.Samples = {goal: {} for goal in there}
+    few = results.plan.runs[0]
     for model in TITLES:
-        by_batch = {
-            batch: {row.contender: row.seconds for row in results.of(model, batch, runs)}
-            for _, batch, runs in results.plan.cells()
-            if runs == results.plan.runs[0]
-        }
+
+        def times(name: str, batch: int = targets.BATCH, runs: int = few, of: str = model) -> Any:
+            rows = [row for row in results.of(of, batch, runs) if row.contender == name]
+            return rows[0].seconds if rows else []
+
+        own = times(FUSED)
         for goal, peer in ((targets.TORCH, FIRST), (targets.JAX, "JAX")):
-            times = by_batch.get(targets.BATCH, {})
-            pairs_ = zip(times.get(FUSED, []), times.get(peer, []), strict=False)
-            found[goal][model] = [other / own for own, other in pairs_]
-        work = multiply_adds(model, results.plan.epochs, results.plan.runs[0]) / results.peak
-        found[targets.SHARE][model] = [work / own for own in by_batch.get(100, {}).get(FUSED, [])]
+            found[goal][model] = [a / b for a, b in zip(times(peer), own, strict=False)]
+        work = multiply_adds(model, results.plan.epochs, few) / results.peak
+        found[targets.SHARE][model] = [work / seconds for seconds in times(FUSED, 100)]
+        found[targets.WHOLE][model] = own
+        found[targets.MORE][model] = [
+            many / seconds for many in times(FUSED, runs=targets.MANY) for seconds in own
+        ]
     return found
 
 
-def _seconds(prepared: Prepared) -> float:
+def _seconds(prepared: Prepared, device: str) -> float:
     """Of a training; of a short one the median of several."""
     times: list[float] = []
     while not times or (sum(times) < SHORT and len(times) < 9):
         prepared.reset()
-        times.append(measure.seconds(prepared.train, "cpu"))
+        times.append(measure.seconds(prepared.train, device))
     return measure.median(times).median
 
 
-def verdicts(contenders: list[Contender], model: str, batch_size: int) -> Iterator[float]:
+def verdicts(
+    contenders: list[Contender], model: str, batch_size: int, device: str = "cpu"
+) -> Iterator[float]:
     """Where 100 steps without dropout lead each contender, against torch's: the worst weight of
     two runs, over what is allowed."""
-    given = setting(model, 2, 2, batch_size, 50 * batch_size, dropout=False)
+    given = setting(model, 2, 2, batch_size, 50 * batch_size, dropout=False, device=device)
     truths = [_truth(given, run) for run in range(given.runs)]
     for contender in contenders:
         prepared = contender.prepare(given)
@@ -221,10 +232,10 @@ def text(results: Results, style: str = "simple") -> str:
     for model in TITLES:
         title = f"{TITLES[model]}, batch size {plan.batches[0]}: seconds by the number of runs"
         parts += [title, _scaling(results, model, style)]
-    left = {row.contender: row.why for row in results.rows if "installed" in row.why}
+    left = {row.contender: row.why for row in results.rows if row.why and LONG not in row.why}
     parts += [f"Left out: {name}: {why}." for name, why in left.items()]
     many = f"{plan.rounds} round{'s' * (plan.rounds > 1)}"
-    parts += ["What the engines are held to", targets.table(results.targets, style)]
+    parts += ["What the engines are held to", targets.table(results.targets, plan.device, style)]
     parts.append(
         "Seconds of a whole training, all contenders in turn: the median, and the interval, of "
         f"{many} for {plan.runs[0]} runs, and one round for the others, in which a training of "
@@ -294,7 +305,10 @@ def _scaling(results: Results, model: str, style: str) -> str:
 
 def write(results: Results) -> list[Path]:
     """The tables as Markdown, every sample as JSON, and a plot if matplotlib is there."""
-    files = [RESULTS / f"speed-cpu-threads{results.plan.threads}.{kind}" for kind in ("md", "json")]
+    files = [
+        RESULTS / f"speed-{results.plan.device}-threads{results.plan.threads}.{kind}"
+        for kind in ("md", "json")
+    ]
     written(files[0], text(results, "github") + "\n")
     written(files[1], json.dumps(asdict(results), indent=1) + "\n")
     try:
