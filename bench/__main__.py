@@ -80,7 +80,11 @@ def _sweep_options(parser: argparse.ArgumentParser) -> None:
         kind = type(default[0])
         parser.add_argument(f"--{name}", nargs="+", type=kind, default=[*default],
                             help=f"{what} ({' '.join(map(str, default))})")  # fmt: skip
-    for name, what in (("seeds", "runs of each"), ("epochs", "of a run"), ("batch-size", "samples of a step")):
+    for name, what in (
+        ("seeds", "runs of each"),
+        ("epochs", "of a run"),
+        ("batch-size", "samples of a step"),
+    ):
         default = getattr(grid, name.replace("-", "_"))
         parser.add_argument(f"--{name}", type=positive, default=default, help=f"{what} ({default})")
     parser.add_argument("--workers", type=positive, default=os.cpu_count() or 1,

@@ -100,10 +100,12 @@ def measured(plan: Plan, progress: Callable[[str], None] = lambda done: None) ->
     results.peak = peak()
     missing = {one.name: one.missing(plan.device) for one in CONTENDERS}
     present = [one for one in CONTENDERS if not missing[one.name]]
+    compiled: dict[tuple[str, str], float] = {}
     for model in TITLES:
         judged = verdicts(present, model, plan.batches[0], plan.device)
-        for one, ratio in zip(present, judged, strict=True):
+        for one, (ratio, seconds) in zip(present, judged, strict=True):
             results.parity[f"{model} {one.name}"] = ratio
+            compiled[model, one.name] = seconds  # later ones find it in a cache
             progress(f"{TITLES[model]} parity: {one.name}")
     known: dict[tuple[str, str, int], float] = {}  # seconds of a run
     for model, batch, runs in plan.cells():
@@ -117,7 +119,9 @@ def measured(plan: Plan, progress: Callable[[str], None] = lambda done: None) ->
             rows[one.name] = Row(model, batch, runs, one.name, [], why=why)
             if not why:
                 prepared[one.name] = one.prepare(given)
-                rows[one.name].compile_seconds = prepared[one.name].compile_seconds
+                rows[one.name].compile_seconds = max(
+                    prepared[one.name].compile_seconds, compiled[model, one.name]
+                )
         for number in range(plan.rounds if runs == plan.runs[0] else 1):
             names = list(prepared)
             for name in names if number % 2 == 0 else reversed(names):
@@ -166,9 +170,9 @@ def _seconds(prepared: Prepared, device: str) -> float:
 
 def verdicts(
     contenders: list[Contender], model: str, batch_size: int, device: str = "cpu"
-) -> Iterator[float]:
+) -> Iterator[tuple[float, float]]:
     """Where 100 steps without dropout lead each contender, against torch's: the worst weight of
-    two runs, over what is allowed."""
+    two runs, over what is allowed; and the seconds that went before, to compile."""
     given = setting(model, 2, 2, batch_size, 50 * batch_size, dropout=False, device=device)
     truths = [_truth(given, run) for run in range(given.runs)]
     for contender in contenders:
@@ -180,7 +184,7 @@ def verdicts(
             for truth, weights in zip(truths, prepared.weights(), strict=True)
             for comparison in parity.compare(weights, truth)
         ]
-        yield max(comparison.ratio for comparison in judged)
+        yield max(comparison.ratio for comparison in judged), prepared.compile_seconds
 
 
 def _truth(given: Setting, run: int) -> parity.Truth:
@@ -299,7 +303,8 @@ def _scaling(results: Results, model: str, style: str) -> str:
             ]  # fmt: skip
             timed = found and found[0].seconds
             row[str(runs)] = f"{measure.median(found[0].seconds).median:.3g}" if timed else "-"
-        shown.append(row)
+        if set(row.values()) != {one.name, "-"}:
+            shown.append(row)
     return tabulate(shown, headers="keys", tablefmt=style, disable_numparse=True)
 
 

@@ -197,7 +197,7 @@ def test_a_contender_that_is_wrong_is_said_to_be() -> None:
         return right.prepare(dataclasses.replace(setting, weights=off))
 
     off = dataclasses.replace(right, prepare=prepare)
-    ratios = list(speed.verdicts([right, off], "model_1", 20))
+    ratios = [ratio for ratio, _ in speed.verdicts([right, off], "model_1", 20)]
     assert ratios[0] <= 1 < ratios[1]
 
 
@@ -206,7 +206,7 @@ def test_jax_leads_where_torch_does() -> None:
     script = (
         "from bench import speed; from bench.peers import CONTENDERS; "
         "jax = [one for one in CONTENDERS if one.name == 'JAX']; "
-        "print(*(next(speed.verdicts(jax, model, 20)) for model in speed.TITLES))"
+        "print(*(next(speed.verdicts(jax, model, 20))[0] for model in speed.TITLES))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
@@ -221,7 +221,7 @@ def test_what_would_take_too_long_is_left_out(monkeypatch: pytest.MonkeyPatch) -
     (chosen,) = (one for one in CONTENDERS if one.name == "scratch, stacked")
     (first,) = (one for one in CONTENDERS if one.name == speed.FIRST)
     monkeypatch.setattr(speed, "CONTENDERS", [first, chosen])
-    monkeypatch.setattr(speed, "verdicts", lambda contenders, *_: [0.0] * len(contenders))
+    monkeypatch.setattr(speed, "verdicts", lambda contenders, *_: [(0.0, 0.0)] * len(contenders))
     monkeypatch.setattr(speed, "peak", lambda: 1e11)
     monkeypatch.setattr(targets, "measured", lambda *_: {})
     found = speed.measured(dataclasses.replace(SMALL, runs=(1, 2), limit=1e-9))
