@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -24,11 +25,20 @@ def main(arguments: list[str] | None = None) -> int:
     _speed_options(commands.add_parser("speed", help="every engine and every peer, in one table"))
     _sweep_options(commands.add_parser("sweep", help="a grid of trainings, by many workers"))
     options = parser.parse_args(arguments)
+    before = signal.signal(signal.SIGINT, _interrupt)
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
     except KeyboardInterrupt:
         print(f"\ninterrupted: {options.interrupted}", file=sys.stderr)
         return 130
+    signal.signal(signal.SIGINT, before)
+    return code
+
+
+def _interrupt(*_: object) -> None:
+    """The first Ctrl-C ends the command; while it ends, no other is heard."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _speed_options(parser: argparse.ArgumentParser) -> None:

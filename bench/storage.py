@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
@@ -12,11 +11,9 @@ RESULTS = Path(__file__).parent / "results"
 def write(file: Path, content: str) -> None:
     """Writes a whole file or nothing, in a folder that it makes."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "w") as opened:
-            opened.write(content)
-        Path(temporary).replace(file)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        temporary.write_text(content)
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -258,10 +258,19 @@ def _finished(
 # ---- executors ----
 
 
-def processes(workers: int) -> AbstractContextManager[Executor]:
+@contextmanager
+def processes(workers: int) -> Iterator[Executor]:
     """A pool of processes here."""
     context = multiprocessing.get_context("spawn")  # torch has threads, which a fork loses
-    return ProcessPoolExecutor(workers, context, _begin)
+    pool = ProcessPoolExecutor(workers, context, _begin)
+    try:
+        yield pool
+    except BaseException:
+        for worker in multiprocessing.active_children():
+            worker.terminate()  # what they do is not waited for, and no Ctrl-C can lose them
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _begin() -> None:

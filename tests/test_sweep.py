@@ -205,10 +205,13 @@ def alive(process: int) -> bool:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, 3])
+def test_ctrl_c_says_how_to_go_on(times: int, tmp_path: Path) -> None:
     process = started(tmp_path, "--workers", "1")
     until(lambda: len(results(tmp_path)) >= 2)
-    process.send_signal(signal.SIGINT)
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "interrupted: what is done is kept; the same command goes on from there" in err
