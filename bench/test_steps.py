@@ -27,7 +27,7 @@ RUNS = 10
 @pytest.mark.benchmark(min_rounds=10, max_time=0.5, warmup=True, warmup_iterations=3)
 @pytest.mark.parametrize("side", ["scratch", "torch"])
 @pytest.mark.parametrize("pair", pairs.MODELS, ids=str)
-def testepoch(
+def test_epoch(
     benchmark: BenchmarkFixture,
     pair: ModelPair,
     side: str,
