@@ -11,6 +11,7 @@ import itertools
 import json
 import multiprocessing
 import os
+import pkgutil
 import signal
 import threading
 import time
@@ -288,18 +289,27 @@ def _begin() -> None:
 
 @contextmanager
 def dask(address: str) -> Iterator[Executor]:
-    """The workers of a Dask scheduler; they must be able to import `bench`.
+    """The workers of a Dask scheduler.
 
     Raises:
-        OSError: there is no scheduler at that address.
-        ImportError: Dask is not installed.
+        OSError: there is no scheduler at that address, or it has no worker.
+        ImportError: Dask is not installed; or scheduler or workers cannot import this module.
     """
     try:
         from distributed import Client
     except ImportError as error:
         raise ImportError("--scheduler needs Dask: pip install distributed") from error
-
     with Client(address, timeout=10) as client:
+        client.wait_for_workers(1, timeout=30)
+        needed = f"{__name__}:TOGETHER"
+        try:
+            client.run_on_scheduler(pkgutil.resolve_name, needed)
+            client.run(pkgutil.resolve_name, needed)
+        except ImportError as error:
+            raise ImportError(
+                f"Dask's scheduler or a worker cannot import what it is to run, {error}: start "
+                "them in this project's folder with PYTHONPATH=."
+            ) from error
         yield client.get_executor(pure=False)
 
 

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -219,8 +220,8 @@ def test_ctrl_c_says_how_to_go_on(times: int, tmp_path: Path) -> None:
     assert 2 <= len(results(tmp_path)) < COUNT
 
 
-@pytest.fixture
-def dask(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+@contextmanager
+def dask(tmp_path: Path, start_in: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
     """A scheduler's address, and its two workers."""
     if not importlib.util.find_spec("distributed"):
         pytest.skip("Dask is not installed: pip install distributed")
@@ -229,41 +230,50 @@ def dask(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
     def start(part: str, *options: str) -> subprocess.Popen[bytes]:
         run = [sys.executable, "-m", f"distributed.cli.dask_{part}", "--no-dashboard"]
         run += ["--scheduler-file", str(file), *options]
-        return subprocess.Popen(run, cwd=ROOT, stdout=log, stderr=log)
+        return subprocess.Popen(run, cwd=start_in, stdout=log, stderr=log)
 
     made = [start("scheduler", "--host", "127.0.0.1", "--port", "0")]
-    until(lambda: file.exists() and file.read_text())
-    place = str(tmp_path / "work")
-    made += [
-        start("worker", "--nthreads", "1", "--no-nanny", "--local-directory", place)
-        for _ in range(2)
-    ]
-    yield json.loads(file.read_text())["address"], made[1:]
-    for process in made:
-        process.kill()
-        process.wait()
-    log.close()
+    try:
+        until(lambda: file.exists() and file.read_text())
+        place = str(tmp_path / "work")
+        made += [
+            start("worker", "--nthreads", "1", "--no-nanny", "--local-directory", place)
+            for _ in range(2)
+        ]
+        yield json.loads(file.read_text())["address"], made[1:]
+    finally:
+        for process in made:
+            process.kill()
+            process.wait()
+        log.close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-def test_on_dask_a_worker_may_be_killed(
-    dask: tuple[str, list[subprocess.Popen[bytes]]], tmp_path: Path
-) -> None:
-    address, workers = dask
+def test_on_dask_a_worker_may_be_killed(tmp_path: Path) -> None:
     folder = tmp_path / "results"
-    process = started(folder, "--scheduler", address)
-    pids = {worker.pid for worker in workers}
+    with dask(tmp_path, ROOT) as (address, workers):
+        process = started(folder, "--scheduler", address)
+        pids = {worker.pid for worker in workers}
 
-    def both() -> bool:
-        ran = {json.loads(file.read_text())["process"] for file in results(folder)}
-        return ran == pids
+        def both() -> bool:
+            ran = {json.loads(file.read_text())["process"] for file in results(folder)}
+            return ran == pids
 
-    until(both)
-    before = results(folder)
-    assert len(before) < COUNT
-    workers[0].kill()
-    finished(process, folder)
+        until(both)
+        before = results(folder)
+        assert len(before) < COUNT
+        workers[0].kill()
+        finished(process, folder)
     assert results(folder).items() >= before.items()
+
+
+def test_dask_that_cannot_import_bench_says_where_to_start_it(tmp_path: Path) -> None:
+    with dask(tmp_path, tmp_path) as (address, _):
+        process = started(tmp_path / "results", "--scheduler", address)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert "No module named 'bench': start them in this project's folder with PYTHONPATH=." in err
+    assert "Traceback" not in err
 
 
 def test_what_cannot_run_is_said(
