@@ -121,10 +121,11 @@ def _sweep(options: argparse.Namespace) -> int:
     opened: sweep.Open = partial(sweep.processes, options.workers)
     if options.scheduler:
         opened = partial(sweep.dask, options.scheduler)
-    kept = sum(sweep.stored(task, options.output) is not None for task in tasks)
-    if kept:
-        print(f"{kept} of {len(tasks)} tasks are there already", file=sys.stderr)
     try:
+        options.output.mkdir(parents=True, exist_ok=True)
+        kept = sum(sweep.stored(task, options.output) is not None for task in tasks)
+        if kept:
+            print(f"{kept} of {len(tasks)} tasks are there already", file=sys.stderr)
         with tqdm(total=len(tasks), initial=kept, unit="task", file=sys.stderr) as bar:
             results = sweep.sweep(tasks, opened, options.output, bar.update)
     except (sweep.Lost, OSError, ImportError) as error:

@@ -1,17 +1,20 @@
 """Every combination of a grid, trained by any `concurrent.futures` executor, and kept for good.
 
-What is stored is never computed again: a sweep that was killed, or that lost a worker, goes on
+What is stored is not computed again: a sweep that was killed, or that lost a worker, goes on
 with what is missing. A task is one combination with some seeds, trained at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
+import math
 import multiprocessing
 import os
 import pkgutil
+import re
 import signal
 import threading
 import time
@@ -40,6 +43,7 @@ from bench.environment import code, processor
 from bench.problem import POINTS, disks
 from bench.storage import RESULTS, write
 from scratch import data, models, runs
+from scratch.engines import Unsupported, fused
 
 #: Seeds of one task: 0 to 9, 10 to 19 and so on, whatever number is asked for.
 TOGETHER = 10
@@ -62,6 +66,9 @@ OPTIMIZERS: dict[str, Callable[..., scratch.Optimizer]] = {
     "adam": scratch.Adam,
     "adamw": scratch.AdamW,
 }
+
+#: Of this module as it was imported: a worker that runs on may have an older one.
+VERSION = [code(), torch.__version__]
 
 Open = Callable[[], AbstractContextManager[Executor]]
 
@@ -88,7 +95,7 @@ class Task:
     @property
     def name(self) -> str:
         """Of the file of its result: the same task, by the same code and torch, has the same."""
-        what = json.dumps([asdict(self), code(), torch.__version__])
+        what = json.dumps([asdict(self), *VERSION])
         return f"{hashlib.sha256(what.encode()).hexdigest()[:20]}.json"
 
     def network(self, seed: int) -> scratch.Sequential:
@@ -135,12 +142,15 @@ class Grid:
             if unknown := [name for name in given if name not in known]:
                 raise ValueError(f"there is no {', '.join(unknown)}; there are {', '.join(known)}")
         for model in self.models:
-            if not all(w.isdecimal() and int(w) for w in model.split("-")):
+            if not all(re.fullmatch("[1-9][0-9]{0,4}", width) for width in model.split("-")):
                 raise ValueError(f"a model is its hidden widths, such as 25-25-25, not {model!r}")
         if wrong := [p for p in self.dropouts if not 0 <= p < 1]:
             raise ValueError(f"a dropout is a rate from 0 to below 1, not {wrong[0]}")
-        if wrong := [rate for rate in self.rates if not rate > 0]:
-            raise ValueError(f"a learning rate is above 0, not {wrong[0]}")
+        if wrong := [rate for rate in self.rates if not 0 < rate < math.inf]:
+            raise ValueError(f"a learning rate is above 0 and finite, not {wrong[0]}")
+        for name in ("seeds", "epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is at least 1, not {getattr(self, name)}")
 
     def tasks(self) -> list[Task]:
         """All of it, each once."""
@@ -158,25 +168,31 @@ class Grid:
 def run(task: Task) -> dict[str, Any]:
     """Trains a task's runs, at once if none is refused; this is what an executor is given."""
     torch.set_num_threads(1)  # the workers share the processors
-    accuracies: list[float | None] = []
-    refused, seconds = "", 0.0
+    with contextlib.suppress(Unsupported):
+        fused.backend(torch.device("cpu"))  # it is compiled before anything is timed
+    refused: list[str] = []
     try:
         accuracies, seconds = _trained(task, task.seeds)
     except ValueError:
+        accuracies, seconds = [], 0.0
         for seed in task.seeds:  # one that goes astray does not take the others with it
             try:
                 own, spent = _trained(task, (seed,))
             except ValueError as error:
-                own, spent, refused = [None], 0.0, f"seed {seed}: {error}"
+                own, spent = [None], 0.0
+                refused.append(f"seed {seed}: {error}")
             accuracies, seconds = accuracies + own, seconds + spent
+    if not refused:
+        lost = zip(task.seeds, accuracies, strict=True)
+        refused = [f"seed {seed}: training diverged" for seed, one in lost if one is None]
     return {
         "task": asdict(task), "accuracies": accuracies, "refused": refused, "seconds": seconds,
-        "processor": processor(), "process": os.getpid(),
+        "processor": processor(), "process": os.getpid(), "version": VERSION,
     }  # fmt: skip
 
 
 def _trained(task: Task, seeds: tuple[int, ...]) -> tuple[list[float | None], float]:
-    """The accuracies of these runs, and the seconds that training took."""
+    """The accuracies of these runs, None where a weight is not finite; the seconds it took."""
     model = runs.stack([task.network(seed) for seed in seeds])
     x, labels = disks(seeds)
     optimizer = OPTIMIZERS[task.optimizer](model.param(), task.rate)
@@ -188,7 +204,9 @@ def _trained(task: Task, seeds: tuple[int, ...]) -> tuple[list[float | None], fl
             epochs=task.epochs, batch_size=task.batch_size, seed=seeds, engine="auto",
         )  # fmt: skip
     seconds = time.perf_counter() - start
-    return scratch.train.accuracy(model, *disks(seeds, test=True)).tolist(), seconds
+    found = scratch.train.accuracy(model, *disks(seeds, test=True)).tolist()
+    finite = [all(p[run].isfinite().all() for p, _ in model.param()) for run in range(len(seeds))]
+    return [one if sound else None for one, sound in zip(found, finite, strict=True)], seconds
 
 
 def sweep(
@@ -206,32 +224,40 @@ def sweep(
         work: what computes a task.
 
     Raises:
-        Lost: workers were lost, `ATTEMPTS` times in a row with no task done.
+        Lost: workers were lost, `ATTEMPTS` times in a row with no task done; or have other code.
     """
-    attempts = 0
+    attempts = lost = 0
     while missing := [task for task in tasks if stored(task, folder) is None]:
-        done = 0
+        done, half = 0, len(missing) // 2 if lost % 2 else 0
         with open_executor() as executor:
-            for task, result in _finished(executor, work, missing):
+            # What kills its worker comes later the next time: the others are done before it.
+            for task, result in _finished(executor, work, missing[half:] + missing[:half]):
+                if result.get("version", VERSION) != VERSION:
+                    raise Lost("a worker has other code, or another torch: start it again")
                 write(folder / task.name, json.dumps(result) + "\n")
                 done += 1
                 progress()
+        lost += 1
         attempts = 0 if done else attempts + 1
         if attempts == ATTEMPTS:
-            raise Lost(f"{ATTEMPTS} times all workers were lost before a task was done")
+            raise Lost(
+                f"{ATTEMPTS} times all workers were lost before a task was done; "
+                f"{len(missing)} are left, such as {missing[0]}"
+            )
     return [found for task in tasks if (found := stored(task, folder)) is not None]
 
 
 class Lost(Exception):
-    """Workers die before they have done anything."""
+    """Workers die before they have done anything, or are not to be trusted."""
 
 
 def stored(task: Task, folder: Path) -> dict[str, Any] | None:
     """A task's result, if it is there."""
     try:
-        return dict(json.loads((folder / task.name).read_text()))
+        found = json.loads((folder / task.name).read_text())
     except (FileNotFoundError, ValueError):
-        return None  # or it is not ours
+        return None
+    return found if isinstance(found, dict) and "accuracies" in found else None
 
 
 def _finished(
@@ -265,6 +291,9 @@ def processes(workers: int) -> Iterator[Executor]:
     context = multiprocessing.get_context("spawn")  # torch has threads, which a fork loses
     pool = ProcessPoolExecutor(workers, context, _begin)
     try:
+        with _deaf():
+            for _ in range(workers):
+                pool.submit(int)  # which starts a process
         yield pool
     except BaseException:
         for worker in multiprocessing.active_children():
@@ -274,9 +303,21 @@ def processes(workers: int) -> Iterator[Executor]:
         pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes that start in it hear no Ctrl-C, which is for their parent."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _begin() -> None:
-    """In a worker: Ctrl-C is for the parent, and without a parent there is nothing to do."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """In a worker: without a parent there is nothing to do."""
     parent = multiprocessing.parent_process()
 
     def leave() -> None:
@@ -299,7 +340,11 @@ def dask(address: str) -> Iterator[Executor]:
         from distributed import Client
     except ImportError as error:
         raise ImportError("--scheduler needs Dask: pip install distributed") from error
-    with Client(address, timeout=10) as client:
+    try:
+        opened = Client(address, timeout=10)
+    except ValueError as error:
+        raise OSError(f"{address!r} is no address such as tcp://host:8786: {error}") from error
+    with opened as client:
         client.wait_for_workers(1, timeout=30)
         needed = f"{__name__}:TOGETHER"
         try:
@@ -340,10 +385,11 @@ def text(results: Sequence[dict[str, Any]], style: str = "simple") -> str:
     rows.sort(key=lambda row: row["test accuracy"], reverse=True)
     lines = [tabulate(rows, headers="keys", tablefmt=style, disable_numparse=True), ""]
     lines += [
-        f"Left out, {task.loss} {task.optimizer} {task.rate:g}: {part['refused']}"
+        f"Left out, {task.model} {task.activation} {task.loss} dropout {task.dropout:g} "
+        f"{task.optimizer} {task.rate:g}, {why}"
         for task, parts in found.items()
         for part in parts
-        if part["refused"]
+        for why in part["refused"]
     ]
     task = next(iter(found))
     lines.append(

@@ -45,8 +45,8 @@ def fit(
         seed: of the orders, and of the masks of each Dropout without a generator of its own;
             one for each run of a stacked model. Default: drawn from torch's global generator.
         engine: how it is executed, which is for speed alone: "eager" (default), the layers as
-            they are written; "fused", one C++ function, on the CPU; "auto", fused if it takes
-            the training, else eager, with a warning that says why.
+            they are written; "fused", one function for all of it, on the CPU or CUDA; "auto",
+            fused if it takes the training, else eager, with a warning that says why.
         on_epoch: called after each epoch with its number, from 1.
 
     Raises:

@@ -26,14 +26,16 @@ class Compiled:
     def __getitem__(self, grid: tuple[int, ...]) -> Any:
         return self.launch
 
-    def launch(self, *given: Any, num_warps: int, num_stages: int, **constants: Any) -> None:
+    def launch(self, *given: Any, **named: Any) -> None:
+        constants = {name: value for name, value in named.items() if name.isupper()}
+        options = {name: value for name, value in named.items() if not name.isupper()}
         given_types = [TYPES[a.dtype] if isinstance(a, torch.Tensor) else "i32" for a in given]
         signature = dict(zip(REAL.arg_names, given_types, strict=False))
         signature |= dict.fromkeys(constants, "constexpr")
         assert list(signature) == REAL.arg_names
         made = triton.compile(
             triton.compiler.ASTSource(REAL, signature, constants),
-            target=H200, options={"num_warps": num_warps, "num_stages": num_stages},
+            target=H200, options=options,
         )  # fmt: skip
         assert ".target sm_90" in made.asm["ptx"]
         print(f"{len(made.asm['cubin'])} bytes, {made.metadata.shared} of shared memory")

@@ -315,6 +315,65 @@ def test_what_eager_refuses_is_refused_in_the_same_words(make: Any) -> None:
     assert said[0] == said[1]
 
 
+def test_options_may_be_tensors() -> None:
+    results = []
+    makes: list[Any] = [scratch.SGD, scratch.Adam]
+    for engine in ("eager", "fused"):
+        for make in makes:
+            model = models.model_1(generator=torch.Generator().manual_seed(0))
+            optimizer = make(model.param(), torch.tensor(0.01))
+            scratch.fit(model, scratch.MSELoss(), optimizer, X, T, epochs=1, batch_size=7, seed=0,
+                        engine=engine)  # fmt: skip
+            results.append(model.state_dict())
+    torch.testing.assert_close(results[:2], results[2:])
+
+
+@pytest.mark.parametrize("engine", ["eager", "fused"])
+@pytest.mark.parametrize("row", [0, 3, 39])
+def test_bce_refuses_a_nan_wherever_it_is(row: int, engine: str) -> None:
+    x = X.clone()
+    x[row] = torch.nan
+    given = job(model=models.model_2(), criterion=scratch.BCELoss(), x=x, batch_size=40)
+    with pytest.raises(ValueError, match="got values from nan to nan"):
+        scratch.fit(**given, engine=engine)
+
+
+def test_a_damaged_library_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "cache", lambda: tmp_path)
+    right = cpu.build(cpu.SOURCE.read_text(), tmp_path)
+    right.write_text("no library")
+    assert cpu.library.__wrapped__().scratch_lanes_float() > 1
+    (tmp_path / "file").touch()
+    with pytest.raises(Unsupported, match=r"cannot be kept in .*file/x: Not a directory"):
+        cpu.build("int x;", tmp_path / "file" / "x")
+
+
+def test_without_memory_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        scratch_lanes_float = cpu.library().scratch_lanes_float
+
+        @staticmethod
+        def scratch_train_float(*_: Any) -> int:
+            return 2
+
+    monkeypatch.setattr(cpu, "library", lambda: Full)
+    with pytest.raises(MemoryError, match="has not the memory"):
+        scratch.fit(**job(), engine="fused")
+
+
+def test_auto_goes_back_to_eager_where_a_device_refuses_the_launch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: Any) -> None:
+        raise Unsupported("it does not fit")
+
+    monkeypatch.setattr(cpu, "train", refused)
+    given = job()
+    with pytest.warns(UserWarning, match="engine 'auto' trains in eager: it does not fit"):
+        scratch.fit(**given, engine="auto")
+    assert given["optimizer"].steps == 4
+
+
 def test_interrupted_it_leaves_all_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     model, optimizer = trained("fused")
     before, steps = model.state_dict(), optimizer.steps

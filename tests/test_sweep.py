@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
+import math
 import os
 import signal
 import subprocess
@@ -85,7 +87,11 @@ def test_a_grid_has_each_combination_once_in_blocks_of_seeds() -> None:
         ({"models": ["25x25"]}, "such as 25-25-25, not '25x25'"),
         ({"models": ["25-0"]}, "such as 25-25-25, not '25-0'"),
         ({"dropouts": [1.0]}, "from 0 to below 1, not 1.0"),
-        ({"rates": [0.0]}, "above 0, not 0.0"),
+        ({"rates": [0.0]}, "above 0 and finite, not 0.0"),
+        ({"rates": [math.inf]}, "above 0 and finite, not inf"),
+        ({"models": ["025"]}, "such as 25-25-25, not '025'"),
+        ({"seeds": 0}, "seeds is at least 1, not 0"),
+        ({"epochs": 0}, "epochs is at least 1, not 0"),
     ],
 )
 def test_a_grid_of_what_there_is_not_is_refused(options: Any, says: str) -> None:
@@ -123,8 +129,37 @@ def test_what_diverges_is_told_and_takes_no_other_run_with_it(
     monkeypatch.setattr(sweep.Task, "network", broken)
     result = sweep.run(task)
     assert result["accuracies"] == [right[0], None, right[2]]
-    assert "seed 1: BCELoss" in result["refused"]
-    assert "Left out, bce sgd 0.001: seed 1: BCELoss" in sweep.text([result])
+    (why,) = result["refused"]
+    assert why.startswith("seed 1: BCELoss")
+    assert f"Left out, 25-25-25 relu bce dropout 0 sgd 0.001, {why}" in sweep.text([result])
+    diverged = sweep.run(dataclasses.replace(task, loss="mse"))
+    assert diverged["refused"] == ["seed 1: training diverged"]
+    assert diverged["accuracies"][1] is None
+
+
+def test_a_worker_with_other_code_is_refused(tmp_path: Path) -> None:
+    def old(task: sweep.Task) -> dict[str, Any]:
+        return sweep.run(task) | {"version": ["older", torch.__version__]}
+
+    with pytest.raises(sweep.Lost, match="a worker has other code, or another torch"):
+        sweep.sweep(SMALL.tasks()[:1], lambda: ThreadPoolExecutor(1), tmp_path, work=old)
+    assert not results(tmp_path)
+
+
+def _poison(task: sweep.Task, worst: sweep.Task) -> dict[str, Any]:
+    if task == worst:
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.2)
+    return {"task": task.__dict__, "accuracies": [0.5]}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
+def test_a_task_that_kills_its_worker_does_not_stop_the_others(tmp_path: Path) -> None:
+    tasks = SMALL.tasks()
+    with pytest.raises(sweep.Lost, match=r"1 are left, such as Task.*'relu'"):
+        sweep.sweep(tasks, partial(sweep.processes, 1), tmp_path,
+                    work=partial(_poison, worst=tasks[0]))  # fmt: skip
+    assert len(results(tmp_path)) == len(tasks) - 1
 
 
 def _dies(task: sweep.Task, marker: Path, always: bool = False) -> dict[str, Any]:
@@ -285,6 +320,12 @@ def test_what_cannot_run_is_said(
     monkeypatch.chdir(tmp_path)
     assert command.main(["sweep", "--scheduler", "tcp://127.0.0.1:1", "--output", "x"]) == 2
     assert "--scheduler needs Dask: pip install distributed" in capsys.readouterr().err
+    monkeypatch.undo()
+    assert command.main(["sweep", "--scheduler", "nonsense", "--output", str(tmp_path)]) == 2
+    assert "'nonsense' is no address such as tcp://host:8786" in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    assert command.main(["sweep", "--output", str(tmp_path / "file")]) == 2
+    assert "python -m bench sweep: [Errno 17] File exists" in capsys.readouterr().err
 
 
 def test_the_pool_is_of_processes() -> None:

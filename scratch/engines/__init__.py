@@ -31,11 +31,23 @@ def engine(name: str, job: Job) -> Train:
         try:
             fused.check(job)
         except Unsupported as error:
-            warnings.warn(f"engine 'auto' trains in eager: {error}", stacklevel=4)
-            return eager.train
-        return fused.train
+            return _eager_because(error)
+        return _fused_or_eager
     if name not in ENGINES:
         raise ValueError(f"there is no engine {name!r}; there are {', '.join(ENGINES)} and auto")
     if name == "fused":
         fused.check(job)
     return ENGINES[name]
+
+
+def _fused_or_eager(job: Job, first: int, last: int) -> None:
+    """A device may refuse what is too large for it when it is launched; nothing is moved then."""
+    try:
+        fused.train(job, first, last)
+    except Unsupported as error:
+        _eager_because(error)(job, first, last)
+
+
+def _eager_because(error: Unsupported) -> Train:
+    warnings.warn(f"engine 'auto' trains in eager: {error}", stacklevel=5)
+    return eager.train

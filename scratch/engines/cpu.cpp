@@ -459,8 +459,8 @@ template <class T> struct Worker {
                 case L1: for (int i = 0; i < columns; i++) dx[i] = x[i] > t[i] ? 1 : x[i] < t[i] ? -1 : x[i] - t[i]; break;
                 case BCE:
                     for (int i = 0; i < columns; i++) {
-                        if (!(x[i] >= low)) low = x[i];
-                        if (!(x[i] <= high)) high = x[i];
+                        if (x[i] < low || std::isnan(x[i])) low = x[i];  // and stays so
+                        if (x[i] > high || std::isnan(x[i])) high = x[i];
                         T least = T(9.999999960041972e-13), spread = x[i] * (1 - x[i]);
                         dx[i] = eps > 0 ? (1 - t[i]) / (1 - x[i] + eps) - t[i] / (x[i] + eps)
                                         : (x[i] - t[i]) / (spread < least ? least : spread);
@@ -587,17 +587,29 @@ template <class T> struct Worker {
 
 template <class T> static int train(Training& job, int first_run, int last_run, int first, int last, int threads) {
     std::atomic<int> next{first_run};
-    std::atomic<bool> failed{false};
+    std::atomic<bool> failed{false}, no_memory{false};
     auto work = [&] {
-        Worker<T> worker(job);
-        for (int run; (run = next++) < last_run;)
-            if (!worker.epochs(run, first, last, job, failed)) return;
+        try {
+            Worker<T> worker(job);
+            for (int run; (run = next++) < last_run;)
+                if (!worker.epochs(run, first, last, job, failed)) return;
+        } catch (const std::bad_alloc&) {
+            no_memory = true;
+        }
     };
     std::vector<std::thread> others;
     for (int i = 1; i < std::min(threads, last_run - first_run); i++) others.emplace_back(work);
     work();
     for (auto& thread : others) thread.join();
-    return failed;
+    return no_memory ? 2 : int(failed.load());
+}
+
+template <class T> static int pass(Training& job, const T* dy, T* dx) {
+    try {
+        return !Worker<T>(job).pass(dy, dx, job);
+    } catch (const std::bad_alloc&) {
+        return 2;
+    }
 }
 
 }  // namespace
@@ -605,11 +617,11 @@ template <class T> static int train(Training& job, int first_run, int last_run, 
 // ---- what Python calls ----
 
 #define EXPORTED(T)                                                                                            \
-    /* Trains runs first_run to last_run - 1 in epochs first to last; 1 where BCE refused a prediction. */     \
+    /* Trains runs first_run to last_run - 1 in epochs first to last; 1: BCE refused; 2: no memory. */         \
     int scratch_train_##T(Training* job, int first_run, int last_run, int first, int last, int threads) {      \
         return train<T>(*job, first_run, last_run, first, last, threads);                                      \
     }                                                                                                          \
-    int scratch_pass_##T(Training* job, const T* dy, T* dx) { return !Worker<T>(*job).pass(dy, dx, *job); }    \
+    int scratch_pass_##T(Training* job, const T* dy, T* dx) { return pass<T>(*job, dy, dx); }                  \
     int scratch_lanes_##T() { return lanes<T>; }
 
 extern "C" {

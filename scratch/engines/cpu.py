@@ -80,8 +80,7 @@ def train(training: Training, layout: Layout, first: int, last: int) -> None:
         stop = min(start + together, runs)
         for begin in range(first, last + 1, epochs):
             end = min(begin + epochs - 1, last)
-            if run(ctypes.byref(given), start, stop, begin, end, threads):
-                raise Refused(given.low, given.high)
+            _raise(run(ctypes.byref(given), start, stop, begin, end, threads), given)
 
 
 def trace(training: Training, layout: Layout, dy: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -101,9 +100,16 @@ def trace(training: Training, layout: Layout, dy: Tensor | None) -> tuple[Tensor
         padded[:, : training.outputs] = dy
     run = getattr(library(), f"scratch_pass_{TYPES[layout.dtype]}")
     address = ctypes.c_void_p(None if padded is None else padded.data_ptr())
-    if run(ctypes.byref(given), address, ctypes.c_void_p(traced[0, 1].data_ptr())):
-        raise Refused(given.low, given.high)
+    _raise(run(ctypes.byref(given), address, ctypes.c_void_p(traced[0, 1].data_ptr())), given)
     return traced[:, 0], traced[:, 1]
+
+
+def _raise(code: int, given: _Training) -> None:
+    """What the library's return says."""
+    if code == 2:
+        raise MemoryError("engine 'fused' has not the memory for batches of this size")
+    if code:
+        raise Refused(given.low, given.high)
 
 
 def _structure(training: Training) -> _Training:
@@ -117,11 +123,16 @@ def _structure(training: Training) -> _Training:
 
 
 def _fill(structure: ctypes.Structure, values: Mapping[str, Any]) -> None:
-    """Sets every field of a name that the values have; a tensor's is its address."""
-    for name in {name for name, *_ in structure._fields_} & set(values) - {"layers"}:
-        value = values[name]
-        if value is not None:
-            setattr(structure, name, value.data_ptr() if isinstance(value, Tensor) else value)
+    """Sets every field of a name that the values have; of a pointer, to a tensor's memory."""
+    for name, kind, *_ in structure._fields_:
+        value = values.get(name)
+        if value is None or name == "layers":
+            continue
+        if kind is ctypes.c_void_p:
+            value = value.data_ptr()
+        else:  # an optimizer's option may be a tensor
+            value = float(value) if kind is ctypes.c_double else int(value)
+        setattr(structure, name, value)
 
 
 @functools.cache
@@ -131,7 +142,16 @@ def library() -> ctypes.CDLL:
     Raises:
         Unsupported: there is no compiler here, or it failed; the message says which.
     """
-    return ctypes.CDLL(str(build(SOURCE.read_text(), cache())))
+    source = SOURCE.read_text()
+    built = build(source, cache())
+    try:
+        return ctypes.CDLL(str(built))
+    except OSError:
+        built.unlink(missing_ok=True)  # it is damaged
+    try:
+        return ctypes.CDLL(str(build(source, cache())))
+    except OSError as error:
+        raise Unsupported(f"engine 'fused' was compiled and cannot be loaded: {error}") from error
 
 
 def cache() -> Path:
@@ -157,7 +177,10 @@ def build(source: str, folder: Path) -> Path:
         )
     from torch.utils import cpp_extension  # not for those who find it built: half a second
 
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unsupported(f"engine 'fused' cannot be kept in {folder}: {error.strerror}") from error
     with tempfile.TemporaryDirectory(dir=folder) as work:
         file = Path(work, "cpu.cpp")
         file.write_text(source)

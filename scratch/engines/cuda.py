@@ -90,6 +90,7 @@ def _launch(
                 ROWS=min(_tile(training.batch), LONGEST),
                 TILE=min(triton.next_power_of_2(max(layout.size, 16)), 2048), MODE=mode.value,
                 num_warps=4 if wide <= 64 else 16, num_stages=1,  # no load before its store
+                enable_fp_fusion=True,
             )  # fmt: skip
     except triton.runtime.errors.OutOfResources as error:
         raise Unsupported(f"engine 'fused' does not fit on this device: {error}") from error

@@ -84,9 +84,10 @@ def train(job: Job, first: int, last: int) -> None:
     training.batch = min(job.batch_size, samples)
     training.rule, training.maximize = RULES[type(optimizer)], optimizer.maximize
     for name in ("lr", "momentum", "dampening", "nesterov", "amsgrad", "weight_decay"):
-        setattr(training, name, getattr(optimizer, name, 0))
+        setattr(training, name, float(getattr(optimizer, name, 0)))  # it may be a tensor
     if isinstance(optimizer, optim.Adam):
-        (training.beta1, training.beta2), training.adam_eps = optimizer.betas, optimizer.eps
+        training.beta1, training.beta2 = map(float, optimizer.betas)
+        training.adam_eps = float(optimizer.eps)
     kept = optimizer.kept()
     training.steps, training.started, training.base = optimizer.steps, bool(kept), first
 

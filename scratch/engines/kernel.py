@@ -1,4 +1,4 @@
-"""The fused engine's Triton kernel: a program for each run, all steps in a launch.
+"""The fused engine's Triton kernel: a program for each run, many epochs in a launch.
 
 Every formula is that of the eager class of the same name. A program goes through its steps by
 itself, and what it needs of one step for another (parameters, state, the outputs that backward
@@ -325,7 +325,7 @@ def train(
     first += run * SIZE
     second += run * SIZE
     largest += run * SIZE
-    plane = batch * WIDEST
+    plane = tl.cast(batch, tl.int64) * WIDEST
     ys += run * (count + 1) * plane
     orders += run * epochs * samples
     refused += run * 3
@@ -338,7 +338,7 @@ def train(
             rows = tl.minimum(batch, samples - start)
             for begin in range(0, rows, ROWS):
                 row = begin + tl.arange(0, ROWS)[:, None]
-                sample = tl.load(orders + past * samples + start + row, row < rows, 0)
+                sample = tl.load(orders + past * samples + start + row, row < rows, 0).to(tl.int64)
                 column = tl.arange(0, NET[0][IN_TILE])[None, :]
                 within = (row < rows) & (column < NET[0][IN])
                 h = tl.load(x + sample * NET[0][IN] + column, within, 0)

@@ -20,7 +20,7 @@ from scratch.sequential import Sequential
 
 WIDEST = 128
 
-# The numbers are those of the enumerations in cpu.cpp, and of the constants in cuda.py.
+# The numbers are those of the enumerations in cpu.cpp, and of the constants in kernel.py.
 KINDS: dict[type[Module], int] = {
     Linear: 0, act.ReLU: 1, act.LeakyReLU: 2, act.ELU: 3, act.SELU: 3, act.Sigmoid: 4,
     act.Tanh: 5, act.Softmax: 6, act.LogSoftmax: 7, Dropout: 8,
