@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-
 import torch
 from torch import Tensor
 
 from scratch.init import Source, draw
 from scratch.module import Module, checked_device, describe
-
-
-@functools.lru_cache(maxsize=64)
-def _ones(count: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):  # it outlives the mode that it is first asked for in
-        return torch.ones(count, dtype=dtype, device=device)
 
 
 class Linear(Module):
@@ -102,17 +94,15 @@ class Linear(Module):
         if dy.device != x.device:
             self._refuse(dy, "backward", self.out_features)
         try:
-            transposed = dy.mT  # [R, out, B]
             if x.dim() == 2:
-                self.dweight.addmm_(transposed, x)
+                self.dweight.addmm_(dy.mT, x)
             else:
-                self.dweight.baddbmm_(transposed, x)  # [R, out, in]
+                self.dweight.baddbmm_(dy.mT, x)  # [R, out, in]
         except (RuntimeError, IndexError):
             self._refuse(dy, "backward", self.out_features)
             raise
-        if self.bias is not None and x.dim() == 2:  # a product, which takes half the time
-            self.dbias.addmv_(transposed, _ones(len(dy), dy.dtype, dy.device))
-        elif self.bias is not None:
+        if self.bias is not None:
+            # A product with ones takes half the time, and loses digits where large terms cancel.
             self.dbias.add_(dy.sum(-2))  # [R, out]
         self._kept = None
 

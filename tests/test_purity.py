@@ -15,8 +15,8 @@ ELEMENTARY = set(
     """
     add sub rsub mul div neg abs sign square pow sqrt exp expm1 log log1p tanh sigmoid
     maximum amax aminmax argmax clamp_min where masked_fill lerp addcdiv addcmul
-    mm bmm addmm addmv baddbmm sum mean min max eq gt lt le ge ne logical_not isnan any all
-    rand uniform normal randperm ones eye arange gather scatter_add index
+    mm bmm addmm baddbmm sum mean min max eq gt lt le ge ne logical_not isnan any all
+    rand uniform normal randperm eye arange gather scatter_add index
     empty empty_like zeros zeros_like full new_full new_empty zero fill copy clone detach
     cat stack split unbind slice select view _unsafe_view reshape expand permute transpose t
     squeeze unsqueeze flatten unflatten broadcast_tensors alias lift_fresh _to_copy
