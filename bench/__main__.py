@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from bench import speed, sweep
+from bench import pool, speed, sweep
 from bench.conftest import positive, processors
 from bench.peers import CONTENDERS
 from bench.storage import RESULTS, write
@@ -118,17 +118,19 @@ def _sweep(options: argparse.Namespace) -> int:
         print(f"python -m bench sweep: {error}", file=sys.stderr)
         return 2
     tasks = grid.tasks()
-    opened: sweep.Open = partial(sweep.processes, options.workers)
+    opened: pool.Open = partial(pool.processes, options.workers)
     if options.scheduler:
-        opened = partial(sweep.dask, options.scheduler)
+        opened = partial(pool.dask, options.scheduler)
     try:
         options.output.mkdir(parents=True, exist_ok=True)
-        kept = sum(sweep.stored(task, options.output) is not None for task in tasks)
+        kept = sum(pool.stored(task, options.output) is not None for task in tasks)
         if kept:
             print(f"{kept} of {len(tasks)} tasks are there already", file=sys.stderr)
         with tqdm(total=len(tasks), initial=kept, unit="task", file=sys.stderr) as bar:
-            results = sweep.sweep(tasks, opened, options.output, bar.update)
-    except (sweep.Lost, OSError, ImportError) as error:
+            results = pool.compute(
+                tasks, sweep.run, opened, options.output, lambda task: bar.update(), sweep.VERSION
+            )
+    except (pool.Lost, OSError, ImportError) as error:
         print(f"python -m bench sweep: {error}", file=sys.stderr)
         return 2
     print(sweep.text(results))

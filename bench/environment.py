@@ -25,12 +25,15 @@ def environment(device: str) -> dict[str, Any]:
 
 
 @functools.cache
-def code() -> str:
-    """A fingerprint of the sources that are measured, and of those that measure."""
+def code(*parts: str) -> str:
+    """A fingerprint of sources, files or packages of the project.
+
+    Default: of all that is measured, and of all that measures.
+    """
     root = Path(__file__).parent.parent
     digest = hashlib.sha256()
-    for package in ("scratch", "reference", "parity", "bench"):
-        for file in sorted((root / package).rglob("*")):
+    for part in parts or ("scratch", "reference", "parity", "bench"):
+        for file in [root / part] if part.endswith(".py") else sorted((root / part).rglob("*")):
             if file.suffix in (".py", ".cpp"):
                 digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

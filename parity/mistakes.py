@@ -125,6 +125,8 @@ def _of_activation(
     if case.entry.name == "Sigmoid" and "slope" not in case.options:
         put("no 1 - y", "lacks the factor 1 - y", dy * y)
         put("no y", "lacks the factor y", dy * (1 - y))
+    if case.entry.name == "SELU":
+        _of_selu(made, x, dy, y, passed()["input_grad"])
     if "Softmax" in case.entry.name and not case.mixes:
         unit = torch.eye(x.shape[-1]).to(x)
         columns = [passed(dy=unit[j].expand_as(x))["input_grad"][:, j] for j in range(len(unit))]
@@ -133,9 +135,25 @@ def _of_activation(
         if case.entry.name == "Softmax":
             text = "has its sum taken over the batch, not over the features"
             put("sum over the batch", text, y * (dy - (dy * y).sum(0)))
+            text = "has the diagonal of the Jacobian alone, without its factor e^x"
+            put("diagonal without e^x", text, dy * (1 - y) / x.exp().sum(-1, keepdim=True))
         other = passed(module=case.entry.reference(dim=0))["output"]
         text = "is normalised over the batch, not over the features"
         made["output"].append(Mistake("over the batch", text, other))
+
+
+def _of_selu(made: Mistakes, x: Tensor, dy: Tensor, y: Tensor, dx: Tensor) -> None:
+    positive, scale = x > 0, float(nn.functional.selu(x.new_ones(())))
+    slopes = torch.where(positive, 1.0, x.exp())
+    for name, sentence, output, input_grad in (
+        ("constants of 1", "takes alpha and scale to be 1", nn.functional.elu(x), dy * slopes),
+        (
+            "no scale below 0", "leaves the scale out where x is negative",
+            torch.where(positive, y, y / scale), torch.where(positive, dx, dx / scale),
+        ),
+    ):  # fmt: skip
+        made["output"].append(Mistake(name, sentence, output))
+        made["input_grad"].append(Mistake(name, sentence, input_grad))
 
 
 def _of_dropout(made: Mistakes, case: Case, x: Tensor, dy: Tensor, masks: Masks) -> None:
@@ -251,6 +269,7 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
                 Mistake("one class", "counts the positive class alone",
                         _scaled(-t * x.log(), how, len(x)))
             )  # fmt: skip
+            _of_eps(made, x, t, how, count)
     options = case.entry.defaults()
     for option, value in case.options.items():
         default = options.get(option)
@@ -265,6 +284,21 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
             made["loss"].append(Mistake(f"{option}={default:g}", sentence, wrong.detach()))
             derivative.append(Mistake(f"{option}={default:g}", sentence, gradient))
     return made
+
+
+def _of_eps(made: Mistakes, x: Tensor, t: Tensor, how: str, count: float) -> None:
+    """A number added to the probabilities before their logarithms; near 0 it is no mistake of
+    its own, so that it says nothing of what a pass is worth."""
+
+    def same(value: Tensor) -> Callable[[Tensor], bool]:
+        return lambda got: got.shape == value.shape and torch.allclose(got.to(value), value)
+
+    for eps in (1e-1, 1e-2, 1e-3, 1e-4):
+        entries = -t * (x + eps).log() - (1 - t) * (1 - x + eps).log()
+        gradient = count * ((1 - t) / (1 - x + eps) - t / (x + eps))
+        sentence = f"has {eps:g} added to the probabilities"
+        for name, value in (("loss", _scaled(entries, how, len(x))), ("prediction_grad", gradient)):
+            made[name].append(Mistake("eps", sentence, matches=same(value)))
 
 
 def _scaled(entries: Tensor, how: str, batch: int) -> Tensor:

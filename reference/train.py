@@ -21,6 +21,10 @@ def step(
     return loss.detach()
 
 
+#: Steps whose masks are drawn at once.
+TOGETHER = 100
+
+
 class Draws(Protocol):
     """What a training draws, as `scratch.Draws` gives it."""
 
@@ -86,16 +90,19 @@ class _Masks:
     def __init__(self, draws: Draws, place: int, batch_size: int) -> None:
         self.draws, self.place, self.batch_size = draws, place, batch_size
         self.at = 1, 0
+        self.drawn, self.drawn_at = torch.empty(0), (0, 0)
 
     def __call__(self, layer: nn.Module, given: tuple[Tensor, ...], y: Tensor) -> Tensor:
         (x,), (epoch, number) = given, self.at
         if not layer.training:
             return y
         assert isinstance(layer, nn.Dropout)
-        shape = self.batch_size, x.shape[-1]
-        steps = range(number, number + 1)
-        mask = self.draws.masks(layer.p, epoch, steps, self.place, shape, x.dtype)
-        return x * mask[0, : len(x)]
+        first = number - number % TOGETHER
+        if self.drawn_at != (epoch, first):
+            steps, shape = range(first, first + TOGETHER), (self.batch_size, x.shape[-1])
+            self.drawn = self.draws.masks(layer.p, epoch, steps, self.place, shape, x.dtype)
+            self.drawn_at = epoch, first
+        return x * self.drawn[number - first, : len(x)]
 
 
 @torch.no_grad()

@@ -23,7 +23,7 @@ import torch
 
 import scratch
 from bench import __main__ as command
-from bench import sweep
+from bench import pool, sweep
 from bench.problem import disks
 from scratch import data
 
@@ -141,8 +141,10 @@ def test_a_worker_with_other_code_is_refused(tmp_path: Path) -> None:
     def old(task: sweep.Task) -> dict[str, Any]:
         return sweep.run(task) | {"version": ["older", torch.__version__]}
 
-    with pytest.raises(sweep.Lost, match="a worker has other code, or another torch"):
-        sweep.sweep(SMALL.tasks()[:1], lambda: ThreadPoolExecutor(1), tmp_path, work=old)
+    with pytest.raises(pool.Lost, match="a worker has other code, or another torch"):
+        pool.compute(
+            SMALL.tasks()[:1], old, lambda: ThreadPoolExecutor(1), tmp_path, version=sweep.VERSION
+        )
     assert not results(tmp_path)
 
 
@@ -156,9 +158,8 @@ def _poison(task: sweep.Task, worst: sweep.Task) -> dict[str, Any]:
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_task_that_kills_its_worker_does_not_stop_the_others(tmp_path: Path) -> None:
     tasks = SMALL.tasks()
-    with pytest.raises(sweep.Lost, match=r"1 are left, such as Task.*'relu'"):
-        sweep.sweep(tasks, partial(sweep.processes, 1), tmp_path,
-                    work=partial(_poison, worst=tasks[0]))  # fmt: skip
+    with pytest.raises(pool.Lost, match=r"1 are left, such as Task.*'relu'"):
+        pool.compute(tasks, partial(_poison, worst=tasks[0]), partial(pool.processes, 1), tmp_path)
     assert len(results(tmp_path)) == len(tasks) - 1
 
 
@@ -172,20 +173,20 @@ def _dies(task: sweep.Task, marker: Path, always: bool = False) -> dict[str, Any
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_worker_that_is_lost_is_replaced(tmp_path: Path) -> None:
-    tasks, done = SMALL.tasks(), []
-    found = sweep.sweep(
-        tasks, partial(sweep.processes, 1), tmp_path, lambda: done.append(1),
-        partial(_dies, marker=tmp_path / "marker"),
+    tasks, done = SMALL.tasks(), list[sweep.Task]()
+    found = pool.compute(
+        tasks, partial(_dies, marker=tmp_path / "marker"), partial(pool.processes, 1), tmp_path,
+        done.append,
     )  # fmt: skip
     assert len(found) == len(results(tmp_path)) == len(done) == len(tasks)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_workers_that_are_always_lost_are_given_up(tmp_path: Path) -> None:
-    with pytest.raises(sweep.Lost, match="3 times all workers were lost"):
-        sweep.sweep(
-            SMALL.tasks()[:1], partial(sweep.processes, 1), tmp_path,
-            work=partial(_dies, marker=tmp_path / "marker", always=True),
+    with pytest.raises(pool.Lost, match="3 times all workers were lost"):
+        pool.compute(
+            SMALL.tasks()[:1], partial(_dies, marker=tmp_path / "marker", always=True),
+            partial(pool.processes, 1), tmp_path,
         )  # fmt: skip
     assert not results(tmp_path)
 
@@ -195,7 +196,7 @@ def test_any_executor_will_do_and_an_error_of_ours_is_not_hidden(tmp_path: Path)
         raise TypeError("a mistake")
 
     with pytest.raises(TypeError, match="a mistake"):
-        sweep.sweep(SMALL.tasks(), lambda: ThreadPoolExecutor(1), tmp_path, work=wrong)
+        pool.compute(SMALL.tasks(), wrong, lambda: ThreadPoolExecutor(1), tmp_path)
     assert not results(tmp_path)
 
 
@@ -207,10 +208,10 @@ def test_what_is_stored_is_not_computed_again_unless_it_is_damaged(tmp_path: Pat
         return {"task": {}, "accuracies": [0.5]}
 
     for _ in range(2):
-        sweep.sweep(tasks, lambda: ThreadPoolExecutor(1), tmp_path, work=work)
+        pool.compute(tasks, work, lambda: ThreadPoolExecutor(1), tmp_path)
     assert ran == tasks
     (tmp_path / tasks[1].name).write_text('{"task":')
-    sweep.sweep(tasks, lambda: ThreadPoolExecutor(1), tmp_path, work=work)
+    pool.compute(tasks, work, lambda: ThreadPoolExecutor(1), tmp_path)
     assert ran == [*tasks, tasks[1]]
 
 
@@ -329,6 +330,6 @@ def test_what_cannot_run_is_said(
 
 
 def test_the_pool_is_of_processes() -> None:
-    with sweep.processes(2) as pool:
-        assert isinstance(pool, ProcessPoolExecutor)
-        assert pool.submit(os.getpid).result() != os.getpid()
+    with pool.processes(2) as workers:
+        assert isinstance(workers, ProcessPoolExecutor)
+        assert workers.submit(os.getpid).result() != os.getpid()

@@ -99,10 +99,11 @@ def extremes(trial: Trial) -> list[Comparison]:
     values = {"probability": sure, "real": large}[trial.case.entry.domain]
     if trial.case.entry.name == "NLLLoss":
         values = [0.0, -1e4, -100.0, -1e-30, -1.0]
-    row = torch.tensor(values, dtype=prediction.dtype)
-    corner = torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0], dtype=prediction.dtype)
+    features = prediction.shape[-1]
+    row = torch.tensor(values * features, dtype=prediction.dtype)
+    corner = torch.eye(features, dtype=prediction.dtype)[0]
     for place in range(len(prediction)):
-        prediction[place] = row.roll(place)
+        prediction[place] = row.roll(place)[:features]
         if target.is_floating_point():
             target[place] = corner.roll(place * 2)
     if trial.case.entry.domain == "probability" and trial.dtype == torch.float64:
