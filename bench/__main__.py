@@ -1,4 +1,4 @@
-"""What is measured outside of pytest: `python -m bench speed`, `python -m bench sweep`."""
+"""What is measured outside of pytest: `python -m bench speed`, `sweep`, and `paper`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import sys
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -24,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="command")
     _speed_options(commands.add_parser("speed", help="every engine and every peer, in one table"))
     _sweep_options(commands.add_parser("sweep", help="a grid of trainings, by many workers"))
+    _paper_options(commands.add_parser("paper", help="both reports, reproduced: a verdict a row"))
     options = parser.parse_args(arguments)
     before = signal.signal(signal.SIGINT, _interrupt)
     try:
@@ -137,6 +139,59 @@ def _sweep(options: argparse.Namespace) -> int:
     write(options.output / "sweep.md", sweep.text(results, "github") + "\n")
     print(f"\nWritten to {options.output / 'sweep.md'}; every result is beside it.")
     return 0
+
+
+def _paper_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quick", action="store_true",
+                        help="a minute's version, whose verdicts are worth nothing")  # fmt: skip
+    parser.add_argument("--workers", type=positive, default=os.cpu_count() or 1,
+                        help="processes (one for each processor)")  # fmt: skip
+    parser.add_argument("--output", type=Path, metavar="FOLDER",
+                        help="(bench/paper; quick: bench/results/paper-quick)")  # fmt: skip
+    parser.set_defaults(
+        run=_paper, interrupted="what is done is kept; the same command goes on from there"
+    )
+
+
+def _paper(options: argparse.Namespace) -> int:
+    try:
+        from bench.paper import b_seconds, report
+        from bench.paper.cells import QUICK, Scale
+    except ImportError as error:
+        print(f"python -m bench paper: {error}: pip install -e '.[paper]'", file=sys.stderr)
+        return 2
+    scale = QUICK if options.quick else Scale()
+    folder = options.output or (RESULTS / "paper-quick" if options.quick else report.FOLDER)
+    plan = report.Plan(scale, options.workers)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        print("1 of 3: seconds, the two sides in turn", file=sys.stderr)
+        with tqdm(unit="run", file=sys.stderr, disable=None) as bar:
+            seconds = b_seconds.measured(scale, lambda done: bar.update())
+        for number, tasks in ((2, plan.first), (3, plan.second)):
+            _computed(plan, number, tasks())
+        files = report.written(plan, seconds, folder)
+    except (pool.Lost, OSError) as error:
+        print(f"python -m bench paper: {error}", file=sys.stderr)
+        return 2
+    print("Written: " + ", ".join(str(file) for file in files))
+    return 0
+
+
+def _computed(plan: Any, number: int, tasks: list[Any]) -> None:
+    """Computes what is missing of some tasks; the bar counts seconds of work, by estimate."""
+    missing = plan.missing(tasks)
+    what = "every protocol, by few runs" if number == 2 else "what is left, by many"
+    there = (
+        f", {len(tasks) - len(missing)} of them there already" if len(missing) < len(tasks) else ""
+    )
+    print(f"{number} of 3: {what}: {len(tasks)} tasks{there}", file=sys.stderr)
+    layout = "{percentage:3.0f}% |{bar}| {elapsed} gone, {remaining} left{postfix}"
+    with tqdm(
+        total=sum(task.cost for task in missing), bar_format=layout, file=sys.stderr,
+        mininterval=0.5 if sys.stderr.isatty() else 10,
+    ) as bar:  # fmt: skip
+        plan.compute(tasks, lambda task: bar.update(task.cost))
 
 
 if __name__ == "__main__":

@@ -138,10 +138,10 @@ class Results:
 
 def kept_runs(protocol: Protocol) -> int:
     """How many runs an interrupted measurement left that the next one goes on from."""
-    return len(_resumed(protocol, _partial(protocol)).runs)
+    return len(resumed(protocol, _partial(protocol)).runs)
 
 
-def results(protocol: Protocol, progress: Callable[[str], None] = lambda done: None) -> Results:
+def results(protocol: Protocol, progress: Callable[[str], object] = lambda done: None) -> Results:
     """Measures every run of the protocol.
 
     A run is kept as soon as it is done: interrupted, the next call goes on from there, if
@@ -152,7 +152,7 @@ def results(protocol: Protocol, progress: Callable[[str], None] = lambda done: N
     """
     torch.set_num_threads(protocol.threads)
     partial_file = _partial(protocol)
-    kept = _resumed(protocol, partial_file)
+    kept = resumed(protocol, partial_file)
     done = {(run.model, run.side, run.seed) for run in kept.runs}
     _warm_up(protocol)
     for model, seed, sides in _plan(protocol):
@@ -328,7 +328,7 @@ def _warm_up(protocol: Protocol) -> None:
             train(short, model, side, 0)
 
 
-def _resumed(protocol: Protocol, file: Path) -> Results:
+def resumed(protocol: Protocol, file: Path) -> Results:
     """What an interrupted measurement of the same protocol, code and processor left."""
     fresh = Results(protocol, environment(protocol.device))
     try:

@@ -137,14 +137,14 @@ def test_another_protocol_or_machine_is_not_resumed(results: Path) -> None:
     both = [vars(Run("model_1", side, 0, 1.0, 0.5)) for side in TINY.sides]
     kept = {"protocol": asdict(TINY), "environment": facts, "runs": both}
     file.write_text(json.dumps(kept))
-    assert len(table._resumed(TINY, file).runs) == 4
+    assert len(table.resumed(TINY, file).runs) == 4
     file.write_text(json.dumps(kept | {"environment": facts | {"code": "another"}}))
-    assert table._resumed(TINY, file).runs == []
+    assert table.resumed(TINY, file).runs == []
     file.write_text(json.dumps(kept | {"environment": facts | {"processor": "another"}}))
-    assert table._resumed(TINY, file).runs == []
+    assert table.resumed(TINY, file).runs == []
     for broken in (json.dumps(kept)[:-9], "[]", "{}", "null"):
         file.write_text(broken)
-        assert table._resumed(TINY, file).runs == [], "a broken file is no file"
+        assert table.resumed(TINY, file).runs == [], "a broken file is no file"
 
 
 def test_agreement_is_students_interval_of_the_paired_differences() -> None:

@@ -6,7 +6,6 @@ counts of each run, is stored by `bench.pool`.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import time
@@ -28,6 +27,9 @@ from scratch import runs
 #: Epochs after which something is watched.
 WATCHED = (0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)
 
+#: Points of a side of a map.
+SIDE = 81
+
 #: What every result depends on, besides its task.
 VERSION = [
     code(
@@ -46,7 +48,9 @@ class Task:
         protocol: its evaluation does not count: all of them are made.
         seeds: of the runs: of data, initial weights, orders and masks.
         side: "scratch", all runs at once, or "torch", one after another.
-        watch: "errors" after each epoch, "dead" units after those of `WATCHED`, or nothing.
+        watch: "errors" after each epoch; "dead" units after those of `WATCHED`; at the end the
+            "map" of what scratch says of the unit square, or which test points are "wrong"; or
+            nothing.
     """
 
     protocol: Protocol
@@ -94,7 +98,7 @@ def _by_scratch(task: Task) -> dict[str, Any]:
             found = [scratch.train.predict(model, points) for points in (x, test[0])]
             pairs = zip(found, (labels, test[1]), strict=True)
             watched.append([_errors(protocol, y, right) for y, right in pairs])
-        elif epoch in WATCHED:
+        elif task.watch == "dead" and epoch in WATCHED:
             watched.append(_dead(model, x))
 
     if task.watch == "dead":
@@ -105,8 +109,15 @@ def _by_scratch(task: Task) -> dict[str, Any]:
             model, protocol.criterion("scratch"), optimizer, x, protocol.targets(labels),
             epochs=protocol.epochs, batch_size=protocol.batch_size, seed=seeds,
             engine="eager" if protocol.published else "auto",
-            on_epoch=watch if task.watch else None,
+            on_epoch=watch if task.watch in ("errors", "dead") else None,
         )  # fmt: skip
+    if task.watch == "map":
+        y = scratch.train.predict(model, square())
+        chances = y.softmax(-1)[..., 1] if protocol.outputs == 2 else y[..., 0]
+        watched = [[round(one, 4) for one in run] for run in chances.tolist()]
+    elif task.watch == "wrong":
+        wrong = protocol.classes(scratch.train.predict(model, test[0])) != test[1]
+        watched = [run.nonzero().flatten().tolist() for run in wrong]
 
     def predict(points: Tensor) -> Tensor:
         with torch.inference_mode():
@@ -200,7 +211,8 @@ def _dead(model: scratch.Sequential, x: Tensor) -> list[list[int]]:
     return counts
 
 
-@functools.cache
-def stored_seeds(count: int, first: int = 0) -> tuple[int, ...]:
-    """Seeds of so many runs."""
-    return tuple(range(first, first + count))
+def square() -> Tensor:
+    """The points of a map, row by row: `[SIDE * SIDE, 2]`."""
+    side = torch.linspace(0, 1, SIDE)
+    rows, columns = torch.meshgrid(side, side, indexing="ij")
+    return torch.stack([columns, rows], -1).reshape(-1, 2)

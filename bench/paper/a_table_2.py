@@ -1,0 +1,63 @@
+"""Report A, Table II: Tanh with cross-entropy and with dropout, 20 rounds of 100 epochs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from bench.paper import a_table_1
+from bench.paper.a_table_1 import ROUNDS
+from bench.paper.cells import Cell, Open
+
+TITLE = "Report A, Table II: cross-entropy and dropout"
+
+MSE_DROPOUT = replace(a_table_1.STATED, dropout=0.2, dropped=(1, 2, 3))
+CROSS_ENTROPY = replace(a_table_1.STATED, loss="cross-entropy", outputs=2)
+CROSS_ENTROPY_DROPOUT = replace(CROSS_ENTROPY, dropout=0.2, dropped=(1, 2, 3))
+
+LAST = {"nothing": {"last": ""}, "the activation": {"last": "tanh"}}
+RATES = {f"{rate:g}": {"rate": rate} for rate in (0.005, 0.001, 0.01)}
+OUTPUTS = {
+    "two": {"loss": "cross-entropy", "outputs": 2},
+    "one, cut at 0": {"loss": "cross-entropy of one output", "outputs": 1, "cut": 0.0},
+}
+PLACES: dict[str, dict[str, Any]] = {
+    "each hidden layer": {"dropped": (1, 2, 3)},
+    "the first hidden layer": {"dropped": (1,)},
+    "the last hidden layer": {"dropped": (3,)},
+}
+EVALUATED: dict[str, dict[str, Any]] = {
+    "left out": {"evaluated": "without dropout"},
+    "left on": {"evaluated": "with dropout"},
+}
+#: The report prints that dropout's backward returns its input.
+BACKWARD: dict[str, dict[str, Any]] = {
+    "right": {},
+    "as printed": {"published": ("dropout passing",)},
+}
+
+_DROPOUT: Open = {"dropout after": PLACES, "dropout in evaluation": EVALUATED}
+_PRINTED: Open = {"dropout after": PLACES, "dropout's backward": BACKWARD}
+
+CELLS = [
+    Cell(
+        "A, Table II", "Tanh, cross-entropy", {"train": 4.27, "test": 4.74, "std": 1.30}, ROUNDS,
+        CROSS_ENTROPY,
+        {
+            "after the output unit": LAST, "outputs": OUTPUTS, "rate": RATES,
+            "initial values": a_table_1.INIT,
+        },
+    ),
+    Cell(
+        "A, Table II", "Tanh, MSE, dropout 0.2", {"train": 4.38, "test": 4.49, "std": 0.85},
+        ROUNDS, MSE_DROPOUT,
+        {"after the output unit": LAST, "rate": RATES, **_DROPOUT},
+        {"after the output unit": LAST, **_PRINTED},
+    ),
+    Cell(
+        "A, Table II", "Tanh, cross-entropy, dropout 0.2",
+        {"train": 5.75, "test": 6.39, "std": 1.13}, ROUNDS, CROSS_ENTROPY_DROPOUT,
+        {"after the output unit": LAST, "outputs": OUTPUTS, "rate": RATES, **_DROPOUT},
+        {"after the output unit": LAST, **_PRINTED},
+    ),
+]  # fmt: skip

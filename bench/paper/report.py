@@ -1,0 +1,205 @@
+"""The report of both papers: what is computed for it, in which order, and how it is written."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from markdown_it import MarkdownIt
+
+from bench import pool
+from bench.environment import caption, environment
+from bench.paper import (
+    a_figure_1,
+    a_figure_2,
+    a_table_1,
+    a_table_2,
+    b_figure_2,
+    b_figure_3,
+    b_seconds,
+    b_table_1,
+    claims,
+    dying_relu,
+    printed,
+    statistics,
+    tables,
+    training,
+)
+from bench.paper.cells import QUICK, REFUTED, Scale
+from bench.paper.printed import Diagnosis
+from bench.paper.section import Canvas, Section, table
+from bench.paper.training import Task
+from bench.storage import RESULTS, write
+from bench.table import Results
+
+FOLDER = Path(__file__).parent
+STORED = RESULTS / "paper"
+
+TABLES = {a_table_1: "", a_table_2: "", b_table_1: "errors"}  # and what torch's runs watch
+FIGURES = (a_figure_1, a_figure_2, b_figure_2, b_figure_3, dying_relu)
+
+Any_Task = Task | Diagnosis
+
+HOW = """\
+- A *run* is the training of one network from its own seed: of data, initial weights, orders and
+  dropout masks. Scratch trains all runs of a protocol at once, by its fused engine; formulas as
+  printed, by its readable one; torch.nn one after another.
+- *As stated* is the protocol as the report has it; where it says nothing, what its table's file
+  (`bench/paper/a_table_1.py` and so on) has first.
+- *Prediction intervals* are for the mean, and the spread, of as many new runs as the report made:
+  runs are drawn from ours, anew each time, {draws} times. No distribution is assumed.
+- *p* is of all figures of a row together (Bonferroni). A protocol *agrees* with p of {level:g} or
+  more: one that was used is refused in {percent:g} % of cases, however many are tried, so that *not
+  reproduced* and *only with* need no further correction. That something agrees needs one: the more
+  is tried, the more will. So all protocols are tried with {tried} runs, and those that these do not
+  refute (p of {refuted:g} or more) decided on with {decided} others (formulas as printed:
+  {printed}); and of each setting that a verdict needs it is said how often a search as wide would
+  have found it though it was not there.
+- *Equivalent* means that two one-sided tests on paired runs reject a difference of {margin:g}
+  point; that no difference was found would not be enough.
+"""
+
+
+@dataclass
+class Plan:
+    """What is to be computed, and what has been.
+
+    Args:
+        scale: how much. workers: processes. folder: of results that are stored.
+    """
+
+    scale: Scale
+    workers: int
+    folder: Path = STORED
+    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def first(self) -> list[Any_Task]:
+        """All that does not depend on a result, the longest first."""
+        tasks: list[Any_Task] = [*printed.diagnoses(), *printed.tasks(self.scale)]
+        for one, watch in TABLES.items():
+            tasks += tables.tasks(one.CELLS, self.scale, watch)
+        for artefact in FIGURES:
+            tasks += artefact.tasks(self.scale)
+        return _ordered(tasks)
+
+    def second(self) -> list[Any_Task]:
+        """What then remains to be decided."""
+        return _ordered(
+            [t for one in TABLES for t in tables.decisive(one.CELLS, self.scale, self.found)]
+        )
+
+    def missing(self, tasks: Sequence[Any_Task]) -> list[Any_Task]:
+        return [task for task in tasks if pool.stored(task, self.folder) is None]
+
+    def compute(self, tasks: Sequence[Any_Task], progress: Callable[[Any_Task], object]) -> None:
+        """Computes tasks, but for what is stored.
+
+        Raises:
+            pool.Lost: workers die before they have done anything.
+        """
+        done = pool.compute(
+            tasks, work, lambda: pool.processes(self.workers), self.folder, progress,
+            training.VERSION,
+        )  # fmt: skip
+        self.results.update(zip([task.name for task in tasks], done, strict=True))
+
+    def found(self, task: Any_Task) -> dict[str, Any]:
+        return self.results[task.name]
+
+
+def work(task: Any_Task) -> dict[str, Any]:
+    """What a worker does."""
+    return printed.diagnose(task) if isinstance(task, Diagnosis) else training.run(task)
+
+
+def _ordered(tasks: Sequence[Any_Task]) -> list[Any_Task]:
+    return sorted(dict.fromkeys(tasks), key=lambda task: -task.cost)
+
+
+def written(plan: Plan, seconds: Results, folder: Path) -> list[Path]:
+    """Writes REPORT.md, its figures, and REPORT.html, the same in one file."""
+    parts = list(_sections(plan, seconds, Canvas(folder)))
+    text = _markdown(plan, parts)
+    write(folder / "REPORT.md", text)
+    write(folder / "REPORT.html", page(text, folder))
+    return [folder / "REPORT.md", folder / "REPORT.html"]
+
+
+def _sections(plan: Plan, seconds: Results, canvas: Canvas) -> Iterator[Section]:
+    scale, found = plan.scale, plan.found
+    for one, watch in TABLES.items():
+        yield tables.section(one.TITLE, one.CELLS, scale, found, canvas, watch)
+    yield b_seconds.section(scale, seconds)
+    yield dying_relu.section(scale, found, canvas)
+    said = {task.variant: found(task)["faults"] for task in printed.diagnoses()}
+    yield printed.section(scale, found, canvas, said)
+    for artefact in FIGURES[:-1]:
+        yield artefact.section(scale, found, canvas)
+    yield claims.section()
+
+
+def _markdown(plan: Plan, parts: Sequence[Section]) -> str:
+    scale = plan.scale
+    verdicts = [verdict for part in parts for verdict in part.verdicts]
+    rows = [
+        {
+            "where": v.where, "what": v.what, "published": v.published, "ours": v.ours,
+            "verdict": v.verdict,
+        }
+        for v in verdicts
+    ]  # fmt: skip
+    quick = (
+        "> **This is the quick version** (`--quick`): too few runs, and of each grid one setting "
+        "after another. Its verdicts are worth nothing; it shows that all parts work.\n\n"
+        if scale == QUICK
+        else ""
+    )
+    how = HOW.format(
+        draws=statistics.DRAWS, level=statistics.LEVEL,
+        percent=100 * statistics.LEVEL, tried=scale.tried, decided=scale.decided,
+        printed=scale.printed, refuted=REFUTED, margin=statistics.MARGIN,
+    )  # fmt: skip
+    trained = sum(len(r["task"]["seeds"]) for r in plan.results.values() if "task" in r)
+    text = [
+        "# Two reports, reproduced",
+        quick + "Which numbers of two course reports on a deep-learning framework written by hand "
+        "hold, and what explains those that do not? Report A is A. Orgiazzi, G. Villa and "
+        "L. Karsunky, *Deep learning framework for 2D point classification problem*; report B is "
+        "X. Zhou, *Deep Learning Miniproject 2*; both of EPFL's EE-559. All of this page is "
+        f"written by `python -m bench paper`, from {trained} trainings ({caption(_facts())}).",
+        "## Verdicts",
+        table(rows),
+        *(f"## {part.title}\n\n{part.text}" for part in parts),
+        "## How it is judged",
+        how,
+    ]
+    return "\n\n".join(text).rstrip() + "\n"
+
+
+def _facts() -> dict[str, Any]:
+    return environment("cpu") | {"threads": 1}
+
+
+def page(text: str, folder: Path) -> str:
+    """The report as one HTML file that needs no other."""
+    body = MarkdownIt("commonmark").enable("table").render(text)
+
+    def inlined(match: re.Match[str]) -> str:
+        content = base64.b64encode((folder / match[1]).read_bytes()).decode()
+        return f'src="data:image/svg+xml;base64,{content}"'
+
+    body = re.sub(r'src="(figures/[\w-]+\.svg)"', inlined, body)
+    body = body.replace("<table>", '<div class="table"><table>').replace(
+        "</table>", "</table></div>"
+    )
+    style = (FOLDER / "page.css").read_text()
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>Two reports, reproduced</title>\n<style>\n{style}</style>\n</head>\n"
+        f"<body>\n<main>\n{body}</main>\n</body>\n</html>\n"
+    )

@@ -1,0 +1,183 @@
+"""A published table: its cells judged, and both implementations held against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.paper import statistics
+from bench.paper.cells import Cell, Judgement, Scale, judged, many, pair
+from bench.paper.figures import BLUE, GREY, ORANGE, panels
+from bench.paper.section import Canvas, Found, Section, Verdict, table
+from bench.paper.statistics import Equivalence, Simulated
+from bench.paper.training import Task
+
+FIGURES = {"train": "train", "test": "test", "std": "std of test"}
+
+
+def tasks(cells: Sequence[Cell], scale: Scale, watch: str = "") -> list[Task]:
+    """What is computed before anything is decided."""
+    return [
+        task
+        for cell in cells
+        for task in (
+            many(cell.stated, scale),
+            *cell.tried(scale).values(),
+            *pair(cell.stated, scale, watch),
+        )
+    ]
+
+
+def decisive(cells: Sequence[Cell], scale: Scale, found: Found) -> list[Task]:
+    """What is computed then."""
+    return [task for cell in cells for task in cell.decisive(scale, found).values()]
+
+
+def section(
+    title: str, cells: Sequence[Cell], scale: Scale, found: Found, canvas: Canvas, watch: str = ""
+) -> Section:
+    """The table's part of the report."""
+    judgements = [judged(cell, scale, found) for cell in cells]
+    sameness = [same(cell, scale, found, watch) for cell in cells]
+    name = title.lower().split(":")[0].replace(" ", "-").replace(",", "")
+    picture = canvas.picture(name, _figure(judgements), _caption(title))
+    parts = [_overview(judgements), picture, *map(_detail, judgements), _sameness(cells, sameness)]
+    verdicts = [_verdict(judgement) for judgement in judgements]
+    for cell, one in zip(cells, sameness, strict=True):
+        verdicts.append(
+            Verdict(
+                cell.table,
+                f"{cell.row}: scratch as torch",
+                "same accuracy",
+                f"{one.mean:+.2f} points [{one.low:+.2f}, {one.high:+.2f}], p = {one.p:.2g}",
+                "equivalent" if one.shown else "not shown",
+            )
+        )
+    return Section(title, "\n\n".join(parts), verdicts)
+
+
+def same(cell: Cell, scale: Scale, found: Found, watch: str = "") -> Equivalence:
+    """Scratch's errors on test points less torch's, run by run."""
+    way = cell.stated.evaluation
+    theirs = [
+        error
+        for task in pair(cell.stated, scale, watch)
+        for error in found(task)["errors"][way]["test"]
+    ]
+    ours = found(many(cell.stated, scale))["errors"][way]["test"][: len(theirs)]
+    return statistics.equivalence(ours, theirs)
+
+
+def figures(one: Simulated | dict[str, float]) -> str:
+    """Errors as the reports print them: train / test ± std."""
+    mean = one.mean if isinstance(one, Simulated) else one
+    train = f"{mean['train']:.2f} / " if "train" in mean else ""
+    return f"{train}{mean['test']:.2f} ± {mean['std']:.2f}"
+
+
+def _verdict(one: Judgement) -> Verdict:
+    low, high = one.stated.interval("test")
+    return Verdict(
+        one.cell.table, one.cell.row, figures(dict(one.cell.published)),
+        f"{figures(one.stated)}; mean of {one.cell.rounds}: {low:.2f} to {high:.2f}",
+        f"**{one.verdict}**",
+    )  # fmt: skip
+
+
+def _overview(judgements: Sequence[Judgement]) -> str:
+    return "Errors in percent, train / test ± standard deviation of test.\n\n" + table(
+        [
+            {
+                "row": one.cell.row,
+                "published": figures(dict(one.cell.published)),
+                "ours, as stated": figures(one.stated),
+                "p": f"{one.stated_p:.2g}",
+                "ours, nearest": figures(one.nearest_simulated),
+                "p of nearest": f"{one.nearest_p:.2g}",
+                "which is": one.describe(one.nearest),
+                "tried": one.tried,
+                "fit": len(one.fits),
+                "verdict": f"**{one.verdict}**",
+            }
+            for one in judgements
+        ]
+    )
+
+
+def _detail(one: Judgement) -> str:
+    """The intervals of a cell."""
+    rows = []
+    for title, what in (("as stated", one.stated), ("nearest", one.nearest_simulated)):
+        p_values = what.p_values(one.cell.published)
+        for figure, value in one.cell.published.items():
+            low, high = what.interval(figure)
+            rows.append(
+                {
+                    "protocol": title,
+                    "figure": FIGURES[figure],
+                    "published": f"{value:.2f}",
+                    "ours": f"{what.mean[figure]:.2f}",
+                    "95 % prediction interval": f"{low:.2f} to {high:.2f}",
+                    "inside": "yes" if low <= value <= high else "no",
+                    "p": f"{p_values[figure]:.2g}",
+                }
+            )
+    lines = [f"**{one.cell.row}.** Nearest: {one.describe(one.nearest)}.", table(rows)]
+    for setting, (levels, chance) in one.needed.items():
+        lines.append(
+            f"No protocol agrees without *{setting}: {' or '.join(levels)}*. Had it been "
+            f"otherwise, the search would still have found one with it that agrees in "
+            f"{100 * chance:.0f} % of such results."
+        )
+    return "\n\n".join(lines)
+
+
+def _sameness(cells: Sequence[Cell], sameness: Sequence[Equivalence]) -> str:
+    text = (
+        "**Both implementations**, by the protocol as stated, from the same weights, data, orders "
+        f"and masks: scratch's error less torch's, in percentage points. Equivalent: both "
+        f"one-sided tests reject at 5 % that the mean differs by {statistics.MARGIN:g} point."
+    )
+    rows = [
+        {
+            "row": cell.row,
+            "pairs": one.pairs,
+            "mean difference": f"{one.mean:+.3f}",
+            "90 % interval": f"{one.low:+.3f} to {one.high:+.3f}",
+            "p": f"{one.p:.2g}",
+            "verdict": "equivalent" if one.shown else "not shown",
+        }
+        for cell, one in zip(cells, sameness, strict=True)
+    ]
+    return f"{text}\n\n{table(rows)}"
+
+
+def _caption(title: str) -> str:
+    return (
+        f"{title}. Published means of the error on test points (diamonds), and where the mean of "
+        "as many new runs lies by our runs: the protocol as stated, and the nearest that was tried."
+    )
+
+
+def _figure(judgements: Sequence[Judgement]) -> object:
+    figure, axes = panels(1, size=(7.2, 0.62 * len(judgements) + 1.1))
+    axis = axes[0, 0]
+    for place, one in enumerate(judgements):
+        for shift, what, colour, label in (
+            (-0.16, one.stated, GREY, "as stated, 95 % of new means"),
+            (0.16, one.nearest_simulated, BLUE, "nearest protocol, 95 % of new means"),
+        ):
+            low, high = what.interval("test")
+            axis.plot(
+                [low, high], [place + shift] * 2, color=colour, linewidth=5,
+                solid_capstyle="butt", label=label if place == 0 else None,
+            )  # fmt: skip
+        axis.plot(
+            one.cell.published["test"], place, "D", color=ORANGE, markeredgecolor="black",
+            markersize=7, label="published" if place == 0 else None,
+        )  # fmt: skip
+    axis.set_yticks(range(len(judgements)), [one.cell.row for one in judgements])
+    axis.set_ylim(len(judgements) - 0.5, -0.5)
+    axis.set_xlabel("error on test points, %")
+    axis.set_xlim(left=0)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8)
+    return figure
