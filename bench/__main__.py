@@ -148,6 +148,8 @@ def _paper_options(parser: argparse.ArgumentParser) -> None:
                         help="processes (one for each processor)")  # fmt: skip
     parser.add_argument("--output", type=Path, metavar="FOLDER",
                         help="(bench/paper; quick: bench/results/paper-quick)")  # fmt: skip
+    parser.add_argument("--results", type=Path, default=RESULTS / "paper", metavar="FOLDER",
+                        help="where they are kept (bench/results/paper)")  # fmt: skip
     parser.set_defaults(
         run=_paper, interrupted="what is done is kept; the same command goes on from there"
     )
@@ -162,7 +164,7 @@ def _paper(options: argparse.Namespace) -> int:
         return 2
     scale = QUICK if options.quick else Scale()
     folder = options.output or (RESULTS / "paper-quick" if options.quick else report.FOLDER)
-    plan = report.Plan(scale, options.workers)
+    plan = report.Plan(scale, options.workers, options.results)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         print("1 of 3: seconds, the two sides in turn", file=sys.stderr)

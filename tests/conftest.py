@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from parity import Comparison
+from tests.browser import Browser, found_browser
 
 for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
     del os.environ[name]  # a pytest that a test starts is no worker of this one
@@ -29,6 +30,12 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Browser:
+    """A real browser, with a profile of its own."""
+    return Browser(found_browser(), tmp_path_factory.mktemp("browser"))
 
 
 def demand(comparisons: Sequence[Comparison]) -> None:

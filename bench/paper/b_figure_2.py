@@ -64,7 +64,7 @@ def _accuracies(result: dict[str, object]) -> Array:
 
 def _verdicts(curves: dict[tuple[str, str], Array]) -> list[Verdict]:
     def claim(what: str, ours: Array, theirs: Array, unit: str) -> Verdict:
-        mean, half = statistics.paired_difference(ours.tolist(), theirs.tolist())
+        mean, half = statistics.paired_difference(ours, theirs)
         return Verdict(
             "B, Figure 2", what, "said", f"{mean:+.2f} {unit} ± {half:.2f} (95 %)",
             "**reproduced**" if mean > half else "**not reproduced**",

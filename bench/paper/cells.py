@@ -151,7 +151,7 @@ class Judgement:
         nearest: the same of the protocol that is nearest to what was published.
         fits: the protocols that agree with it.
         needed: settings without whose levels none agrees, with the levels that do, and how often
-            the search would have found such a protocol though another one was used.
+            a setting would be found to be needed though it was not there.
         tried: how many were.
     """
 
@@ -173,16 +173,16 @@ class Judgement:
         if not self.fits:
             return "not reproduced"
         if self.needed:
-            with_what = [f"{s}: {' or '.join(levels)}" for s, (levels, _) in self.needed.items()]
-            return f"reproduced only with {', and '.join(with_what)}"
-        return f"reproduced only with other choices, such as {self.describe(self.nearest)}"
+            with_what = [f"{s} {' or '.join(levels)}" for s, (levels, _) in self.needed.items()]
+            return f"reproduced only with: {'; '.join(with_what)}"
+        return f"reproduced only with other choices, such as: {self.describe(self.nearest)}"
 
     def describe(self, point: Point) -> str:
         """Where a protocol differs from the stated one."""
         stated = self.cell.stated
         settings = self.cell.settings
         own = [
-            f"{setting}: {level}"
+            f"{setting} {level}"
             for setting, level in point.levels
             if level != next(iter(settings[setting]))
         ]
@@ -203,7 +203,7 @@ def judged(cell: Cell, scale: Scale, found: Found) -> Judgement:
         if fits and stated.level(setting) not in levels:
             with_it = [one for point, one in first.items() if point.level(setting) in levels]
             without = [one for point, one in first.items() if point.level(setting) not in levels]
-            chance = statistics.explained_by_chance(without, with_it, list(cell.published))
+            chance = statistics.wrongly_needed(without, with_it, list(cell.published))
             needed[setting] = levels, chance
     return Judgement(
         cell, decided[stated], p_values[stated], nearest, decided[nearest], p_values[nearest],

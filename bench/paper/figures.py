@@ -20,7 +20,7 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, RED, PINK = (
 )  # fmt: skip
 GREY = "#767676"
 
-STYLE: dict[Any, Any] = {
+_STYLE: dict[Any, Any] = {
     "figure.dpi": 100,
     "savefig.dpi": 160,
     "savefig.bbox": "tight",
@@ -35,23 +35,21 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "svg.hashsalt": "torch-parity",  # the same figure, the same file
 }
+mpl.rcParams.update(_STYLE)
 
 
 def panels(columns: int, rows: int = 1, size: tuple[float, float] = (4.2, 3.4)) -> Any:
     """A figure and its axes `[rows, columns]`, of a size in inches each."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(columns * size[0], rows * size[1]), layout="constrained")
-        axes = figure.subplots(rows, columns, squeeze=False)
-    return figure, axes
+    figure = Figure(figsize=(columns * size[0], rows * size[1]), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def save(figure: Figure, file: Path) -> None:
     """Writes `file`.png and `file`.svg, each whole or not at all."""
-    with mpl.rc_context(STYLE):
-        for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
-            content = io.BytesIO()
-            figure.savefig(content, format=kind, metadata=metadata)
-            write(file.with_name(f"{file.name}.{kind}"), content.getvalue())
+    for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+        content = io.BytesIO()
+        figure.savefig(content, format=kind, metadata=metadata)
+        write(file.with_name(f"{file.name}.{kind}"), content.getvalue())
 
 
 def unit_square(axis: Axes) -> None:

@@ -112,7 +112,7 @@ def section(scale: Scale, found: Found, canvas: Canvas, said: Mapping[str, list[
     tried = len(costs) - len(TOGETHER)
     caption = (
         f"{TITLE}. Accuracy lost, in percentage points, to the formula as printed: the mean of "
-        "paired runs with its 95 % interval. Left of the line nobody would notice."
+        "paired runs with its 95 % interval. Left of the dotted line nobody would notice."
     )
     summary = (
         f"The harness catches {caught} of {len(VARIANTS)}, each by name. In {unnoticed} of {tried} "
@@ -170,5 +170,8 @@ def _figure(costs: list[dict[str, Any]]) -> object:
     names = [f"{cost['formula']} ({cost['in']})" for cost in costs]
     axis.set_yticks(range(len(costs)), names, fontsize=8)
     axis.set_ylim(len(costs) - 0.5, -0.5)
-    axis.set_xlabel("accuracy lost, percentage points")
+    axis.set_xscale("symlog", linthresh=1)
+    ticks = (-30, -10, -3, -1, 0, 1, 3, 10, 30)
+    axis.set_xticks(ticks, [str(tick) for tick in ticks])
+    axis.set_xlabel("accuracy lost, percentage points (left of 0: gained)")
     return figure

@@ -33,16 +33,16 @@ from bench.paper.cells import QUICK, REFUTED, Scale
 from bench.paper.printed import Diagnosis
 from bench.paper.section import Canvas, Section, table
 from bench.paper.training import Task
-from bench.storage import RESULTS, write
+from bench.storage import write
 from bench.table import Results
 
 FOLDER = Path(__file__).parent
-STORED = RESULTS / "paper"
 
 TABLES = {a_table_1: "", a_table_2: "", b_table_1: "errors"}  # and what torch's runs watch
 FIGURES = (a_figure_1, a_figure_2, b_figure_2, b_figure_3, dying_relu)
 
-Any_Task = Task | Diagnosis
+#: What a worker is given.
+Work = Task | Diagnosis
 
 HOW = """\
 - A *run* is the training of one network from its own seed: of data, initial weights, orders and
@@ -53,12 +53,11 @@ HOW = """\
 - *Prediction intervals* are for the mean, and the spread, of as many new runs as the report made:
   runs are drawn from ours, anew each time, {draws} times. No distribution is assumed.
 - *p* is of all figures of a row together (Bonferroni). A protocol *agrees* with p of {level:g} or
-  more: one that was used is refused in {percent:g} % of cases, however many are tried, so that *not
-  reproduced* and *only with* need no further correction. That something agrees needs one: the more
-  is tried, the more will. So all protocols are tried with {tried} runs, and those that these do not
-  refute (p of {refuted:g} or more) decided on with {decided} others (formulas as printed:
-  {printed}); and of each setting that a verdict needs it is said how often a search as wide would
-  have found it though it was not there.
+  more, so that the one that was used is refused in {percent:g} % of cases, however many are tried.
+  The more are tried, the more agree by chance: so all are tried with {tried} runs, those that these
+  do not refute (p of {refuted:g} or more) are decided on with {decided} others (formulas as printed:
+  {printed}), and of each setting that a verdict needs it is simulated how often a search as wide
+  would have found it to be needed though it was not there.
 - *Equivalent* means that two one-sided tests on paired runs reject a difference of {margin:g}
   point; that no difference was found would not be enough.
 """
@@ -74,28 +73,28 @@ class Plan:
 
     scale: Scale
     workers: int
-    folder: Path = STORED
+    folder: Path
     results: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def first(self) -> list[Any_Task]:
-        """All that does not depend on a result, the longest first."""
-        tasks: list[Any_Task] = [*printed.diagnoses(), *printed.tasks(self.scale)]
+    def first(self) -> list[Work]:
+        """All that does not depend on a result: diagnoses, then trainings, the longest first."""
+        tasks: list[Work] = [*printed.diagnoses(), *printed.tasks(self.scale)]
         for one, watch in TABLES.items():
             tasks += tables.tasks(one.CELLS, self.scale, watch)
         for artefact in FIGURES:
             tasks += artefact.tasks(self.scale)
         return _ordered(tasks)
 
-    def second(self) -> list[Any_Task]:
+    def second(self) -> list[Work]:
         """What then remains to be decided."""
         return _ordered(
             [t for one in TABLES for t in tables.decisive(one.CELLS, self.scale, self.found)]
         )
 
-    def missing(self, tasks: Sequence[Any_Task]) -> list[Any_Task]:
+    def missing(self, tasks: Sequence[Work]) -> list[Work]:
         return [task for task in tasks if pool.stored(task, self.folder) is None]
 
-    def compute(self, tasks: Sequence[Any_Task], progress: Callable[[Any_Task], object]) -> None:
+    def compute(self, tasks: Sequence[Work], progress: Callable[[Work], object]) -> None:
         """Computes tasks, but for what is stored.
 
         Raises:
@@ -107,17 +106,17 @@ class Plan:
         )  # fmt: skip
         self.results.update(zip([task.name for task in tasks], done, strict=True))
 
-    def found(self, task: Any_Task) -> dict[str, Any]:
+    def found(self, task: Work) -> dict[str, Any]:
         return self.results[task.name]
 
 
-def work(task: Any_Task) -> dict[str, Any]:
+def work(task: Work) -> dict[str, Any]:
     """What a worker does."""
     return printed.diagnose(task) if isinstance(task, Diagnosis) else training.run(task)
 
 
-def _ordered(tasks: Sequence[Any_Task]) -> list[Any_Task]:
-    return sorted(dict.fromkeys(tasks), key=lambda task: -task.cost)
+def _ordered(tasks: Sequence[Work]) -> list[Work]:
+    return sorted(dict.fromkeys(tasks), key=lambda task: (isinstance(task, Task), -task.cost))
 
 
 def written(plan: Plan, seconds: Results, folder: Path) -> list[Path]:
@@ -199,6 +198,8 @@ def page(text: str, folder: Path) -> str:
     style = (FOLDER / "page.css").read_text()
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta http-equiv="Content-Security-Policy" '
+        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>Two reports, reproduced</title>\n<style>\n{style}</style>\n</head>\n"
         f"<body>\n<main>\n{body}</main>\n</body>\n</html>\n"

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 Array = NDArray[np.float64]
+Errors = Sequence[float] | Array  # of runs
 
 DRAWS = 4000
 LEVEL = 0.05
@@ -59,7 +60,7 @@ class Simulated:
         return float(np.sqrt(np.mean(np.square(each))))
 
 
-def simulated(test: Sequence[float], train: Sequence[float], n: int, seed: int = 0) -> Simulated:
+def simulated(test: Errors, train: Errors, n: int, seed: int = 0) -> Simulated:
     """What n new runs would publish, by our runs' errors on test and training points.
 
     Raises:
@@ -91,23 +92,27 @@ def tail(ordered: Array, values: Array) -> Array:
     return np.minimum(1.0, 2 * (np.minimum(below, above) + 1) / (count + 1))
 
 
-def explained_by_chance(
-    truths: Sequence[Simulated], tried: Sequence[Simulated], figures: Sequence[str], each: int = 100
+def wrongly_needed(
+    without: Sequence[Simulated], having: Sequence[Simulated], figures: Sequence[str]
 ) -> float:
-    """How often a search would find a protocol that fits, though another one was used.
+    """How often a setting would be found to be needed, though it was not there.
 
-    Args:
-        truths: protocols without a setting; of each, so many results are simulated.
-        tried: protocols with it, all of which are tried on each of those results.
+    Results of protocols without it are simulated; of each, all protocols are tried, as of what was
+    published. The verdict is wrong where one that has the setting agrees and none without it does.
     """
-    if not truths or not tried:
+    if not without or not having:
         return 0.0
-    results = {f: np.concatenate([one.draws[f][:each] for one in truths]) for f in figures}
-    fits = np.zeros(len(truths) * each, dtype=bool)
-    for one in tried:
-        worst = np.min([tail(np.sort(one.draws[f]), results[f]) for f in figures], axis=0)
-        fits |= len(figures) * worst >= LEVEL
-    return float(fits.mean())
+    each = max(1, 3000 // len(without))  # results of each
+    results = {f: np.concatenate([one.draws[f][:each] for one in without]) for f in figures}
+
+    def agrees(protocols: Sequence[Simulated]) -> NDArray[np.bool_]:
+        found = np.zeros(len(without) * each, dtype=bool)
+        for one in protocols:
+            worst = np.min([tail(np.sort(one.draws[f]), results[f]) for f in figures], axis=0)
+            found |= len(figures) * worst >= LEVEL
+        return found
+
+    return float((agrees(having) & ~agrees(without)).mean())
 
 
 @dataclass(frozen=True)
@@ -131,9 +136,7 @@ class Equivalence:
         return self.p < LEVEL
 
 
-def equivalence(
-    ours: Sequence[float], theirs: Sequence[float], margin: float = MARGIN
-) -> Equivalence:
+def equivalence(ours: Errors, theirs: Errors, margin: float = MARGIN) -> Equivalence:
     """Whether paired results differ by less than the margin on average (Schuirmann 1987).
 
     Raises:
@@ -154,7 +157,7 @@ def equivalence(
     return Equivalence(mean, mean - half, mean + half, p, len(ours))
 
 
-def paired_difference(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float]:
+def paired_difference(ours: Errors, theirs: Errors) -> tuple[float, float]:
     """The mean of paired differences, and half the width of its 95 % interval."""
     differences = np.subtract(ours, theirs)
     half = stats.t.ppf(1 - LEVEL / 2, len(differences) - 1) * stats.sem(differences)

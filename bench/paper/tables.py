@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bench.paper import statistics
 from bench.paper.cells import Cell, Judgement, Scale, judged, many, pair
@@ -67,17 +67,18 @@ def same(cell: Cell, scale: Scale, found: Found, watch: str = "") -> Equivalence
     return statistics.equivalence(ours, theirs)
 
 
-def figures(one: Simulated | dict[str, float]) -> str:
+def figures(one: Simulated | Mapping[str, float]) -> str:
     """Errors as the reports print them: train / test ± std."""
     mean = one.mean if isinstance(one, Simulated) else one
-    train = f"{mean['train']:.2f} / " if "train" in mean else ""
-    return f"{train}{mean['test']:.2f} ± {mean['std']:.2f}"
+    if "train" not in mean:  # report B prints accuracies
+        return f"{mean['test']:.2f} ± {mean['std']:.2f} (accuracy {1 - mean['test'] / 100:.3f})"
+    return f"{mean['train']:.2f} / {mean['test']:.2f} ± {mean['std']:.2f}"
 
 
 def _verdict(one: Judgement) -> Verdict:
     low, high = one.stated.interval("test")
     return Verdict(
-        one.cell.table, one.cell.row, figures(dict(one.cell.published)),
+        one.cell.table, one.cell.row, figures(one.cell.published),
         f"{figures(one.stated)}; mean of {one.cell.rounds}: {low:.2f} to {high:.2f}",
         f"**{one.verdict}**",
     )  # fmt: skip
@@ -88,7 +89,7 @@ def _overview(judgements: Sequence[Judgement]) -> str:
         [
             {
                 "row": one.cell.row,
-                "published": figures(dict(one.cell.published)),
+                "published": figures(one.cell.published),
                 "ours, as stated": figures(one.stated),
                 "p": f"{one.stated_p:.2g}",
                 "ours, nearest": figures(one.nearest_simulated),
@@ -124,9 +125,8 @@ def _detail(one: Judgement) -> str:
     lines = [f"**{one.cell.row}.** Nearest: {one.describe(one.nearest)}.", table(rows)]
     for setting, (levels, chance) in one.needed.items():
         lines.append(
-            f"No protocol agrees without *{setting}: {' or '.join(levels)}*. Had it been "
-            f"otherwise, the search would still have found one with it that agrees in "
-            f"{100 * chance:.0f} % of such results."
+            f"No protocol agrees without *{setting} {' or '.join(levels)}*. Of results made without "
+            f"it, {100 * chance:.1f} % would have had this verdict, by a search as wide."
         )
     return "\n\n".join(lines)
 
