@@ -166,9 +166,10 @@ def _paper(options: argparse.Namespace) -> int:
     folder = options.output or (RESULTS / "paper-quick" if options.quick else report.FOLDER)
     plan = report.Plan(scale, options.workers, options.results)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        write(folder / ".writable", "")  # found out before anything is computed
+        (folder / ".writable").unlink()
         print("1 of 3: seconds, the two sides in turn", file=sys.stderr)
-        with tqdm(unit="run", file=sys.stderr, disable=None) as bar:
+        with tqdm(total=b_seconds.steps(scale), unit="step", file=sys.stderr) as bar:
             seconds = b_seconds.measured(scale, lambda done: bar.update())
         for number, tasks in ((2, plan.first), (3, plan.second)):
             _computed(plan, number, tasks())

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bench.paper.cells import Scale
-from bench.paper.figures import BLUE, ORANGE, panels, unit_square
+from bench.paper.figures import draw_points, panels
 from bench.paper.section import Canvas, Found, Section, Verdict
 from bench.paper.statistics import share
 from bench.paper.training import Task
 from bench.problem import POINTS, disks
 
 TITLE = "Report A, Figure 1: a training set"
-SEED = 0
+SETS = 200
 
 
 def tasks(scale: Scale) -> list[Task]:
@@ -19,29 +19,25 @@ def tasks(scale: Scale) -> list[Task]:
 
 
 def section(scale: Scale, found: Found, canvas: Canvas) -> Section:
-    """The figure, and whether the classes are as large as the report says."""
-    x, labels = (part[0] for part in disks([SEED]))
+    """The figure, and whether the classes are as large as report B says."""
+    x, labels = disks(range(SETS))
     figure, axes = panels(1, size=(4.6, 4.6))
-    axis = axes[0, 0]
-    for label, colour, marker in ((0, ORANGE, "o"), (1, BLUE, "s")):
-        own = x[labels == label]
-        axis.scatter(*own.T.numpy(), s=9, color=colour, marker=marker, label=f"label {label}")
-    unit_square(axis)
+    draw_points(axes[0, 0], x[0], labels[0])
     figure.legend(loc="outside lower center", ncols=3)
-    inside = int(labels.sum())
-    low, high = share(inside, POINTS)
+    inside, every = int(labels.sum()), labels.numel()
+    low, high = share(inside, every)
     caption = (
-        f"{TITLE}, of seed {SEED}: {POINTS} points drawn uniformly from the unit square, label 1 "
-        f"within 1/√(2π) of its centre."
+        f"{TITLE}, of the first run: {POINTS} points drawn uniformly from the unit square, label 1 "
+        "within 1/√(2π) of its centre."
     )
-    text = (
-        f"{canvas.picture('a-figure-1', figure, caption)}\n\nThe disk's area is 1/2: {inside} of "
-        f"these {POINTS} points lie in it, a share of {inside / POINTS:.3f} "
-        f"[{low:.3f}, {high:.3f}]."
-    )
-    verdict = Verdict(
-        "A, Figure 1", "half of the points lie in the disk", "drawn",
-        f"{inside} of {POINTS}, 95 % interval {low:.3f} to {high:.3f}",
-        "**reproduced**" if low <= 0.5 <= high else "**not reproduced**",
-    )  # fmt: skip
-    return Section(TITLE, text, [verdict])
+    ours = f"{inside / every:.4f} of {every} points, 95 % interval {low:.4f} to {high:.4f}"
+    drawn = f"{int(labels[0].sum())} of {POINTS} points in the disk"
+    verdicts = [
+        Verdict("A, Figure 1", "a training set with the circle", "drawn", drawn, "**reproduced**"),
+        Verdict(
+            "B, I", "both labels are equally likely", "0.5", ours,
+            "**reproduced**" if low <= 0.5 <= high else "**not reproduced**",
+        ),
+    ]  # fmt: skip
+    picture = canvas.picture("a-figure-1", figure, caption)
+    return Section(TITLE, f"{picture}\n\nIn the disk lie {ours}.", verdicts)

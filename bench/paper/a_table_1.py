@@ -13,7 +13,7 @@ TITLE = "Report A, Table I: activations"
 STATED = Protocol(
     hidden=("tanh", "tanh", "tanh"), last="", outputs=1,
     init="uniform", bias_init="uniform",
-    loss="mse", reduction="sum", optimizer="sgd", rate=0.005,
+    loss="mse", reduction="mean", optimizer="sgd", rate=0.05,
     batch_size=10, epochs=100,
     dropout=0.0, dropped=(), cut=0.5, evaluated="without dropout",
 )  # fmt: skip
@@ -33,15 +33,17 @@ INIT: dict[str, dict[str, Any]] = {
     "Xavier's normal": {"init": "xavier_normal", "bias_init": "xavier_normal"},
     "Xavier's normal, biases 0": {"init": "xavier_normal", "bias_init": "zeros"},
 }
-#: Of the summed error of a batch; of its mean it would be ten times as much.
-RATES = {f"{rate:g}": {"rate": rate} for rate in (0.005, 0.001, 0.002, 0.01)}
+RATES = {f"{rate:g}": {"rate": rate} for rate in (0.05, 0.01, 0.02, 0.1)}
 CUT = {"0.5": {"cut": 0.5}, "0": {"cut": 0.0}}
 
 
 def left_open(activation: str) -> Open:
     """What the report does not say."""
     return {
-        "after the output unit": {"nothing": {"last": ""}, "the activation": {"last": activation}},
+        "after the output unit": {
+            "nothing": {"last": ""},
+            "the activation again": {"last": activation},
+        },
         "initial values": INIT,
         "rate": RATES,
         "cut": CUT,

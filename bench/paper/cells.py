@@ -21,7 +21,6 @@ from bench.paper.training import Task
 Open = Mapping[str, Mapping[str, Mapping[str, Any]]]
 Found = Callable[[Task], dict[str, Any]]
 
-REFUTED = 0.01  # by the first, few runs
 FIRST_SEED = 10_000  # of them; those that decide start at 0
 
 
@@ -38,7 +37,7 @@ class Scale:
     tried: int = 60
     decided: int = 200
     pairs: int = 20
-    printed: int = 200
+    printed: int = 100
     every: bool = True
 
 
@@ -102,15 +101,21 @@ class Cell:
         return {point: Task(point.protocol.training, seeds) for point in self.points(scale)}
 
     def decisive(self, scale: Scale, found: Found) -> dict[Point, Task]:
-        """The many runs of those that the few do not refute, the stated protocol first."""
-        points = self.points(scale)
-        open_still = [
-            point
-            for point, task in self.tried(scale).items()
-            if self.simulated(point, found(task)).p(self.published) >= REFUTED
-        ]
-        kept = dict.fromkeys([points[0], *open_still])
-        return {point: many(point.protocol, scale) for point in kept}
+        """The many runs of those that are decided on, the stated protocol first.
+
+        If that agrees, only the nearest besides it; if not, all that the few do not refute.
+        """
+        tried = {point: self.simulated(point, found(t)) for point, t in self.tried(scale).items()}
+        stated = next(iter(tried))
+        by_many = self.simulated(stated, found(many(self.stated, scale)))
+        kept = [stated, min(tried, key=lambda point: tried[point].rank(self.published))]
+        if by_many.p(self.published) < LEVEL:
+            kept += [
+                point
+                for point, one in tried.items()
+                if not one.refuted(self.published, scale.tried, self.rounds)
+            ]
+        return {point: many(point.protocol, scale) for point in dict.fromkeys(kept)}
 
     def simulated(self, point: Point, result: dict[str, Any]) -> Simulated:
         """What so many new runs of a protocol would publish, by the runs of a task."""
@@ -149,7 +154,7 @@ class Judgement:
     Args:
         stated: what new runs of the stated protocol would publish, and its p-value.
         nearest: the same of the protocol that is nearest to what was published.
-        fits: the protocols that agree with it.
+        fits: the protocols that agree with it, of those `decided` on.
         needed: settings without whose levels none agrees, with the levels that do, and how often
             a setting would be found to be needed though it was not there.
         tried: how many were.
@@ -162,6 +167,7 @@ class Judgement:
     nearest_simulated: Simulated
     nearest_p: float
     fits: list[Point]
+    decided: int
     needed: dict[str, tuple[list[str], float]]
     tried: int
 
@@ -173,20 +179,20 @@ class Judgement:
         if not self.fits:
             return "not reproduced"
         if self.needed:
-            with_what = [f"{s} {' or '.join(levels)}" for s, (levels, _) in self.needed.items()]
-            return f"reproduced only with: {'; '.join(with_what)}"
-        return f"reproduced only with other choices, such as: {self.describe(self.nearest)}"
+            with_what = [f"{s} = {' or '.join(levels)}" for s, (levels, _) in self.needed.items()]
+            return f"reproduced only with {'; '.join(with_what)}"
+        return f"reproduced only with other choices, such as {self.describe(self.nearest)}"
 
     def describe(self, point: Point) -> str:
         """Where a protocol differs from the stated one."""
         stated = self.cell.stated
         settings = self.cell.settings
         own = [
-            f"{setting} {level}"
+            f"{setting} = {level}"
             for setting, level in point.levels
             if level != next(iter(settings[setting]))
         ]
-        return ", ".join(own) if own and point.protocol != stated else "as stated"
+        return "; ".join(own) if own and point.protocol != stated else "as stated"
 
 
 def judged(cell: Cell, scale: Scale, found: Found) -> Judgement:
@@ -196,7 +202,7 @@ def judged(cell: Cell, scale: Scale, found: Found) -> Judgement:
     p_values = {point: one.p(cell.published) for point, one in decided.items()}
     fits = [point for point, p in p_values.items() if p >= LEVEL]
     stated = next(iter(decided))
-    nearest = min(decided, key=lambda point: decided[point].distance(cell.published))
+    nearest = min(decided, key=lambda point: decided[point].rank(cell.published))
     needed = {}
     for setting in [setting for setting, _ in stated.levels]:
         levels = list(dict.fromkeys(point.level(setting) for point in fits))
@@ -207,5 +213,5 @@ def judged(cell: Cell, scale: Scale, found: Found) -> Judgement:
             needed[setting] = levels, chance
     return Judgement(
         cell, decided[stated], p_values[stated], nearest, decided[nearest], p_values[nearest],
-        fits, needed, len(first),
+        fits, len(decided), needed, len(first),
     )  # fmt: skip

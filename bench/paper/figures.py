@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from bench.storage import write
 from scratch.data import CENTER, RADIUS
@@ -50,6 +51,15 @@ def save(figure: Figure, file: Path) -> None:
         content = io.BytesIO()
         figure.savefig(content, format=kind, metadata=metadata)
         write(file.with_name(f"{file.name}.{kind}"), content.getvalue())
+
+
+def draw_points(axis: Axes, x: Tensor, labels: Tensor) -> None:
+    """The problem's points `[N, 2]` by their labels, and the circle."""
+    for label, colour, marker in ((0, ORANGE, "o"), (1, BLUE, "s")):
+        own = x[labels == label]
+        x1, x2 = own.T.numpy()
+        axis.scatter(x1, x2, s=9, color=colour, marker=marker, label=f"label {label}")
+    unit_square(axis)
 
 
 def unit_square(axis: Axes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,10 +30,10 @@ from bench.paper import (
     tables,
     training,
 )
-from bench.paper.cells import QUICK, REFUTED, Scale
-from bench.paper.printed import Diagnosis
+from bench.paper.as_published import VARIANTS
+from bench.paper.cells import QUICK, Scale
 from bench.paper.section import Canvas, Section, table
-from bench.paper.training import Task
+from bench.paper.training import Diagnosis, Task
 from bench.storage import write
 from bench.table import Results
 
@@ -46,18 +47,21 @@ Work = Task | Diagnosis
 
 HOW = """\
 - A *run* is the training of one network from its own seed: of data, initial weights, orders and
-  dropout masks. Scratch trains all runs of a protocol at once, by its fused engine; formulas as
-  printed, by its readable one; torch.nn one after another.
+  dropout masks. Scratch trains all runs of a protocol at once (by engine: {engines}), torch.nn one
+  after another. Each run draws its own training set; report A may have used one for all.
 - *As stated* is the protocol as the report has it; where it says nothing, what its table's file
-  (`bench/paper/a_table_1.py` and so on) has first.
+  (`bench/paper/a_table_1.py` and so on) has first. Rows of torch start from torch's own initial
+  values; scratch's runs stand for them too, since both implementations are shown to be equivalent.
 - *Prediction intervals* are for the mean, and the spread, of as many new runs as the report made:
-  runs are drawn from ours, anew each time, {draws} times. No distribution is assumed.
-- *p* is of all figures of a row together (Bonferroni). A protocol *agrees* with p of {level:g} or
-  more, so that the one that was used is refused in {percent:g} % of cases, however many are tried.
-  The more are tried, the more agree by chance: so all are tried with {tried} runs, those that these
-  do not refute (p of {refuted:g} or more) are decided on with {decided} others (formulas as printed:
-  {printed}), and of each setting that a verdict needs it is simulated how often a search as wide
-  would have found it to be needed though it was not there.
+  runs are drawn from ours, anew each time, {draws} times. No distribution is assumed. They are of
+  all figures of a row at once (Bonferroni), and so is *p*: a row agrees with a protocol where all
+  of its figures lie inside, which is where p is {level:g} or more. The protocol that was used is
+  refused in {percent:g} % of rows.
+- The more protocols are tried, the more agree by chance. So all are tried with {tried} runs; those
+  whose mean is not {refuted:g} standard errors or more away are decided on with {decided} other
+  runs (formulas as printed: {printed}); and of each setting that a verdict needs it is simulated
+  how often a search as wide would have found it to be needed though one of the protocols without
+  it was used. Where the stated protocol agrees, only the nearest is decided on besides it.
 - *Equivalent* means that two one-sided tests on paired runs reject a difference of {margin:g}
   point; that no difference was found would not be enough.
 """
@@ -78,7 +82,8 @@ class Plan:
 
     def first(self) -> list[Work]:
         """All that does not depend on a result: diagnoses, then trainings, the longest first."""
-        tasks: list[Work] = [*printed.diagnoses(), *printed.tasks(self.scale)]
+        tasks: list[Work] = [*map(Diagnosis, VARIANTS), *printed.tasks(self.scale)]
+        tasks += claims.tasks(self.scale)
         for one, watch in TABLES.items():
             tasks += tables.tasks(one.CELLS, self.scale, watch)
         for artefact in FIGURES:
@@ -101,18 +106,13 @@ class Plan:
             pool.Lost: workers die before they have done anything.
         """
         done = pool.compute(
-            tasks, work, lambda: pool.processes(self.workers), self.folder, progress,
+            tasks, training.run, lambda: pool.processes(self.workers), self.folder, progress,
             training.VERSION,
         )  # fmt: skip
         self.results.update(zip([task.name for task in tasks], done, strict=True))
 
     def found(self, task: Work) -> dict[str, Any]:
         return self.results[task.name]
-
-
-def work(task: Work) -> dict[str, Any]:
-    """What a worker does."""
-    return printed.diagnose(task) if isinstance(task, Diagnosis) else training.run(task)
 
 
 def _ordered(tasks: Sequence[Work]) -> list[Work]:
@@ -134,11 +134,11 @@ def _sections(plan: Plan, seconds: Results, canvas: Canvas) -> Iterator[Section]
         yield tables.section(one.TITLE, one.CELLS, scale, found, canvas, watch)
     yield b_seconds.section(scale, seconds)
     yield dying_relu.section(scale, found, canvas)
-    said = {task.variant: found(task)["faults"] for task in printed.diagnoses()}
+    said = {name: found(Diagnosis(name))["faults"] for name in VARIANTS}
     yield printed.section(scale, found, canvas, said)
     for artefact in FIGURES[:-1]:
         yield artefact.section(scale, found, canvas)
-    yield claims.section()
+    yield claims.section(scale, found)
 
 
 def _markdown(plan: Plan, parts: Sequence[Section]) -> str:
@@ -157,10 +157,14 @@ def _markdown(plan: Plan, parts: Sequence[Section]) -> str:
         if scale == QUICK
         else ""
     )
+    engines = Counter(r["engine"] for r in plan.results.values() if "engine" in r)
+    processors = {r["processor"] for r in plan.results.values() if "processor" in r}
+    facts = environment("cpu") | {"threads": 1, "processor": " and ".join(sorted(processors))}
     how = HOW.format(
         draws=statistics.DRAWS, level=statistics.LEVEL,
         percent=100 * statistics.LEVEL, tried=scale.tried, decided=scale.decided,
-        printed=scale.printed, refuted=REFUTED, margin=statistics.MARGIN,
+        printed=scale.printed, refuted=statistics.REFUTED, margin=statistics.MARGIN,
+        engines=", ".join(f"{name} {count}" for name, count in sorted(engines.items())),
     )  # fmt: skip
     trained = sum(len(r["task"]["seeds"]) for r in plan.results.values() if "task" in r)
     text = [
@@ -169,7 +173,7 @@ def _markdown(plan: Plan, parts: Sequence[Section]) -> str:
         "hold, and what explains those that do not? Report A is A. Orgiazzi, G. Villa and "
         "L. Karsunky, *Deep learning framework for 2D point classification problem*; report B is "
         "X. Zhou, *Deep Learning Miniproject 2*; both of EPFL's EE-559. All of this page is "
-        f"written by `python -m bench paper`, from {trained} trainings ({caption(_facts())}).",
+        f"written by `python -m bench paper`, from {trained} trainings ({caption(facts)}).",
         "## Verdicts",
         table(rows),
         *(f"## {part.title}\n\n{part.text}" for part in parts),
@@ -177,10 +181,6 @@ def _markdown(plan: Plan, parts: Sequence[Section]) -> str:
         how,
     ]
     return "\n\n".join(text).rstrip() + "\n"
-
-
-def _facts() -> dict[str, Any]:
-    return environment("cpu") | {"threads": 1}
 
 
 def page(text: str, folder: Path) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from bench.paper.figures import save
 from bench.paper.training import Task
 
 Found = Callable[[Task], dict[str, Any]]
@@ -46,8 +47,6 @@ class Canvas:
 
     def picture(self, name: str, figure: Any, caption: str) -> str:
         """Writes a figure as PNG and SVG; returns the Markdown that shows it."""
-        from bench.paper.figures import save
-
         save(figure, self.folder / "figures" / name)
         return f"![{caption}](figures/{name}.svg)\n\n*{caption}*"
 

@@ -20,6 +20,7 @@ Errors = Sequence[float] | Array  # of runs
 
 DRAWS = 4000
 LEVEL = 0.05
+REFUTED = 3.0  # standard errors, from which on few runs are enough to refute
 MARGIN = 1.0  # percentage points, within which two implementations count as the same
 
 
@@ -35,10 +36,20 @@ class Simulated:
     draws: Mapping[str, Array]
     mean: Mapping[str, float]
 
-    def interval(self, figure: str) -> tuple[float, float]:
-        """The 95 % prediction interval of a figure."""
-        low, high = np.quantile(self.draws[figure], [LEVEL / 2, 1 - LEVEL / 2])
+    def interval(self, figure: str, among: int = 1) -> tuple[float, float]:
+        """The 95 % prediction interval of a figure, or of so many figures at once (Bonferroni)."""
+        outside = LEVEL / among / 2
+        low, high = np.quantile(self.draws[figure], [outside, 1 - outside])
         return float(low), float(high)
+
+    def refuted(self, published: Mapping[str, float], runs: int, n: int) -> bool:
+        """Whether the published mean of n runs is clearly not of this protocol, by a few runs.
+
+        By the larger of both spreads: a few runs may all have been spared what happens seldom.
+        """
+        spread = max(self.mean["std"], published["std"])
+        error = spread * float(np.sqrt(1 / runs + 1 / n))
+        return abs(self.mean["test"] - published["test"]) > REFUTED * max(error, 1e-9)
 
     def p_values(self, published: Mapping[str, float]) -> dict[str, float]:
         """How often a figure would lie as far out, or farther, on either side."""
@@ -50,6 +61,10 @@ class Simulated:
     def p(self, published: Mapping[str, float]) -> float:
         """Of all figures of a cell at once, by Bonferroni."""
         return float(min(1.0, len(published) * min(self.p_values(published).values())))
+
+    def rank(self, published: Mapping[str, float]) -> tuple[float, float]:
+        """The nearer to what is published, the smaller: by p, then by distance."""
+        return -self.p(published), self.distance(published)
 
     def distance(self, published: Mapping[str, float]) -> float:
         """How far the published figures are, in standard deviations of new ones."""
@@ -162,6 +177,11 @@ def paired_difference(ours: Errors, theirs: Errors) -> tuple[float, float]:
     differences = np.subtract(ours, theirs)
     half = stats.t.ppf(1 - LEVEL / 2, len(differences) - 1) * stats.sem(differences)
     return float(differences.mean()), float(half)
+
+
+def said(p: float) -> str:
+    """A p-value for people: none is known to be smaller than what was simulated."""
+    return f"{p:.2g}" if p >= 0.002 else "< 0.002"
 
 
 def share(count: int, of: int) -> tuple[float, float]:

@@ -48,8 +48,8 @@ def section(
                 cell.table,
                 f"{cell.row}: scratch as torch",
                 "same accuracy",
-                f"{one.mean:+.2f} points [{one.low:+.2f}, {one.high:+.2f}], p = {one.p:.2g}",
-                "equivalent" if one.shown else "not shown",
+                f"{one.mean:+.2f} points [{one.low:+.2f}, {one.high:+.2f}] of {one.pairs} pairs",
+                "**equivalent**" if one.shown else "**not shown**",
             )
         )
     return Section(title, "\n\n".join(parts), verdicts)
@@ -76,10 +76,11 @@ def figures(one: Simulated | Mapping[str, float]) -> str:
 
 
 def _verdict(one: Judgement) -> Verdict:
-    low, high = one.stated.interval("test")
+    low, high = one.stated.interval("test", len(one.cell.published))
     return Verdict(
         one.cell.table, one.cell.row, figures(one.cell.published),
-        f"{figures(one.stated)}; mean of {one.cell.rounds}: {low:.2f} to {high:.2f}",
+        f"{figures(one.stated)}; mean of {one.cell.rounds}: {low:.2f} to {high:.2f}; "
+        f"p {statistics.said(one.stated_p)}",
         f"**{one.verdict}**",
     )  # fmt: skip
 
@@ -91,12 +92,12 @@ def _overview(judgements: Sequence[Judgement]) -> str:
                 "row": one.cell.row,
                 "published": figures(one.cell.published),
                 "ours, as stated": figures(one.stated),
-                "p": f"{one.stated_p:.2g}",
+                "p": statistics.said(one.stated_p),
                 "ours, nearest": figures(one.nearest_simulated),
-                "p of nearest": f"{one.nearest_p:.2g}",
+                "p of nearest": statistics.said(one.nearest_p),
                 "which is": one.describe(one.nearest),
                 "tried": one.tried,
-                "fit": len(one.fits),
+                "agree, of those decided on": f"{len(one.fits)} of {one.decided}",
                 "verdict": f"**{one.verdict}**",
             }
             for one in judgements
@@ -110,23 +111,24 @@ def _detail(one: Judgement) -> str:
     for title, what in (("as stated", one.stated), ("nearest", one.nearest_simulated)):
         p_values = what.p_values(one.cell.published)
         for figure, value in one.cell.published.items():
-            low, high = what.interval(figure)
+            low, high = what.interval(figure, len(one.cell.published))
             rows.append(
                 {
                     "protocol": title,
                     "figure": FIGURES[figure],
                     "published": f"{value:.2f}",
                     "ours": f"{what.mean[figure]:.2f}",
-                    "95 % prediction interval": f"{low:.2f} to {high:.2f}",
+                    "95 % prediction interval, all at once": f"{low:.2f} to {high:.2f}",
                     "inside": "yes" if low <= value <= high else "no",
-                    "p": f"{p_values[figure]:.2g}",
+                    "p alone": statistics.said(p_values[figure]),
                 }
             )
     lines = [f"**{one.cell.row}.** Nearest: {one.describe(one.nearest)}.", table(rows)]
     for setting, (levels, chance) in one.needed.items():
         lines.append(
-            f"No protocol agrees without *{setting} {' or '.join(levels)}*. Of results made without "
-            f"it, {100 * chance:.1f} % would have had this verdict, by a search as wide."
+            f"No protocol that was tried agrees without *{setting} = {' or '.join(levels)}*. Of "
+            f"results made by one of those without it, {100 * chance:.1f} % would have had this "
+            "verdict, by a search as wide."
         )
     return "\n\n".join(lines)
 
@@ -143,7 +145,7 @@ def _sameness(cells: Sequence[Cell], sameness: Sequence[Equivalence]) -> str:
             "pairs": one.pairs,
             "mean difference": f"{one.mean:+.3f}",
             "90 % interval": f"{one.low:+.3f} to {one.high:+.3f}",
-            "p": f"{one.p:.2g}",
+            "p": statistics.said(one.p),
             "verdict": "equivalent" if one.shown else "not shown",
         }
         for cell, one in zip(cells, sameness, strict=True)
@@ -166,7 +168,7 @@ def _figure(judgements: Sequence[Judgement]) -> object:
             (-0.16, one.stated, GREY, "as stated, 95 % of new means"),
             (0.16, one.nearest_simulated, BLUE, "nearest protocol, 95 % of new means"),
         ):
-            low, high = what.interval("test")
+            low, high = what.interval("test", len(one.cell.published))
             axis.plot(
                 [low, high], [place + shift] * 2, color=colour, linewidth=5,
                 solid_capstyle="butt", label=label if place == 0 else None,

@@ -19,13 +19,18 @@ from torch import Tensor
 
 import reference.train
 import scratch
-from bench.environment import code
+from bench.environment import code, processor
+from bench.paper.as_published import diagnosis
 from bench.paper.protocol import Protocol
 from bench.problem import disks
 from scratch import runs
 
 #: Epochs after which something is watched.
 WATCHED = (0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100)
+
+#: A unit is dead if it gives 0 at this share of the training points: next to no gradient comes
+#: to its weights.
+DEAD = 0.99
 
 #: Points of a side of a map.
 SIDE = 81
@@ -75,13 +80,33 @@ class Task:
         return 1 + runs * steps * (5e-7 + 1.5e-7 * protocol.batch_size)
 
 
-def run(task: Task) -> dict[str, Any]:
-    """Trains a task's runs; this is what a worker is given."""
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the harness is to say of a formula as printed: a task like a training."""
+
+    variant: str
+
+    @property
+    def name(self) -> str:
+        what = json.dumps([self.variant, *VERSION, code("parity")])
+        return f"{hashlib.sha256(what.encode()).hexdigest()[:20]}.json"
+
+    @property
+    def cost(self) -> float:
+        return 4.0
+
+
+def run(task: Task | Diagnosis) -> dict[str, Any]:
+    """What a worker does: the diagnosis, or the training of a task's runs."""
+    if isinstance(task, Diagnosis):
+        said = diagnosis(task.variant)
+        return {"variant": task.variant, "faults": said, "version": VERSION}
     torch.set_num_threads(1)  # the workers share the processors
     start = time.perf_counter()
     found = (_by_scratch if task.side == "scratch" else _by_torch)(task)
     return found | {
         "task": asdict(task), "seconds": time.perf_counter() - start, "version": VERSION,
+        "processor": processor(),
     }  # fmt: skip
 
 
@@ -103,8 +128,8 @@ def _by_scratch(task: Task) -> dict[str, Any]:
 
     if task.watch == "dead":
         watch(0)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "engine 'auto'")
+    with warnings.catch_warnings(record=True) as fallen_back:
+        warnings.filterwarnings("always", "engine 'auto'")
         scratch.fit(
             model, protocol.criterion("scratch"), optimizer, x, protocol.targets(labels),
             epochs=protocol.epochs, batch_size=protocol.batch_size, seed=seeds,
@@ -113,7 +138,7 @@ def _by_scratch(task: Task) -> dict[str, Any]:
         )  # fmt: skip
     if task.watch == "map":
         y = scratch.train.predict(model, square())
-        chances = y.softmax(-1)[..., 1] if protocol.outputs == 2 else y[..., 0]
+        chances = y.softmax(-1)[..., 1] if protocol.outputs == 2 else y[..., 0].sigmoid()
         watched = [[round(one, 4) for one in run] for run in chances.tolist()]
     elif task.watch == "wrong":
         wrong = protocol.classes(scratch.train.predict(model, test[0])) != test[1]
@@ -127,6 +152,7 @@ def _by_scratch(task: Task) -> dict[str, Any]:
     return {
         "errors": _evaluated(protocol, predict, model.train, (x, labels), test),
         "diverged": int((~finite).sum()),
+        "engine": "eager" if protocol.published or fallen_back else "fused",
     } | ({"watched": watched} if task.watch else {})
 
 
@@ -201,13 +227,14 @@ def _errors(protocol: Protocol, y: Tensor, labels: Tensor) -> Any:
 
 
 def _dead(model: scratch.Sequential, x: Tensor) -> list[list[int]]:
-    """Units that give 0 at every point of x: for each ReLU in a row, a count for each run."""
+    """For each ReLU in a row, how many units are dead: a count for each run."""
     counts = []
     with torch.inference_mode():
         for layer in model.eval():
             x = layer(x)
             if isinstance(layer, scratch.ReLU):
-                counts.append((x == 0).all(-2).sum(-1).tolist())
+                silent = (x == 0).double().mean(-2)  # [R, units]
+                counts.append((silent >= DEAD).sum(-1).tolist())
     return counts
 
 
