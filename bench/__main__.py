@@ -189,6 +189,9 @@ def _computed(plan: Any, number: int, tasks: list[Any]) -> None:
         f", {len(tasks) - len(missing)} of them there already" if len(missing) < len(tasks) else ""
     )
     print(f"{number} of 3: {what}: {len(tasks)} tasks{there}", file=sys.stderr)
+    if not missing:
+        plan.compute(tasks, lambda task: None)
+        return
     layout = "{percentage:3.0f}% |{bar}| {elapsed} gone, {remaining} left{postfix}"
     with tqdm(
         total=sum(task.cost for task in missing), bar_format=layout, file=sys.stderr,

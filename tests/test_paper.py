@@ -28,6 +28,7 @@ from bench.paper.protocol import Protocol
 from bench.paper.report import page
 from bench.paper.training import Task
 from bench.problem import disks
+from bench.storage import RESULTS
 from tests.browser import Browser
 
 ROOT = Path(__file__).parent.parent
@@ -61,6 +62,23 @@ def test_new_runs_lie_in_their_prediction_interval(law: Callable[..., Any]) -> N
         refused += one.p(published) < statistics.LEVEL
     assert stats.binomtest(inside, repeats, 0.95).pvalue > 1e-3
     assert refused / repeats < 0.09
+
+
+def seldom_collapsing(random: np.random.Generator, count: int) -> Any:
+    return np.where(random.random(count) < 0.03, random.normal(50, 1, count), normal(random, count))
+
+
+@pytest.mark.parametrize("law", [normal, collapsing, seldom_collapsing])
+def test_a_few_runs_do_not_refute_the_protocol_that_was_used(law: Callable[..., Any]) -> None:
+    """Not even where what happens seldom happened in the report and not in them, or the reverse."""
+    random, refuted, repeats = np.random.default_rng(4), 0, 300
+    for repeat in range(repeats):
+        new, few = law(random, 20), law(random, 60)
+        one = statistics.simulated(few, few, 20, seed=repeat)
+        refuted += one.refuted({"test": new.mean(), "std": new.std(ddof=1)}, 60, 20)
+    assert refuted / repeats < 0.02
+    far = statistics.simulated(few + 40, few, 20)
+    assert far.refuted({"test": 5.0, "std": 1.5}, 60, 20) is True
 
 
 def test_what_is_far_off_is_refused_and_by_each_of_its_figures() -> None:
@@ -175,7 +193,7 @@ def test_errors_are_of_the_test_points_and_of_the_cut() -> None:
     model = protocol.network(5)
     x, labels = disks([5])
     scratch.fit(
-        model, scratch.MSELoss("sum"), scratch.SGD(model.param(), 0.005), x[0],
+        model, scratch.MSELoss(), scratch.SGD(model.param(), 0.05), x[0],
         labels[0].float().unsqueeze(-1), epochs=2, batch_size=100, seed=5,
     )  # fmt: skip
     points, right = disks([5], test=True)
@@ -184,7 +202,7 @@ def test_errors_are_of_the_test_points_and_of_the_cut() -> None:
         assert result["errors"][name]["test"][1] == pytest.approx(100 * (1 - float(exact)), abs=0.2)
 
 
-def test_dead_units_are_those_that_are_zero_at_every_training_point() -> None:
+def test_dead_units_are_zero_at_nearly_every_training_point() -> None:
     protocol = replace(dying_relu.STATED, last="relu", epochs=1, batch_size=100)
     result = training.run(Task(protocol, (0, 1, 2), watch="dead"))
     assert np.shape(result["watched"]) == (2, 4, 3)  # before and after an epoch, layers, runs
@@ -193,7 +211,7 @@ def test_dead_units_are_those_that_are_zero_at_every_training_point() -> None:
     for layer in model:
         y = layer(y)
         if isinstance(layer, scratch.ReLU):
-            counts.append(int((y.amax(0) == 0).sum()))
+            counts.append(int(((y == 0).sum(0) >= 990).sum()))
     assert [layer[1] for layer in result["watched"][0]] == counts
     assert sum(counts) > 0
 
@@ -222,7 +240,6 @@ def test_maps_and_wrong_points_are_of_each_run() -> None:
         "softmax diagonal": "Softmax input gradient has the diagonal of the Jacobian alone, w",
         "mse summed": "MSELoss value is the sum, where mean is declared",
         "bce with eps": "BCELoss value has 0.01 added to the probabilities",
-        "cross-entropy printed": "CrossEntropy of eq. (12): prediction_grad is wrong",
         "adam lagging": "Adam corrects the bias by the number of the step before",
         "sigmoid of another slope": "Sigmoid of slope 3: input_grad is wrong",
     }.items(),
@@ -246,7 +263,7 @@ def test_every_formula_as_printed_has_its_test_and_changes_a_training() -> None:
 
 OPEN: Any = {
     "after": {"nothing": {}, "relu": {"last": "relu"}},
-    "rate": {"0.005": {"rate": 0.005}, "0.01": {"rate": 0.01}},
+    "rate": {"0.05": {"rate": 0.05}, "0.1": {"rate": 0.1}},
 }
 CELL = Cell("T", "row", {"train": 4.0, "test": 5.0, "std": 1.0}, 20, a_table_1.STATED, OPEN)
 SCALE = Scale(tried=60, decided=200, pairs=2)
@@ -268,14 +285,14 @@ def made_by(law: Callable[[Protocol], float]) -> Callable[[Task], dict[str, Any]
     ("law", "verdict"),
     [
         (lambda p: 5.0, "reproduced"),
-        (lambda p: 5.0 if p.last else 15.0, "reproduced only with: after relu"),
+        (lambda p: 5.0 if p.last else 15.0, "reproduced only with after = relu"),
         (
-            lambda p: 5.0 if p.last and p.rate == 0.01 else 15.0,
-            "reproduced only with: after relu; rate 0.01",
+            lambda p: 5.0 if p.last and p.rate == 0.1 else 15.0,
+            "reproduced only with after = relu; rate = 0.1",
         ),
         (
-            lambda p: 15.0 if not p.last and p.rate == 0.005 else 5.0,
-            "reproduced only with other choices, such as: ",
+            lambda p: 15.0 if not p.last and p.rate == 0.05 else 5.0,
+            "reproduced only with other choices, such as ",
         ),
         (lambda p: 15.0, "not reproduced"),
     ],
@@ -341,14 +358,16 @@ def test_killed_it_goes_on_and_computes_nothing_twice(reported: Path) -> None:
     after = stored(reported)
     assert {name: after[name] for name in before} == before
     assert len(after) > len(before)
-    assert not [one for one in (reported / "results").iterdir() if one.name.startswith(".")]
 
 
 def test_a_second_run_computes_nothing_and_writes_the_same(reported: Path) -> None:
     files = [one for one in sorted((reported / "report").rglob("*")) if one.is_file()]
     before, contents = stored(reported), [one.read_bytes() for one in files]
+    seconds = RESULTS / "table-cpu-2x2-batch10-threads1.json"
+    measured = seconds.stat().st_mtime_ns
     _, err = started(reported).communicate(timeout=300)
     assert stored(reported) == before
+    assert seconds.stat().st_mtime_ns == measured
     assert re.search(r"2 of 3: .*: (\d+) tasks, \1 of them there already", err)
     assert re.search(r"3 of 3: .*: (\d+) tasks, \1 of them there already", err)
     changed = [
@@ -361,16 +380,16 @@ def test_the_report_has_a_verdict_for_every_published_row(reported: Path) -> Non
     text = (reported / "report" / "REPORT.md").read_text()
     assert "This is the quick version" in text
     for cell in CELLS:
-        (row,) = re.findall(rf"^\| {cell.table} +\| {re.escape(cell.row)} +\|.*$", text, re.M)
-        assert re.search(r"\*\*(reproduced|reproduced only with.*|not reproduced)\*\* +\|$", row)
+        (row,) = re.findall(rf"^\| {cell.table} \| {re.escape(cell.row)} \|.*$", text, re.M)
+        assert re.search(r"\*\*(reproduced|reproduced only with .*|not reproduced)\*\* \|$", row)
         assert f"{cell.published['test']:.2f} ± {cell.published['std']:.2f}" in row
     for what in (
-        "ReLU: about half of the runs near 50 %", "the cause is dying hidden units",
-        "half of the points lie in the disk", "the map shows the disk",
-        "Model 2 ends better than Model 1", "wrong points lie near the circle",
-        "Model 1: the hand-written framework takes longer",
+        "ReLU: about half of the runs near 50 %", "the cause is ReLU units that die",
+        "a training set with the circle", "the map shows the disk",
+        "Model 2 ends better than Model 1, torch", "wrong points lie near the circle",
+        "Model 1: written by hand it takes longer than torch",
     ):  # fmt: skip
-        assert len(re.findall(rf"^\| .*\| {re.escape(what)} +\|", text, re.M)) == 1
+        assert len(re.findall(rf"^\| [^|]* \| {re.escape(what)} \|", text, re.M)) == 1
     for variant in VARIANTS.values():
         assert variant.title in text
     shown = re.findall(r"\]\((figures/[\w-]+)\.svg\)", text)

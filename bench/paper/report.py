@@ -51,7 +51,8 @@ HOW = """\
   after another. Each run draws its own training set; report A may have used one for all.
 - *As stated* is the protocol as the report has it; where it says nothing, what its table's file
   (`bench/paper/a_table_1.py` and so on) has first. Rows of torch start from torch's own initial
-  values; scratch's runs stand for them too, since both implementations are shown to be equivalent.
+  values; scratch's runs stand for them too, since both implementations are held to be equivalent.
+  The third row of report B's table is printed as "Model 1 (mine)" again; it is read as Model 2's.
 - *Prediction intervals* are for the mean, and the spread, of as many new runs as the report made:
   runs are drawn from ours, anew each time, {draws} times. No distribution is assumed. They are of
   all figures of a row at once (Bonferroni), and so is *p*: a row agrees with a protocol where all

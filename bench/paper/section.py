@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,5 +53,6 @@ class Canvas:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """A table in Markdown: a column for each key."""
-    return tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
+    """A table in Markdown: a column for each key, its cells not padded."""
+    text = tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
+    return re.sub(r"-{4,}", "---", re.sub(r" {2,}", " ", text))

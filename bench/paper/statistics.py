@@ -179,9 +179,9 @@ def paired_difference(ours: Errors, theirs: Errors) -> tuple[float, float]:
     return float(differences.mean()), float(half)
 
 
-def said(p: float) -> str:
+def said(p: float, equals: str = "") -> str:
     """A p-value for people: none is known to be smaller than what was simulated."""
-    return f"{p:.2g}" if p >= 0.002 else "< 0.002"
+    return f"{equals}{p:.2g}" if p >= 0.002 else "< 0.002"
 
 
 def share(count: int, of: int) -> tuple[float, float]:

@@ -80,7 +80,7 @@ def _verdict(one: Judgement) -> Verdict:
     return Verdict(
         one.cell.table, one.cell.row, figures(one.cell.published),
         f"{figures(one.stated)}; mean of {one.cell.rounds}: {low:.2f} to {high:.2f}; "
-        f"p {statistics.said(one.stated_p)}",
+        f"p {statistics.said(one.stated_p, '= ')}",
         f"**{one.verdict}**",
     )  # fmt: skip
 
