@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
+from bench import integrity
 from bench.table import Protocol
 
 TABLES = pytest.StashKey[list[tuple[str, str]]]()
@@ -29,7 +30,8 @@ def processors(value: str) -> int:
     return threads
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
+def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginManager) -> None:
+    pluginmanager.register(integrity)
     group = parser.getgroup("bench", "torch-parity's benchmarks")
     default = Protocol()
     group.addoption("--runs", type=positive, default=default.runs, help="of the table (10)")

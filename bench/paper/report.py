@@ -176,6 +176,9 @@ def _markdown(plan: Plan, parts: Sequence[Section]) -> str:
         "X. Zhou, *Deep Learning Miniproject 2*; both of EPFL's EE-559. All of this page is "
         f"written by `python -m bench paper`, from {trained} trainings ({caption(facts)}).",
         "## Verdicts",
+        "Errors are in percent of points, on training / test points ± the standard deviation on "
+        "test points; after them, where the mean of as many new runs lies (95 %). *Published* is "
+        "what the report prints, draws or says.",
         table(rows),
         *(f"## {part.title}\n\n{part.text}" for part in parts),
         "## How it is judged",

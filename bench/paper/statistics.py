@@ -184,6 +184,11 @@ def said(p: float, equals: str = "") -> str:
     return f"{equals}{p:.2g}" if p >= 0.002 else "< 0.002"
 
 
+def signed(points: float) -> str:
+    """A difference in percentage points; what rounds to nothing has no sign."""
+    return f"{points:+.2f}" if abs(points) >= 0.005 else "0.00"
+
+
 def share(count: int, of: int) -> tuple[float, float]:
     """The 95 % interval of a share (Clopper and Pearson 1934)."""
     interval = stats.binomtest(count, of).proportion_ci(1 - LEVEL)

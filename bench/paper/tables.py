@@ -8,7 +8,7 @@ from bench.paper import statistics
 from bench.paper.cells import Cell, Judgement, Scale, judged, many, pair
 from bench.paper.figures import BLUE, GREY, ORANGE, panels
 from bench.paper.section import Canvas, Found, Section, Verdict, table
-from bench.paper.statistics import Equivalence, Simulated
+from bench.paper.statistics import Equivalence, Simulated, signed
 from bench.paper.training import Task
 
 FIGURES = {"train": "train", "test": "test", "std": "std of test"}
@@ -48,7 +48,8 @@ def section(
                 cell.table,
                 f"{cell.row}: scratch as torch",
                 "same accuracy",
-                f"{one.mean:+.2f} points [{one.low:+.2f}, {one.high:+.2f}] of {one.pairs} pairs",
+                f"{signed(one.mean)} points [{signed(one.low)}, {signed(one.high)}], "
+                f"{one.pairs} pairs",
                 "**equivalent**" if one.shown else "**not shown**",
             )
         )
@@ -95,10 +96,8 @@ def _overview(judgements: Sequence[Judgement]) -> str:
                 "p": statistics.said(one.stated_p),
                 "ours, nearest": figures(one.nearest_simulated),
                 "p of nearest": statistics.said(one.nearest_p),
-                "which is": one.describe(one.nearest),
                 "tried": one.tried,
                 "agree, of those decided on": f"{len(one.fits)} of {one.decided}",
-                "verdict": f"**{one.verdict}**",
             }
             for one in judgements
         ]
@@ -143,8 +142,8 @@ def _sameness(cells: Sequence[Cell], sameness: Sequence[Equivalence]) -> str:
         {
             "row": cell.row,
             "pairs": one.pairs,
-            "mean difference": f"{one.mean:+.3f}",
-            "90 % interval": f"{one.low:+.3f} to {one.high:+.3f}",
+            "mean difference": signed(one.mean),
+            "90 % interval": f"{signed(one.low)} to {signed(one.high)}",
             "p": statistics.said(one.p),
             "verdict": "equivalent" if one.shown else "not shown",
         }
