@@ -85,6 +85,7 @@ def _problems(run: Any) -> list[str]:
     return found
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     found = terminalreporter.config.stash.get(PROBLEMS, [])
     if not found or not terminalreporter.config.getoption("benchmark_compare"):
