@@ -315,7 +315,9 @@ def test_the_stated_protocol_comes_first_and_evaluation_alone_trains_nothing_new
     assert len(relu.points(Scale())) == 2 * len(set(relu.tried(Scale()).values()))
 
 
-# The command.
+# The command: one report, for whoever asks for it.
+
+ONCE = pytest.mark.xdist_group("paper")
 
 
 def started(folder: Path, workers: int = 2) -> subprocess.Popen[str]:
@@ -351,6 +353,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@ONCE
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_killed_it_goes_on_and_computes_nothing_twice(reported: Path) -> None:
     before = json.loads((reported / "before.json").read_text())
@@ -360,6 +363,7 @@ def test_killed_it_goes_on_and_computes_nothing_twice(reported: Path) -> None:
     assert len(after) > len(before)
 
 
+@ONCE
 def test_a_second_run_computes_nothing_and_writes_the_same(reported: Path) -> None:
     files = [one for one in sorted((reported / "report").rglob("*")) if one.is_file()]
     before, contents = stored(reported), [one.read_bytes() for one in files]
@@ -376,6 +380,7 @@ def test_a_second_run_computes_nothing_and_writes_the_same(reported: Path) -> No
     assert not changed
 
 
+@ONCE
 def test_the_report_has_a_verdict_for_every_published_row(reported: Path) -> None:
     text = (reported / "report" / "REPORT.md").read_text()
     assert "This is the quick version" in text
@@ -401,6 +406,7 @@ def test_the_report_has_a_verdict_for_every_published_row(reported: Path) -> Non
             assert (reported / "report" / "figures" / f"{name}.{kind}").stat().st_size > 5000
 
 
+@ONCE
 def test_the_page_shows_all_of_it_in_a_browser(reported: Path, browser: Browser) -> None:
     html = (reported / "report" / "REPORT.html").read_text()
     dom, console = browser.opened(html)
