@@ -166,6 +166,7 @@ def _figure(costs: list[dict[str, Any]]) -> object:
     axis.set_ylim(len(costs) - 0.5, -0.5)
     axis.set_xscale("symlog", linthresh=1)
     ticks = (-30, -10, -3, -1, 0, 1, 3, 10, 30)
+    axis.set_xlim(-45, 45)
     axis.set_xticks(ticks, [str(tick) for tick in ticks])
     axis.set_xlabel("accuracy lost, percentage points (left of 0: gained)")
     return figure
