@@ -125,7 +125,7 @@ def _sweep(options: argparse.Namespace) -> int:
         opened = partial(pool.dask, options.scheduler)
     try:
         options.output.mkdir(parents=True, exist_ok=True)
-        kept = sum(pool.stored(task, options.output) is not None for task in tasks)
+        kept = sum(pool.stored(task, options.output, sweep.VERSION) is not None for task in tasks)
         if kept:
             print(f"{kept} of {len(tasks)} tasks are there already", file=sys.stderr)
         with tqdm(total=len(tasks), initial=kept, unit="task", file=sys.stderr) as bar:
@@ -149,7 +149,7 @@ def _paper_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, metavar="FOLDER",
                         help="(bench/paper; quick: bench/results/paper-quick)")  # fmt: skip
     parser.add_argument("--results", type=Path, default=RESULTS / "paper", metavar="FOLDER",
-                        help="where they are kept (bench/results/paper)")  # fmt: skip
+                        help="of trainings (bench/results/paper)")  # fmt: skip
     parser.set_defaults(
         run=_paper, interrupted="what is done is kept; the same command goes on from there"
     )
@@ -166,10 +166,12 @@ def _paper(options: argparse.Namespace) -> int:
     folder = options.output or (RESULTS / "paper-quick" if options.quick else report.FOLDER)
     plan = report.Plan(scale, options.workers, options.results)
     try:
-        write(folder / ".writable", "")  # found out before anything is computed
-        (folder / ".writable").unlink()
+        for place in (folder, options.results):  # found out before anything is computed
+            write(place / ".writable", "")
+            (place / ".writable").unlink()
         print("1 of 3: seconds, the two sides in turn", file=sys.stderr)
-        with tqdm(total=b_seconds.steps(scale), unit="step", file=sys.stderr) as bar:
+        steps = b_seconds.missing(scale)
+        with tqdm(total=steps, unit="step", file=sys.stderr, disable=not steps) as bar:
             seconds = b_seconds.measured(scale, lambda done: bar.update())
         for number, tasks in ((2, plan.first), (3, plan.second)):
             _computed(plan, number, tasks())

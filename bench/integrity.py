@@ -76,7 +76,9 @@ def _problems(run: Any) -> list[str]:
         if not baseline:
             found.append("the baseline is empty")
         for name in sorted(baseline.keys() - own.keys()):
-            found.append(f"{name} is in the baseline, and was not measured: renamed or skipped?")
+            found.append(
+                f"{name} is in the baseline, and was not measured: renamed, skipped or deselected?"
+            )
         for name in sorted(own.keys() - baseline.keys()):
             found.append(f"{name} was measured, and is not in the baseline: new or renamed?")
         for name, one in baseline.items():
@@ -94,6 +96,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for problem in found:
         terminalreporter.write_line(problem)
     terminalreporter.write_line(
-        "Nothing is said of these. If the change is meant, record a new baseline: "
+        "For these nothing was compared. If the change is meant, record a new baseline: "
         "--benchmark-save=NAME, by a run of all benchmarks that passes."
     )

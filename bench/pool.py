@@ -65,7 +65,7 @@ def compute(
         Lost: workers were lost, `ATTEMPTS` times in a row with no task done; or have other code.
     """
     attempts = lost = 0
-    while missing := [task for task in tasks if stored(task, folder) is None]:
+    while missing := [task for task in tasks if stored(task, folder, version) is None]:
         done, half = 0, len(missing) // 2 if lost % 2 else 0
         with open_executor() as executor:
             # What kills its worker comes later the next time: the others are done before it.
@@ -82,20 +82,22 @@ def compute(
                 f"{ATTEMPTS} times all workers were lost before a task was done; "
                 f"{len(missing)} are left, such as {missing[0]}"
             )
-    return [found for task in tasks if (found := stored(task, folder)) is not None]
+    return [found for task in tasks if (found := stored(task, folder, version)) is not None]
 
 
 class Lost(Exception):
     """Workers die before they have done anything, or are not to be trusted."""
 
 
-def stored(task: Task, folder: Path) -> dict[str, Any] | None:
-    """A task's result, if it is there."""
+def stored(task: Task, folder: Path, version: object = None) -> dict[str, Any] | None:
+    """A task's result, if it is there, whole, and of that version."""
     try:
         found = json.loads((folder / task.name).read_text())
     except (FileNotFoundError, ValueError):
         return None
-    return found if isinstance(found, dict) else None
+    if not isinstance(found, dict) or (version and found.get("version") != version):
+        return None
+    return found
 
 
 def _finished(

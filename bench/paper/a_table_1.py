@@ -40,10 +40,7 @@ CUT = {"0.5": {"cut": 0.5}, "0": {"cut": 0.0}}
 def left_open(activation: str) -> Open:
     """What the report does not say."""
     return {
-        "after the output unit": {
-            "nothing": {"last": ""},
-            "the activation again": {"last": activation},
-        },
+        "output activation": {"none": {"last": ""}, "as hidden": {"last": activation}},
         "initial values": INIT,
         "rate": RATES,
         "cut": CUT,
@@ -55,7 +52,7 @@ def _cell(row: str) -> Cell:
     opened, also = left_open(activation), {}
     if activation == "sigmoid":
         also = {
-            "after the output unit": opened["after the output unit"],
+            "output activation": opened["output activation"],
             "rate": RATES,
             "Sigmoid's derivative": {
                 "right": {},

@@ -15,20 +15,20 @@ MSE_DROPOUT = replace(a_table_1.STATED, dropout=0.2, dropped=(1, 2, 3))
 CROSS_ENTROPY = replace(a_table_1.STATED, loss="cross-entropy of one output", cut=0.0)
 CROSS_ENTROPY_DROPOUT = replace(CROSS_ENTROPY, dropout=0.2, dropped=(1, 2, 3))
 
-LAST = {"nothing": {"last": ""}, "the activation again": {"last": "tanh"}}
+LAST = {"none": {"last": ""}, "as hidden": {"last": "tanh"}}
 RATES = {f"{rate:g}": {"rate": rate} for rate in (0.05, 0.01, 0.1)}
 OUTPUTS = {
     "one": {"loss": "cross-entropy of one output", "outputs": 1, "cut": 0.0},
-    "two": {"loss": "cross-entropy", "outputs": 2},
+    "two (the report has one)": {"loss": "cross-entropy", "outputs": 2},
 }
 PLACES: dict[str, dict[str, Any]] = {
-    "each hidden layer": {"dropped": (1, 2, 3)},
-    "the first hidden layer": {"dropped": (1,)},
-    "the last hidden layer": {"dropped": (3,)},
+    "after each hidden layer": {"dropped": (1, 2, 3)},
+    "after the first": {"dropped": (1,)},
+    "after the last": {"dropped": (3,)},
 }
 EVALUATED: dict[str, dict[str, Any]] = {
     "left out": {"evaluated": "without dropout"},
-    "left on": {"evaluated": "with dropout"},
+    "left on (the report leaves it out)": {"evaluated": "with dropout"},
 }
 #: The report prints that dropout's backward returns its input.
 BACKWARD: dict[str, dict[str, Any]] = {
@@ -36,28 +36,28 @@ BACKWARD: dict[str, dict[str, Any]] = {
     "as printed": {"published": ("dropout passing",)},
 }
 
-_DROPOUT: Open = {"dropout after": PLACES, "dropout in evaluation": EVALUATED}
-_PRINTED: Open = {"dropout after": PLACES, "dropout's backward": BACKWARD}
+_DROPOUT: Open = {"place of dropout": PLACES, "dropout in evaluation": EVALUATED}
+_PRINTED: Open = {"place of dropout": PLACES, "dropout's backward": BACKWARD}
 
 CELLS = [
     Cell(
         "A, Table II", "Tanh, cross-entropy", {"train": 4.27, "test": 4.74, "std": 1.30}, ROUNDS,
         CROSS_ENTROPY,
         {
-            "after the output unit": LAST, "outputs": OUTPUTS, "rate": RATES,
+            "output activation": LAST, "outputs": OUTPUTS, "rate": RATES,
             "initial values": a_table_1.INIT,
         },
     ),
     Cell(
         "A, Table II", "Tanh, MSE, dropout 0.2", {"train": 4.38, "test": 4.49, "std": 0.85},
         ROUNDS, MSE_DROPOUT,
-        {"after the output unit": LAST, "rate": RATES, **_DROPOUT},
-        {"after the output unit": LAST, **_PRINTED},
+        {"output activation": LAST, "rate": RATES, **_DROPOUT},
+        {"output activation": LAST, **_PRINTED},
     ),
     Cell(
         "A, Table II", "Tanh, cross-entropy, dropout 0.2",
         {"train": 5.75, "test": 6.39, "std": 1.13}, ROUNDS, CROSS_ENTROPY_DROPOUT,
-        {"after the output unit": LAST, "outputs": OUTPUTS, "rate": RATES, **_DROPOUT},
-        {"after the output unit": LAST, **_PRINTED},
+        {"output activation": LAST, "outputs": OUTPUTS, "rate": RATES, **_DROPOUT},
+        {"output activation": LAST, **_PRINTED},
     ),
 ]  # fmt: skip

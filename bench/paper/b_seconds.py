@@ -24,20 +24,25 @@ def protocol(scale: Scale) -> Protocol:
     return Protocol(runs=2, epochs=2) if scale == QUICK else Protocol()
 
 
-def steps(scale: Scale) -> int:
-    """What `measured` reports progress of, if nothing is there."""
+def missing(scale: Scale) -> int:
+    """How many steps of `measured` are still to be done; it reports each."""
     one = protocol(scale)
-    return len(TITLES) * (one.runs * len(one.sides) + len(measured_table.engines(one)))
+    if _stored(scale) is not None:
+        return 0
+    runs = len(TITLES) * one.runs * len(one.sides) - measured_table.kept_runs(one)
+    return runs + len(TITLES) * len(measured_table.engines(one))
 
 
 def measured(scale: Scale, progress: Callable[[str], object]) -> Results:
     """The times: those that are stored, if code and machine are the same, or measured now."""
+    return _stored(scale) or measured_table.results(protocol(scale), progress)
+
+
+def _stored(scale: Scale) -> Results | None:
     one = protocol(scale)
     torch.set_num_threads(one.threads)  # a result says by how many it was measured
     kept = measured_table.resumed(one, RESULTS / f"{one.name}.json")
-    if len(kept.runs) == one.runs * len(one.sides) * len(TITLES):
-        return kept
-    return measured_table.results(one, progress)
+    return kept if len(kept.runs) == one.runs * len(one.sides) * len(TITLES) else None
 
 
 def section(scale: Scale, kept: Results) -> Section:
@@ -47,7 +52,7 @@ def section(scale: Scale, kept: Results) -> Section:
         ours, theirs = ([run.seconds for run in kept.of(model, s)] for s in ("scratch", "torch"))
         ratio = measure.median([a / b for a, b in zip(ours, theirs, strict=True)])
         mine, torchs = (PUBLISHED["rows"][model][side]["seconds"] for side in ("scratch", "torch"))
-        said.append(mine / torchs)
+        said.append((mine / torchs, mine - torchs))
         fused = [run.seconds for run in kept.of(model, "fused")]
         rows.append(
             {
@@ -60,7 +65,9 @@ def section(scale: Scale, kept: Results) -> Section:
                 "ten at once, fused": f"{measure.median(fused).median:.3g} s" if fused else "-",
             }
         )
-        slower = "reproduced" if ratio.low > 1 else "not reproduced" if ratio.high < 1 else "open"
+        slower = "so for scratch" if ratio.low > 1 else "open for scratch"
+        if ratio.high < 1:
+            slower = "not so for scratch"
         verdicts.append(
             Verdict(
                 "B, Table I", f"{title}: written by hand it takes longer than torch",
@@ -68,18 +75,21 @@ def section(scale: Scale, kept: Results) -> Section:
                 f"**{slower}**",
             )
         )  # fmt: skip
-    first, second = said
+    (ratio_1, more_1), (ratio_2, more_2) = said
     verdicts.append(
         Verdict(
             "B, IX", "it takes more time, 'especially in Model 2'", "said",
-            f"by its own seconds {first:.2f} times torch's in Model 1, {second:.2f} in Model 2",
-            "**not reproduced**" if second < first else "**reproduced**",
+            f"by its own seconds {more_1:+.2f} in Model 1 and {more_2:+.2f} in Model 2, which is "
+            f"{ratio_1:.2f} and {ratio_2:.2f} times torch's",
+            f"**{'so' if more_2 > more_1 else 'not so'} in seconds, "
+            f"{'so' if ratio_2 > ratio_1 else 'not so'} in ratio**",
         )
     )  # fmt: skip
     settings = f"{kept.protocol.runs} runs of {kept.protocol.epochs} epochs"
     text = (
         f"Seconds of a run, {settings} at batch size {kept.protocol.batch_size}, sides in turn, on "
         f"{caption(kept.environment)}. The report's are of another machine, and it does not say "
-        f"of what batch size: only ratios can be compared.\n\n{table(rows)}"
+        f"of what batch size: only ratios can be compared, and scratch is another framework than "
+        f"the report's, written to be fast.\n\n{table(rows)}"
     )
     return Section(TITLE, text, verdicts)

@@ -95,6 +95,11 @@ class Cell:
                 made.setdefault(levels, Point(levels, replace(self.stated, **fields)))
         return list(made.values())
 
+    def changed(self, point: Point) -> list[tuple[str, str]]:
+        """The settings in which a protocol is not as stated, and their levels."""
+        defaults = {setting: next(iter(levels)) for setting, levels in self.settings.items()}
+        return [(setting, level) for setting, level in point.levels if level != defaults[setting]]
+
     def tried(self, scale: Scale) -> dict[Point, Task]:
         """The few runs of each protocol."""
         seeds = tuple(range(FIRST_SEED, FIRST_SEED + scale.tried))
@@ -148,15 +153,31 @@ def _chosen(grid: Open, scale: Scale) -> Iterator[dict[str, str]]:
 
 
 @dataclass(frozen=True)
+class Needed:
+    """A setting without which no protocol agrees.
+
+    Args:
+        levels: those that do.
+        wrongly: how often it would be found to be needed though it was not there.
+        without: the largest p of a protocol without it.
+    """
+
+    levels: list[str]
+    wrongly: float
+    without: float
+
+
+@dataclass(frozen=True)
 class Judgement:
     """What came of a cell.
 
     Args:
         stated: what new runs of the stated protocol would publish, and its p-value.
-        nearest: the same of the protocol that is nearest to what was published.
-        fits: the protocols that agree with it, of those `decided` on.
-        needed: settings without whose levels none agrees, with the levels that do, and how often
-            a setting would be found to be needed though it was not there.
+        nearest: the protocol that agrees and changes the least, or else the one that is nearest
+            to what was published; the same of it.
+        fits: the protocols that agree, with their p, those that change the least first, of those
+            `decided` on.
+        needed: settings without whose levels none agrees.
         tried: how many were.
     """
 
@@ -166,9 +187,9 @@ class Judgement:
     nearest: Point
     nearest_simulated: Simulated
     nearest_p: float
-    fits: list[Point]
+    fits: dict[Point, float]
     decided: int
-    needed: dict[str, tuple[list[str], float]]
+    needed: dict[str, Needed]
     tried: int
 
     @property
@@ -179,19 +200,14 @@ class Judgement:
         if not self.fits:
             return "not reproduced"
         if self.needed:
-            with_what = [f"{s} = {' or '.join(levels)}" for s, (levels, _) in self.needed.items()]
+            with_what = [f"{s} = {' or '.join(n.levels)}" for s, n in self.needed.items()]
             return f"reproduced only with {'; '.join(with_what)}"
         return f"reproduced only with other choices, such as {self.describe(self.nearest)}"
 
     def describe(self, point: Point) -> str:
         """Where a protocol differs from the stated one."""
         stated = self.cell.stated
-        settings = self.cell.settings
-        own = [
-            f"{setting} = {level}"
-            for setting, level in point.levels
-            if level != next(iter(settings[setting]))
-        ]
+        own = [f"{setting} = {level}" for setting, level in self.cell.changed(point)]
         return "; ".join(own) if own and point.protocol != stated else "as stated"
 
 
@@ -200,17 +216,21 @@ def judged(cell: Cell, scale: Scale, found: Found) -> Judgement:
     first = {point: cell.simulated(point, found(t)) for point, t in cell.tried(scale).items()}
     decided = {p: cell.simulated(p, found(t)) for p, t in cell.decisive(scale, found).items()}
     p_values = {point: one.p(cell.published) for point, one in decided.items()}
-    fits = [point for point, p in p_values.items() if p >= LEVEL]
+    by_change = sorted(p_values, key=lambda point: (len(cell.changed(point)), -p_values[point]))
+    fits = {point: p_values[point] for point in by_change if p_values[point] >= LEVEL}
     stated = next(iter(decided))
     nearest = min(decided, key=lambda point: decided[point].rank(cell.published))
+    if fits:
+        nearest = next(iter(fits))
     needed = {}
     for setting in [setting for setting, _ in stated.levels]:
         levels = list(dict.fromkeys(point.level(setting) for point in fits))
         if fits and stated.level(setting) not in levels:
-            with_it = [one for point, one in first.items() if point.level(setting) in levels]
+            having = [one for point, one in first.items() if point.level(setting) in levels]
             without = [one for point, one in first.items() if point.level(setting) not in levels]
-            chance = statistics.wrongly_needed(without, with_it, list(cell.published))
-            needed[setting] = levels, chance
+            wrongly = statistics.wrongly_needed(without, having, list(cell.published))
+            best = max(p for point, p in p_values.items() if point.level(setting) not in levels)
+            needed[setting] = Needed(levels, wrongly, best)
     return Judgement(
         cell, decided[stated], p_values[stated], nearest, decided[nearest], p_values[nearest],
         fits, len(decided), needed, len(first),

@@ -93,7 +93,7 @@ def section(scale: Scale, found: Found, canvas: Canvas, said: Mapping[str, list[
     tried = sum(counts.values())
     caption = (
         f"{TITLE}. Accuracy lost, in percentage points, to the formula as printed: the mean of "
-        "paired runs with its 95 % interval. Left of the dotted line nobody would notice."
+        "paired runs with its 95 % interval. Between the dotted lines nobody would notice."
     )
     summary = (
         f"The harness catches {caught} of the {len(own)} formulas that the reports print so, and "
@@ -154,7 +154,8 @@ def _noticed(low: float, high: float) -> str:
 def _figure(costs: list[dict[str, Any]]) -> object:
     figure, axes = panels(1, size=(7.2, 0.33 * len(costs) + 0.9))
     axis = axes[0, 0]
-    axis.axvline(NOTICED, color=GREY, linestyle=":", linewidth=1.2)
+    for limit in (-NOTICED, NOTICED):
+        axis.axvline(limit, color=GREY, linestyle=":", linewidth=1.2)
     axis.axvline(0, color=BLACK, linewidth=0.8)
     for place, cost in enumerate(costs):
         colour = RED if cost["noticed"] == "yes" else BLUE

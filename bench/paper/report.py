@@ -98,7 +98,7 @@ class Plan:
         )
 
     def missing(self, tasks: Sequence[Work]) -> list[Work]:
-        return [task for task in tasks if pool.stored(task, self.folder) is None]
+        return [task for task in tasks if pool.stored(task, self.folder, training.VERSION) is None]
 
     def compute(self, tasks: Sequence[Work], progress: Callable[[Work], object]) -> None:
         """Computes tasks, but for what is stored.
@@ -177,8 +177,9 @@ def _markdown(plan: Plan, parts: Sequence[Section]) -> str:
         f"written by `python -m bench paper`, from {trained} trainings ({caption(facts)}).",
         "## Verdicts",
         "Errors are in percent of points, on training / test points ± the standard deviation on "
-        "test points; after them, where the mean of as many new runs lies (95 %). *Published* is "
-        "what the report prints, draws or says.",
+        "test points; after them, where the mean of as many new runs lies (95 %, together with the "
+        "row's other figures), and p, of all its figures. Each row is fitted by itself. What is "
+        "published is what the report prints, draws or says.",
         table(rows),
         *(f"## {part.title}\n\n{part.text}" for part in parts),
         "## How it is judged",
@@ -196,6 +197,7 @@ def page(text: str, folder: Path) -> str:
         return f'src="data:image/svg+xml;base64,{content}"'
 
     body = re.sub(r'src="(figures/[\w-]+\.svg)"', inlined, body)
+    body = re.sub(r"<p><em>(.*?)</em></p>", r'<p class="caption">\1</p>', body)
     body = body.replace("<table>", '<div class="table"><table>').replace(
         "</table>", "</table></div>"
     )
