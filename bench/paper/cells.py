@@ -21,6 +21,7 @@ from bench.paper.training import Task
 Open = Mapping[str, Mapping[str, Mapping[str, Any]]]
 Found = Callable[[Task], dict[str, Any]]
 
+NARROW = 0.01  # a p from which on what is refused is refused narrowly
 FIRST_SEED = 10_000  # of them; those that decide start at 0
 
 
@@ -166,6 +167,10 @@ class Needed:
     wrongly: float
     without: float
 
+    def __str__(self) -> str:
+        narrowly = f" (narrowly: p = {self.without:.2g} without)" if self.without >= NARROW else ""
+        return " or ".join(self.levels) + narrowly
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -200,7 +205,7 @@ class Judgement:
         if not self.fits:
             return "not reproduced"
         if self.needed:
-            with_what = [f"{s} = {' or '.join(n.levels)}" for s, n in self.needed.items()]
+            with_what = [f"{setting} = {need}" for setting, need in self.needed.items()]
             return f"reproduced only with {'; '.join(with_what)}"
         return f"reproduced only with other choices, such as {self.describe(self.nearest)}"
 

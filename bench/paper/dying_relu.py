@@ -162,8 +162,9 @@ def _conclusion(
         f"{CLAIMED} of {ROUNDS}. Of as many new runs, between so many would (95 %): {ours}; "
         f"{others}."
     )
-    claim = Verdict("A, III", "ReLU: about half of the runs near 50 %", "'approximately half'", ours,
-                    f"**{verdict}**")  # fmt: skip
+    claim = Verdict(
+        "A, III", "ReLU: about half of the runs near 50 %", "said", ours, f"**{verdict}**"
+    )
     cause = Verdict("A, III", "the cause is ReLU units that die", "said", " ".join(said[:3]),
                     "**reproduced only with a ReLU after the output unit, which dies**"
                     if settled else "**not reproduced**")  # fmt: skip

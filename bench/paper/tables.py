@@ -42,9 +42,9 @@ def section(
     sameness = [same(cell, scale, found, watch) for cell in cells]
     name = title.lower().split(":")[0].replace(" ", "-").replace(",", "")
     picture = canvas.picture(name, _figure(judgements), _caption(title))
-    stated = "; ".join(f"{cell.row}: {described(cell.stated)}" for cell in cells)
+    stated = "\n".join(f"- {cell.row}, as stated: {described(cell.stated)}." for cell in cells)
     parts = [
-        f"As stated: {stated}.",
+        stated,
         _overview(judgements),
         picture,
         *map(_detail, judgements),
@@ -56,7 +56,7 @@ def section(
             Verdict(
                 cell.table,
                 f"{cell.row}: scratch as torch",
-                "same accuracy",
+                "said" if cell.table.startswith("B") else "-",
                 f"{signed(one.mean)} points [{signed(one.low)}, {signed(one.high)}], "
                 f"{one.pairs} pairs",
                 "**equivalent**" if one.shown else "**not shown**",
