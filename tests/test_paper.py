@@ -39,7 +39,7 @@ SMALL = replace(b_table_1.MODEL_2, epochs=2, batch_size=100)
 # Statistics.
 
 
-def normal(random: np.random.Generator, count: int) -> Any:
+def normal(random: np.random.Generator, count: Any) -> Any:
     return random.normal(5, 1.5, count)
 
 
@@ -96,6 +96,18 @@ def test_what_is_far_off_is_refused_and_by_each_of_its_figures() -> None:
         statistics.simulated([1.0], [1.0], 20)
 
 
+def test_an_interval_is_of_as_many_figures_as_it_says() -> None:
+    test, train = normal(np.random.default_rng(5), (2, 200))
+    one = statistics.simulated(test, train, 20)
+    for among, inside in ((1, 0.95), (2, 0.975), (3, 0.98333)):
+        low, high = one.interval("test", among)
+        assert ((low <= one.draws["test"]) & (one.draws["test"] <= high)).mean() == pytest.approx(
+            inside, abs=0.002
+        )
+        for value in (low - 0.05, high + 0.05):  # what lies outside is refused
+            assert among * one.p_values({"test": value})["test"] < statistics.LEVEL
+
+
 def test_a_tail_is_two_sided_and_never_zero() -> None:
     ordered = np.arange(99.0)
     assert statistics.tail(ordered, np.array([-1.0, 49.0, 200.0])).tolist() == [0.02, 1.0, 0.02]
@@ -125,6 +137,7 @@ def test_equivalence_is_two_one_sided_tests() -> None:
         stats.ttest_1samp(ours - theirs, 1, alternative="less").pvalue,
     ]
     assert one.p == pytest.approx(max(each))
+    assert statistics.equivalence(theirs, ours).p == pytest.approx(one.p), "either way round"
     assert one.shown
     assert one.shown == (one.low > -1 and one.high < 1)
     interval = stats.ttest_1samp(ours - theirs, 0).confidence_interval(0.9)
@@ -303,6 +316,19 @@ def test_a_verdict_is_what_the_runs_say(law: Callable[[Protocol], float], verdic
     assert (one.verdict == verdict) != verdict.endswith(" ")
     assert one.tried == 4
     assert all(need.wrongly < 0.06 for need in one.needed.values())
+
+
+def test_of_those_that_agree_the_one_that_changes_least_is_told() -> None:
+    def law(protocol: Protocol) -> float:
+        if protocol.rate == 0.05 and not protocol.last:
+            return 15.0
+        return 5.0 if protocol.rate == 0.1 and protocol.last else 5.3
+
+    one = judged(CELL, SCALE, made_by(law))
+    assert one.nearest_p < max(one.fits.values())
+    assert one.describe(one.nearest) in ("after = relu", "rate = 0.1")
+    assert one.verdict.endswith(f"such as {one.describe(one.nearest)}")
+    assert [one.describe(point) for point in one.fits][-1] == "after = relu; rate = 0.1"
 
 
 def test_the_stated_protocol_comes_first_and_evaluation_alone_trains_nothing_new() -> None:

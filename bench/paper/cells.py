@@ -136,7 +136,7 @@ def many(protocol: Protocol, scale: Scale) -> Task:
 
 
 def pair(protocol: Protocol, scale: Scale, watch: str = "") -> list[Task]:
-    """A protocol's runs by torch, a few at a time, from the seeds that `many` begins with."""
+    """A protocol's runs by torch, a task each, from the seeds that `many` begins with."""
     return [Task(protocol.training, (seed,), "torch", watch) for seed in range(scale.pairs)]
 
 
