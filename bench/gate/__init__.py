@@ -1,0 +1,1 @@
+"""What the regression gate holds against an earlier commit, a baseline, and torch."""
