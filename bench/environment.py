@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from parity.gate.machine import processor as processor
+
 
 def environment(device: str) -> dict[str, Any]:
     """Versions, processor, threads and device: what stands beside every measured number."""
@@ -47,14 +49,3 @@ def caption(facts: dict[str, Any]) -> str:
         f"{accelerator}{facts['processor']}, {threads}, torch {facts['torch']}, "
         f"Python {facts['python']}, {facts['system']}"
     )
-
-
-def processor() -> str:
-    """The processor's name, as the system has it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""The command: `parity check`, `parity list`, `parity new`."""
+"""The command: `parity check`, `parity gate`, `parity list`, `parity new`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tqdm import tqdm
 from parity import html, report
 from parity.catalogue import CATALOGUE
 from parity.checks import KINDS
+from parity.gate import command
 from parity.outcome import Outcome
 from parity.run import opened, planned, run
 from parity.skeleton import skeleton
@@ -66,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     listed = commands.add_parser("list", help="list the checks of an adapter, or all there are")
     listed.add_argument("adapter", nargs="?", help="the Python file that defines `subject`")
     listed.set_defaults(run=_list)
+
+    command.add(commands)
 
     new = commands.add_parser("new", help="write the skeleton of an adapter")
     new.add_argument("module", help="the framework: a Python file, or a module's name")

@@ -1,0 +1,145 @@
+"""The gate's work in pieces, done by processes of their own: the checks, and all that is trained.
+
+A job is data, and so is what comes of it. What is timed is not among them: it wants the machine
+for itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from parity.gate.baseline import Manifest
+from parity.gate.broken import Broken
+from parity.gate.plan import Gate, imported, loaded
+from parity.run import opened, planned
+
+#: Its kind, its name, and what else it takes.
+Job = tuple[str, str, Any]
+
+SLICES = 16  # jobs that all checks are dealt to
+
+
+def jobs_of(gate: Gate, seeds: Mapping[str, Sequence[int]], seed: int = 0) -> list[Job]:
+    """All work there is, the longest first.
+
+    Args:
+        seeds: of the trainings, of "pairs" and of "runs".
+        seed: of the checks.
+    """
+    found: list[Job] = []
+    for kind in ("pairs", "runs"):
+        found += [(kind, name, list(seeds[kind])) for name in getattr(gate, kind)]
+    found += [("trajectory", name, None) for name in gate.trajectories]
+    found += [("checks", f"{part + 1} of {SLICES}", (part, seed)) for part in range(SLICES)]
+    found += [("counts", name, None) for name in gate.counts]
+    return [*found, ("names", "timed", None)]
+
+
+def offered(gate: Gate, results: Mapping[tuple[str, str], Any]) -> Manifest:
+    """What was there to judge, by what came of it: names, and the metrics of each."""
+    found: Manifest = {}
+    for (kind, name), value in results.items():
+        match kind:
+            case "checks":
+                ids = {one.id: ["error ratio"] for one in value}
+                found.setdefault("checks", {}).update(ids)
+            case "counts":
+                found.setdefault("counts", {})[name] = sorted(value)
+            case "names":
+                found["timed"] = {one: ["seconds"] for one in value}
+            case "trajectory":
+                found.setdefault("trajectories", {})[name] = ["error ratio"]
+            case _:
+                found.setdefault(kind, {})[name] = ["accuracy"]
+    found["against_torch"] = {name: ["seconds"] for name in gate.against_torch}
+    return found
+
+
+def perform(gate: Gate, job: Job) -> Any:
+    """Does a job, in this process."""
+    kind, name, given = job
+    match kind:
+        case "checks":
+            part, seed = given
+            return [one.run() for one in planned(opened(gate.subject), seed=seed)[part::SLICES]]
+        case "trajectory":
+            return float(gate.trajectories[name]())
+        case "counts":
+            return {what: int(count) for what, count in gate.counts[name]().items()}
+        case "pairs":
+            return [[float(x) for x in side] for side in gate.pairs[name](given)]
+        case "runs":
+            return [float(x) for x in gate.runs[name](given)]
+        case "names":
+            return names_in(gate.timed) if gate.timed else []
+        case "against_torch":
+            ours, theirs = (np.asarray(side) for side in gate.against_torch[name]())
+            return float(np.median(ours / theirs))
+    raise ValueError(kind)
+
+
+def names_in(timed: Path) -> list[str]:
+    """The benchmarks of a file.
+
+    Raises:
+        Broken: it cannot be loaded.
+    """
+    module = imported(timed, "parity_gate_benchmarks")
+    return [str(name) for name in module.benchmarks()]
+
+
+def performed(
+    plan: Path,
+    jobs: Sequence[Job],
+    on_job: Callable[[Job], object] = lambda job: None,
+    workers: int | None = None,
+) -> dict[tuple[str, str], Any]:
+    """What came of all jobs, by kind and name.
+
+    Raises:
+        Broken: a worker was lost, or a job raises.
+    """
+    context = multiprocessing.get_context("spawn")
+    results: dict[tuple[str, str], Any] = {}
+    executor = ProcessPoolExecutor(workers or os.cpu_count(), context, _prepare, (str(plan),))
+    try:
+        pending = {executor.submit(_work, str(plan), job): job for job in jobs}
+        for future in as_completed(pending):
+            job = pending[future]
+            results[job[0], job[1]] = future.result()
+            on_job(job)
+    except BrokenProcessPool:
+        raise Broken("a worker was killed, or crashed; is there too little memory?") from None
+    except Broken:
+        raise
+    except Exception as error:
+        kind, name, _ = job
+        raise Broken(f"{kind} {name} raises {type(error).__name__}: {error}") from error
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+    return results
+
+
+def _prepare(plan: str) -> None:
+    torch.set_num_threads(1)
+    sys.path.insert(0, str(Path.cwd()))
+
+
+@functools.cache
+def _gate(plan: str) -> Gate:
+    return loaded(Path(plan))
+
+
+def _work(plan: str, job: Job) -> Any:
+    return perform(_gate(plan), job)

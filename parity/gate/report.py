@@ -1,0 +1,153 @@
+"""The gate's result for people and machines: a table, Markdown, annotations, JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from parity.gate.result import BROKEN, FASTER, NOTE, VERDICTS, Result, Row, Section
+from parity.gate.verdicts import FAIL, INCONCLUSIVE
+
+ENDS = {
+    0: "PASSED: no regression",
+    1: "FAILED: a regression",
+    2: "THE GATE IS BROKEN: nothing is known of the change",
+    3: "INCONCLUSIVE: not passed, and not failed",
+}
+MARKER = "<!-- parity gate -->"
+"""In the comment of a pull request, by which it is found and updated."""
+
+ANNOTATIONS = 5
+"""At most: more of them are not read."""
+
+WIDTH = 80  # of what is said, on the terminal
+
+TOLD = (BROKEN, FAIL, INCONCLUSIVE, FASTER, NOTE)
+
+
+def text(result: Result, *, verbose: bool = False) -> str:
+    """What the terminal shows: a section for each layer, what is wrong first.
+
+    Args:
+        verbose: also what passed.
+    """
+    parts = []
+    for section in result.sections:
+        seconds = f", {section.seconds:.0f} s" if section.seconds >= 0.5 else ""
+        parts.append(f"{section.title}: {section.verdict}{seconds}\n  {section.summary}")
+        rows = _ordered(section.rows if verbose else section.of(*TOLD))
+        if rows:
+            parts.append(_wrapped(_table(rows)))
+    commands = dict.fromkeys(row.command for _, row in result.rows(FAIL, INCONCLUSIVE))
+    again = [f"To see it again: {command}" for command in commands if command][:1]
+    facts = "; ".join(f"{key} {value}" for key, value in result.facts.items())
+    return "\n\n".join([*parts, *again, f"{ENDS[result.code]}.\n({facts})"])
+
+
+def _wrapped(rows: Sequence[Mapping[str, str]]) -> str:
+    """A table whose last column is wrapped."""
+    widths = [None] * (len(rows[0]) - 1) + [WIDTH]
+    return tabulate(rows, headers="keys", disable_numparse=True, maxcolwidths=widths)
+
+
+def _ordered(rows: Sequence[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: VERDICTS.index(row.verdict))
+
+
+def _table(rows: Sequence[Row]) -> list[dict[str, str]]:
+    columns = list(dict.fromkeys(column for row in rows for column in row.figures))
+    return [
+        {
+            "verdict": row.verdict,
+            "what": row.name,
+            **{column: row.figures.get(column, "") for column in columns},
+            "says": row.says,
+        }
+        for row in rows
+    ]
+
+
+def markdown(result: Result) -> str:
+    """For the job's summary and the comment: regressions first, details folded."""
+    parts = [MARKER, f"## parity gate: {ENDS[result.code]}"]
+    head = [
+        {"layer": section.title, "verdict": section.verdict, "": section.summary}
+        for section in result.sections
+    ]
+    parts.append(_pipes(head))
+    told = [row for _, row in result.rows(BROKEN, FAIL, INCONCLUSIVE)]
+    if told:
+        parts.append(_pipes(_table(_ordered(told))))
+        commands = dict.fromkeys(row.command for row in told if row.command)
+        parts += [f"To see it again: `{command}`" for command in list(commands)[:1]]
+    for section in result.sections:
+        rows = [row for row in section.rows if row.verdict not in (BROKEN, FAIL, INCONCLUSIVE)]
+        if rows:
+            wins = len(section.of(FASTER))
+            faster = f", {wins} faster" if wins else ""
+            parts.append(
+                f"<details><summary>{section.title}: {len(rows)} rows that pass{faster}</summary>"
+                f"\n\n{_pipes(_table(_ordered(rows)))}\n\n</details>"
+            )
+    facts = "; ".join(f"{key} {value}" for key, value in result.facts.items())
+    return "\n\n".join([*parts, f"<sub>{facts}</sub>"]) + "\n"
+
+
+def _pipes(rows: Sequence[Mapping[str, str]]) -> str:
+    cleaned = [{key: _cell(value) for key, value in row.items()} for row in rows]
+    return tabulate(cleaned, headers="keys", tablefmt="github", disable_numparse=True)
+
+
+def _cell(value: str) -> str:
+    return value.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+
+
+def commands(result: Result) -> str:
+    """GitHub's commands, one for a row, and few."""
+    rows = result.rows(BROKEN, FAIL) or result.rows(INCONCLUSIVE)
+    kind = "error" if result.rows(BROKEN, FAIL) else "warning"
+    lines = [
+        f"::{kind} title=parity gate: {_escaped(section.title, ':,')}::"
+        + _escaped(f"{row.name}: {row.says}")
+        for section, row in rows[:ANNOTATIONS]
+    ]
+    if len(rows) > ANNOTATIONS:
+        lines.append(f"::{kind} title=parity gate::and {len(rows) - ANNOTATIONS} more")
+    return "\n".join(lines)
+
+
+def _escaped(value: str, more: str = "") -> str:
+    for one in "%\r\n" + more:
+        value = value.replace(one, f"%{ord(one):02X}")
+    return value
+
+
+def as_json(result: Result) -> str:
+    """All figures, and every raw pair."""
+    content: dict[str, Any] = {
+        "exit code": result.code,
+        "facts": result.facts,
+        "sections": [_section(section) for section in result.sections],
+        **_plain(result.data),
+    }
+    return json.dumps(content, indent=1, default=str) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """Data, with objects of ours as what they consist of."""
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
+    return vars(value) if hasattr(value, "__dict__") else value
+
+
+def _section(section: Section) -> dict[str, Any]:
+    return {
+        **vars(section),
+        "verdict": section.verdict,
+        "rows": [vars(row) for row in section.rows],
+    }
