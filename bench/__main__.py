@@ -1,4 +1,4 @@
-"""What is measured outside of pytest: `python -m bench speed`, `sweep`, and `paper`."""
+"""What is measured outside of pytest: `python -m bench` with speed, sweep, paper, validate_gate."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from bench import pool, speed, sweep
 from bench.conftest import positive, processors
 from bench.peers import CONTENDERS
 from bench.storage import RESULTS, write
+from parity.gate import Broken
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     _speed_options(commands.add_parser("speed", help="every engine and every peer, in one table"))
     _sweep_options(commands.add_parser("sweep", help="a grid of trainings, by many workers"))
     _paper_options(commands.add_parser("paper", help="both reports, reproduced: a verdict a row"))
+    _gate_options(commands.add_parser("validate_gate", help="does the gate keep its promises?"))
     options = parser.parse_args(arguments)
     before = signal.signal(signal.SIGINT, _interrupt)
     try:
@@ -200,6 +202,48 @@ def _computed(plan: Any, number: int, tasks: list[Any]) -> None:
         mininterval=0.5 if sys.stderr.isatty() else 10,
     ) as bar:  # fmt: skip
         plan.compute(tasks, lambda task: bar.update(task.cost))
+
+
+def _gate_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--trials", type=positive, default=375,
+                        help="in a fifth of which there is more work (375)")  # fmt: skip
+    parser.add_argument("--quick", action="store_true",
+                        help="five trials and a few faults: shows that all parts work")  # fmt: skip
+    parser.add_argument("--report", action="store_true",
+                        help="write the report from what is kept, and measure nothing")  # fmt: skip
+    parser.set_defaults(
+        run=_gate, interrupted="what is done is kept; the same command goes on from there"
+    )
+
+
+def _gate(options: argparse.Namespace) -> int:
+    try:
+        from bench.gate import validation
+    except ImportError as error:
+        print(f"python -m bench validate_gate: {error}: pip install -e '.[test]'", file=sys.stderr)
+        return 2
+    plan = validation.Plan(options.trials)
+    if options.quick:
+        plan = validation.Plan(5, 3, validation.QUICK)
+    try:
+        if options.report:
+            results = validation.kept(plan)
+        else:
+            with tqdm(file=sys.stderr, unit="") as bar:
+
+                def progress(what: str, done: int, of: int) -> None:
+                    bar.set_description(what, refresh=False)
+                    bar.total, bar.n = of, done
+                    bar.refresh()
+
+                results = validation.measured(plan, progress)
+        files = validation.written(plan, results)
+    except (RuntimeError, OSError, Broken) as error:
+        print(f"python -m bench validate_gate: {error}", file=sys.stderr)
+        return 2
+    print(validation.text(results))
+    print("Written: " + ", ".join(str(file) for file in files))
+    return int(not all(one["seen"] for one in results["faults"]))
 
 
 if __name__ == "__main__":

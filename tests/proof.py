@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from bench.own import SUBJECT
 from parity import Local
 from parity.outcome import FAILED, PASSED
 from parity.report import write
 from parity.run import Planned, planned
 from tests import trivial
 from tests.faults import Fault, all_faults
-from tests.own import SUBJECT
 
 ROOT = Path(__file__).parent.parent
 KEPT = ROOT / ".proof.json"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from bench.own import SUBJECT
 from parity import Local
 from parity.outcome import FAILED
 from parity.run import planned
 from tests.faults import Fault, all_faults
-from tests.own import SUBJECT
 
 SESSION = Local(SUBJECT)
 CHECKS = {f"{one.case.kind}.{one.name}" for one in planned(SESSION)}

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 import parity
 import scratch
+from bench.own import SUBJECT
 from parity import Comparison, Tensors, Truth
 from parity.outcome import PASSED
 from parity.run import planned
 from parity.session import describe
-from tests.own import SUBJECT
 
 SEEDS = 5
 SESSION = parity.Local(SUBJECT)

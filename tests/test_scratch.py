@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import parity
+from bench.own import SUBJECT
 from parity.plugin import CheckTest
-from tests.own import SUBJECT
 
 
 @parity.parametrize(SUBJECT)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+from bench import own
 from bench.gate import accuracies, counts, trajectories
 from bench.measure import interleaved
 from bench.steps import epoch
@@ -25,7 +26,7 @@ def step_beside_torch(pair: ModelPair) -> tuple[list[float], list[float]]:
 
 
 gate = Gate(
-    subject=pairs.subject,
+    subject=own.SUBJECT,
     trajectories={
         **{f"{p}, 10 steps": partial(trajectories.first_steps, p) for p in pairs.MODELS},
         **{f"{p}, a whole run": partial(trajectories.whole_run, p) for p in REPORTED},

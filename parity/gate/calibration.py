@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy import stats
 from tabulate import tabulate
 
 from parity.gate import trees
@@ -17,12 +17,14 @@ from parity.gate.broken import Broken
 from parity.gate.lockstep import BASE, HEAD, Design, Lockstep
 from parity.gate.plan import Gate
 from parity.gate.run import Progress, silent
-from parity.gate.verdicts import Rule, interval, medians
+from parity.gate.verdicts import Rule, interval, medians, reach
 
 STAGES = 3
 """How many times a gate's restarts are measured."""
 
 POWER = 0.95
+
+MOST = 60  # restarts that are thought of
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Calibrated:
 
     Args:
         spread: of a restart's median log ratio.
-        restarts: that the promised power at the limit takes; 0: no number of them up to 200.
+        restarts: that the promised power at the limit takes; 0: more than 60.
         margin: the least that would be kept here: the gate's own, or what the interval of the
             head against itself reaches.
     """
@@ -78,13 +80,12 @@ def of_ratios(ratios: Mapping[str, Sequence[float]], rule: Rule) -> list[Calibra
 def _restarts(spread: float, margin: float, rule: Rule, benchmarks: int) -> int:
     """The least number that fails the limit as often as promised (as `verdicts.Speed`)."""
     level = rule.level(benchmarks)
-    least = math.ceil(-math.log2(level))  # all of them above: the least p that there is
     room = math.log1p(rule.limit) - math.log1p(margin)
-    reach = float(stats.norm.isf(level) + stats.norm.isf(1 - POWER))
-    if room <= 0:
-        return 0
-    needed = max(least, math.ceil(math.pi / 3 * (reach * spread / room) ** 2))
-    return needed if needed <= 200 else 0
+    numbers = range(1, MOST + 1)
+    least = bisect.bisect_left(
+        numbers, True, key=lambda count: reach(count, level, POWER) * spread <= room
+    )
+    return numbers[least] if least < MOST else 0
 
 
 def text(found: Sequence[Calibrated]) -> str:
@@ -94,7 +95,7 @@ def text(found: Sequence[Calibrated]) -> str:
         {
             "benchmark": one.name,
             "spread of a restart": f"{one.spread:.2%}",
-            f"restarts for +{rule.limit:.0%}": one.restarts or "more than 200",
+            f"restarts for +{rule.limit:.0%}": one.restarts or f"more than {MOST}",
             "margin": f"{one.margin:.1%}",
         }
         for one in found

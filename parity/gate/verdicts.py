@@ -8,8 +8,9 @@ looks share the chance of a false alarm, and so do all benchmarks (Bonferroni).
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -110,7 +111,7 @@ def _judged(name: str, x: np.ndarray, rule: Rule, benchmarks: int) -> Speed:
     elif p_above(-x, -math.log1p(rule.limit)) <= rule.missed:
         verdict = PASS
     middle, low, high = (math.exp(value) for value in interval(x))
-    detectable = math.expm1(margin + _needed(x, level))
+    detectable = math.expm1(margin + reach(len(x), level) * float(np.std(x, ddof=1)))
     faster = p_above(-x, margin) <= level
     return Speed(name, middle, low, high, len(x), detectable, p, margin, verdict, faster)
 
@@ -123,31 +124,34 @@ def p_above(x: np.ndarray, bound: float) -> float:
 def interval(x: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
     """The centre of values (Hodges and Lehmann 1963), and its interval: what Wilcoxon's test does
     not reject. Of too few values for it, from the smallest to the largest."""
-    first, second = np.triu_indices(len(x))
-    walsh = np.sort((x[first] + x[second]) / 2)
-    level = (1 - confidence) / 2
-
-    def kept(reject: Callable[[float], bool]) -> int:
-        """How many of the Walsh averages, from the outside, are rejected."""
-        low, high = 0, len(walsh) // 2
-        while low < high:
-            middle = (low + high) // 2
-            low, high = (middle + 1, high) if reject(middle) else (low, middle)
-        return low
-
-    tiny = 1e-12 + 1e-9 * float(np.ptp(x))  # beside an average, and not on it: there are no ties
-    below = kept(lambda place: p_above(x, walsh[int(place)] - tiny) <= level)
-    above = kept(lambda place: p_above(-x, -walsh[-1 - int(place)] - tiny) <= level)
-    return float(np.median(walsh)), float(walsh[below]), float(walsh[-1 - above])
+    walsh = averages(x)
+    outside = max(critical(len(x), (1 - confidence) / 2), 0)
+    return float(np.median(walsh)), float(walsh[outside]), float(walsh[-1 - outside])
 
 
-def _needed(x: np.ndarray, level: float, power: float = 0.95) -> float:
-    """How far above the margin a slowdown must lie to be failed that often.
+def averages(x: np.ndarray) -> np.ndarray:
+    """The averages of all pairs of values, each with itself among them, in order (Walsh 1949):
+    `[…, n (n + 1) / 2]` of `[…, n]`. As many of them are below 0 as the ranks of negative values
+    sum up to."""
+    first, second = np.triu_indices(x.shape[-1])
+    return np.sort((x[..., first] + x[..., second]) / 2)
 
-    By the normal approximation of Wilcoxon's test, as efficient as 3/pi on normal values
-    (Lehmann 1975), and the spread of these.
-    """
-    if len(x) < 2:
+
+@functools.cache
+def critical(count: int, level: float) -> int:
+    """The largest sum of the negative values' ranks that is rejected at a level; -1 if none is."""
+    chances = np.ones(1)
+    for rank in range(1, count + 1):  # each rank is of a negative value in one case of two
+        chances = (np.pad(chances, (0, rank)) + np.pad(chances, (rank, 0))) / 2
+    return int(np.searchsorted(np.cumsum(chances), level * (1 + 1e-9), "right")) - 1
+
+
+@functools.cache
+def reach(count: int, level: float, power: float = 0.95) -> float:
+    """How far from the margin normal values must lie to be told from it that often, in their
+    standard deviations: by 2,000 samples, each of which says what it would take."""
+    outside = critical(count, level)
+    if outside < 0:
         return math.inf
-    error = float(np.std(x, ddof=1)) * math.sqrt(math.pi / 3 / len(x))
-    return float(stats.norm.isf(level) + stats.norm.isf(1 - power)) * error
+    samples = np.random.default_rng(0).normal(size=(2000, count))
+    return float(np.quantile(-averages(samples)[:, outside], power))

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from bench.own import layers, losses, models, optimizers
 from reference import pairs
-from tests.own import layers, losses, models, optimizers
 
 SUBJECT = dataclasses.replace(
     pairs.subject,
