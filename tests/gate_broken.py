@@ -169,7 +169,8 @@ BREAKAGES = [
     Breakage("baseline of another machine", "only of another-processor", _elsewhere),
     Breakage("trees swapped", "the arms are swapped", layer="timing", patch=_SWAPPED_TREES),
     Breakage("times swapped", "the arms are swapped", layer="timing", patch=_SWAPPED_TIMES),
-    Breakage("arm killed", "was killed by SIGKILL", lambda toy: toy.write("timed.py", _KILLED), layer="timing"),
+    Breakage("arm killed", "was killed by SIGKILL",
+             lambda toy: toy.write("timed.py", _KILLED), layer="timing"),
     Breakage("worker killed", "a worker was killed",
              edited("plan.py", "lambda: 0.5", "lambda: __import__('signal').raise_signal(9)")),
     Breakage(
