@@ -124,12 +124,18 @@ def benchmarks():
     return {"work": killed, "more work": killed}
 """
 
+_FEWER = """
+    import os
+    if "parity-gate" in os.getcwd():
+        return {"work": repeated}
+    return {"""
+
 _CLOCK = """
 import time, library
 now, calls = time.perf_counter_ns, []
 def stepped():
     calls.append(0)
-    return now() + 10**9 * max(0, len(calls) - 61)
+    return now() + 10**9 * max(0, len(calls) - 20)
 time.perf_counter_ns = stepped
 """
 
@@ -180,6 +186,14 @@ BREAKAGES = [
     ),
     Breakage("wall clock stepped", "the clock was stepped", layer="timing", patch=_WALL_CLOCK),
     Breakage("disk full", "No space left on device", options=("--json", "/dev/full")),
+    Breakage("plan that ends the process", "SystemExit",
+             edited("plan.py", "lambda: 0.5", "lambda: __import__('sys').exit(0)")),
+    Breakage("benchmark that the arm alone lacks", "in the head's arm",
+             edited("timed.py", "    return {", _FEWER),
+             layer="timing"),
+    Breakage("something trained, and not recorded", "extra: it is not in the manifest",
+             edited("plan.py", 'pairs={', 'pairs={"new": lambda seeds: ([90.0] * 10,) * 2, '),
+             layer="accuracy"),
     Breakage("history too shallow", "fetch-depth: 0", _shallow),
     Breakage("plan gone", "which is not there", lambda toy: (toy.folder / "plan.py").unlink()),
 ]  # fmt: skip

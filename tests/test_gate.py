@@ -110,6 +110,14 @@ def test_a_new_benchmark_is_not_compared_and_is_told(toy: Toy) -> None:
     assert "new, and not compared" in done.stdout
 
 
+def test_a_benchmark_that_the_base_cannot_run_any_more_is_inconclusive(toy: Toy) -> None:
+    toy.replace("library.py", "def work", "def other():\n    pass\n\n\ndef work")
+    toy.replace("timed.py", "    return {", "    library.other()\n    return {")
+    done = toy.gate("--layers", "timing")
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "has no attribute 'other'" in " ".join(done.stdout.split())
+
+
 def test_what_the_manifest_lost_since_the_base_is_told_with_its_reason(toy: Toy) -> None:
     toy.replace("timed.py", ', "more work": repeated', "")
     done = toy.gate("--update-baseline", "--reason", "it was the same as work")

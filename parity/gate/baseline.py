@@ -114,15 +114,20 @@ def differences(manifest: Manifest, offered: Manifest) -> list[tuple[str, str]]:
     return found
 
 
-def removed(before: str, manifest: Manifest) -> list[str]:
-    """What an earlier manifest, as its file has it, lists and this one does not."""
+def listed(text: str) -> Manifest:
+    """What a manifest's file lists; nothing, if it is none."""
     try:
-        entries: Manifest = json.loads(before)["entries"]
+        entries: Manifest = json.loads(text)["entries"]
     except (ValueError, KeyError, TypeError):
-        return []
+        return {}
+    return entries
+
+
+def removed(before: Manifest, manifest: Manifest) -> list[str]:
+    """What an earlier manifest lists and this one does not."""
     return [
         f"{kind}: {name}"
-        for kind, names in sorted(entries.items())
+        for kind, names in sorted(before.items())
         for name in sorted(names.keys() - manifest.get(kind, {}).keys())
     ]
 

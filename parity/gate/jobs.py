@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -126,12 +127,17 @@ def performed(
     except Exception as error:
         kind, name, _ = job
         raise Broken(f"{kind} {name} raises {type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        for worker in multiprocessing.active_children():
+            worker.terminate()
+        raise
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
     return results
 
 
 def _prepare(plan: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it is interrupted, and ends it
     torch.set_num_threads(1)
     sys.path.insert(0, str(Path.cwd()))
 
@@ -142,4 +148,7 @@ def _gate(plan: str) -> Gate:
 
 
 def _work(plan: str, job: Job) -> Any:
-    return perform(_gate(plan), job)
+    try:
+        return perform(_gate(plan), job)
+    except SystemExit as error:
+        raise Broken(f"{job[0]} {job[1]} ends its process, by SystemExit({error})") from None

@@ -12,7 +12,7 @@ from parity import causes
 from parity.gate.baseline import UPDATE
 from parity.gate.result import BROKEN, NOTE, Row
 from parity.gate.verdicts import FAIL
-from parity.outcome import FAILED, MISTRUSTED, Outcome
+from parity.outcome import FAILED, MISTRUSTED, WAIVED, Outcome
 
 ROOM, LEAST = 1.25, 0.02
 """How much larger a ratio may be than the largest at the seeds it was recorded at, and the least
@@ -37,6 +37,8 @@ def suite(outcomes: Sequence[Outcome], recorded: Mapping[str, float]) -> list[Ro
     for one in outcomes:
         if one.verdict == MISTRUSTED:
             rows.append(Row(one.id, FAIL, one.diagnosis))
+        elif one.verdict == WAIVED:
+            rows.append(Row(one.id, NOTE, f"waived, by {one.waiver}: {one.diagnosis}"))
         elif one.verdict != FAILED and not math.isfinite(one.ratio):
             rows.append(Row(one.id, BROKEN, f"its error ratio is {one.ratio}"))
         elif one.verdict != FAILED and one.id in recorded and one.ratio > recorded[one.id]:

@@ -105,6 +105,6 @@ def imported(file: Path, name: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Broken(f"{file} cannot be loaded: {type(error).__name__}: {error}") from error
     return module

@@ -44,7 +44,13 @@ def text(result: Result, *, verbose: bool = False) -> str:
     commands = dict.fromkeys(row.command for _, row in result.rows(FAIL, INCONCLUSIVE))
     again = [f"To see it again: {command}" for command in commands if command][:1]
     facts = "; ".join(f"{key} {value}" for key, value in result.facts.items())
-    return "\n\n".join([*parts, *again, f"{ENDS[result.code]}.\n({facts})"])
+    return "\n\n".join([*parts, *again, f"{end(result)}.\n({facts})"])
+
+
+def end(result: Result) -> str:
+    """The verdict on all of it; of a part, that it is one."""
+    part = result.facts.get("layers")
+    return ENDS[result.code] + (f" (of {part} alone)" if part else "")
 
 
 def _wrapped(rows: Sequence[Mapping[str, str]]) -> str:
@@ -72,7 +78,7 @@ def _table(rows: Sequence[Row]) -> list[dict[str, str]]:
 
 def markdown(result: Result) -> str:
     """For the job's summary and the comment: regressions first, details folded."""
-    parts = [MARKER, f"## parity gate: {ENDS[result.code]}"]
+    parts = [MARKER, f"## parity gate: {end(result)}"]
     head = [
         {"layer": section.title, "verdict": section.verdict, "": section.summary}
         for section in result.sections

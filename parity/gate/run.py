@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from parity.gate import accuracy, baseline, jobs, machine, numerics, timing, trees
+from parity.gate.arm import CONTROL
 from parity.gate.baseline import Baseline, Manifest
 from parity.gate.broken import Broken
 from parity.gate.command import LAYERS
@@ -91,9 +92,13 @@ class _Run:
         self.sections: list[Section] = []
         self.data: dict[str, Any] = {}
         self.facts = {
-            "machine": ", ".join(f"{k} {v}" for k, v in machine.fingerprint().items()),
+            "machine": "{processor}, {instructions}, torch {torch}, Python {python}".format(
+                **machine.fingerprint()
+            ),
             "seeds": f"of {wanted.day}",
         }
+        if len(wanted.layers) < len(LAYERS):
+            self.facts["layers"] = ", ".join(wanted.layers)
         self.started = time.perf_counter()
 
     @contextlib.contextmanager
@@ -122,8 +127,7 @@ class _Run:
         self.base = trees.base_of(self.wanted.root, self.wanted.base)
         self.facts["base"] = f"{self.base.commit[:12] or 'none'}: {self.base.why}"
         head = trees.git(self.wanted.root, "rev-parse", "HEAD", check=False)
-        changed = " and changes" if trees.git(self.wanted.root, "status", "--porcelain") else ""
-        self.facts["head"] = f"{head[:12]}{changed}"
+        self.facts["head"] = head[:12] + (" and changes" if trees.changed(self.wanted.root) else "")
 
     def work(self) -> None:
         """Everything that is not timed, by all processors."""
@@ -143,6 +147,12 @@ class _Run:
 
     def _of(self, kind: str) -> dict[str, Any]:
         return {name: value for (k, name), value in self.results.items() if k == kind}
+
+    def _recorded(self, kind: str, name: str) -> Any:
+        try:
+            return self.values[kind][name]
+        except KeyError:
+            raise Broken(f"nothing is recorded of {name} ({kind}): {baseline.UPDATE}") from None
 
     def outcomes(self) -> list[Outcome]:
         return [one for slice_ in self._of("checks").values() for one in slice_]
@@ -164,19 +174,18 @@ class _Run:
         what = f"{count} checks and benchmarks, as in the manifest"
         if any(row.verdict == BROKEN for row in rows):
             what = "what there is to judge is not what the manifest says"
-        rows += self._since_base()
+        rows += [
+            Row(name, NOTE, f"was in the base's manifest; reason: {self.values['reason']}")
+            for name in baseline.removed(self._manifest_of_base(), self.baseline.manifest)
+        ]
         self.sections.append(Section("integrity", what, rows, 0.0))
 
-    def _since_base(self) -> list[Row]:
-        """What the head's manifest no longer has, for whatever reason."""
-        manifest = self.folder / "manifest.json"
-        path = manifest.resolve().relative_to(self.wanted.root.resolve())
-        before = trees.git(
-            self.wanted.root, "show", f"{self.base.commit}:{path.as_posix()}", check=False
-        ) if self.base.commit else ""  # fmt: skip
-        gone = baseline.removed(before, self.baseline.manifest)
-        reason = self.values.get("reason", "none was given")
-        return [Row(name, NOTE, f"was in the base's manifest; reason: {reason}") for name in gone]
+    def _manifest_of_base(self) -> Manifest:
+        """What the base's own manifest lists; nothing, where it has none."""
+        path = (self.folder / "manifest.json").resolve().relative_to(self.wanted.root.resolve())
+        where = f"{self.base.commit}:{path.as_posix()}"
+        text = trees.git(self.wanted.root, "show", where, check=False) if self.base.commit else ""
+        return baseline.listed(text)
 
     def numerics(self) -> None:
         outcomes = self.outcomes()
@@ -189,8 +198,8 @@ class _Run:
         self.data["error ratios"] = {one.id: one.ratio for one in outcomes}
         self.data["trajectories"], self.data["counts"] = ratios, counts
         summary = (
-            f"{len(outcomes)} checks, the worst error {worst:.2f} of what is allowed; "
-            f"{len(ratios)} trajectories, the worst {max(ratios.values(), default=0.0):.2f}; "
+            f"{len(outcomes)} checks, the worst error {worst:.3g} of what is allowed; "
+            f"{len(ratios)} trajectories, the worst {max(ratios.values(), default=0.0):.3g}; "
             f"exact counts of {len(counts)} networks"
         )
         self.sections.append(Section("numerics", summary, rows, self._seconds()))
@@ -211,13 +220,17 @@ class _Run:
             lockstep = Lockstep(both, both[HEAD] / timed, self.wanted.design)
             rule = Rule(margins=self.gate.margins)
             offer = lockstep.offer()
-            rows = [
-                Row(name, NOTE, f"new, and not compared: the base says, {why}")
-                for name, why in offer.new.items()
+            rows = self._new(offer.new)
+            there = {name: ["seconds"] for name in (*offer.names, *offer.new) if name != CONTROL}
+            wanted = {"timed": self.baseline.manifest.get("timed", {})}
+            rows += [
+                Row(name, BROKEN, f"{says} (in the head's arm)")
+                for name, says in baseline.differences(wanted, {"timed": there})
             ]
             if len(offer.names) < 2:  # the control alone
-                rows = [Row("all benchmarks", INCONCLUSIVE, f"not compared: {row.says}")
-                        for row in rows[:1]]  # fmt: skip
+                why = rows[0].says if rows else "there are none"
+                rows = [row for row in rows if row.verdict == BROKEN]
+                rows.append(Row("all benchmarks", INCONCLUSIVE, f"not compared: {why}"))
                 self.sections.append(Section("timing", "nothing can be compared", rows))
                 return
 
@@ -242,12 +255,22 @@ class _Run:
         )
         self.sections.append(Section("timing", summary, rows, self._seconds()))
 
+    def _new(self, new: Mapping[str, str]) -> list[Row]:
+        """Benchmarks that the base cannot run: it did not have them, or not so."""
+        before = self._manifest_of_base().get("timed", {})
+        return [
+            Row(name, INCONCLUSIVE, f"the base has one too, but cannot run the head's: {why}")
+            if name in before
+            else Row(name, NOTE, f"new, and not compared: of the base, {why}")
+            for name, why in new.items()
+        ]
+
     def _against_torch(self) -> list[Row]:
         todo: list[Job] = [("against_torch", name, None) for name in self.gate.against_torch]
         found = jobs.performed(self.plan, todo, workers=1)
         rows = []
         for (_, name), ratio in sorted(found.items()):
-            before = float(self.values["against_torch"][name])
+            before = float(self._recorded("against_torch", name))
             verdict = FAIL if ratio > TORCH_MOVES * before else PASS
             says = (
                 f"{ratio:.3f} of torch's time, recorded {before:.3f}, limit "
@@ -259,11 +282,11 @@ class _Run:
 
     def accuracy(self) -> None:
         rows = [
-            accuracy.against_torch(name, both, self.values["pairs"][name])
+            accuracy.against_torch(name, both, self._recorded("pairs", name))
             for name, both in sorted(self._of("pairs").items())
         ]
         rows += [
-            accuracy.against_record(name, runs, self.values["runs"][name])
+            accuracy.against_record(name, runs, self._recorded("runs", name))
             for name, runs in sorted(self._of("runs").items())
         ]
         again = f"parity gate --layers accuracy --date {self.wanted.day}"

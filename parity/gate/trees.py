@@ -74,7 +74,7 @@ def base_of(root: Path, wanted: str | None = None) -> Base:
     else:
         if wanted or target:
             raise Broken(f"there is no commit {names[0]}{_DEEPER if shallow else ''}")
-    if git(root, "status", "--porcelain"):
+    if changed(root):
         return Base(head, "the last commit: there are changes that are not committed")
     before = git(root, "rev-parse", "--verify", "--quiet", "HEAD^1", check=False)
     if not before:
@@ -82,6 +82,11 @@ def base_of(root: Path, wanted: str | None = None) -> Base:
             raise Broken(f"the commit before the head is not here{_DEEPER}")
         return Base("", "the head is the first commit")
     return Base(before, "the commit before the head")
+
+
+def changed(root: Path) -> bool:
+    """Whether files that git follows have changes that are not committed."""
+    return bool(git(root, "status", "--porcelain", "--untracked-files=no"))
 
 
 _BRANCHES = ["origin/main", "origin/master", "main", "master"]
