@@ -162,6 +162,12 @@ def _read(stream: BinaryIO, answers: queue.Queue[Any]) -> None:
         except (EOFError, pickle.UnpicklingError, OSError, ValueError):
             answers.put(("ended", None, ()))
             return
+        except Exception as error:  # of a class that is known to the adapter alone
+            said = (
+                f"gives what this process cannot read: {error}; judge it by parity.check(subject)"
+            )
+            answers.put(("error", said, ()))
+            return
 
 
 def _ending(code: int) -> str:

@@ -250,3 +250,19 @@ def test_a_report_goes_through_a_link_and_into_a_pipe(tmp_path: Path) -> None:
     assert link.is_symlink()
     assert json.loads(target.read_text())["passed"]
     assert pipe.is_fifo()
+
+
+def test_an_adapter_with_an_entry_of_its_own_is_told_to_be_judged_in_process(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its torch class is known to the adapter alone, and cannot cross to this process."""
+    path = tmp_path / "own_adapter.py"
+    path.write_text(
+        "import torch\nfrom torch import nn\nimport parity\n\n"
+        "class Double(nn.Module):\n    def forward(self, x):\n        return 2 * x\n\n"
+        "class Ours:\n    def forward(self, x):\n        return 2 * x\n\n"
+        "    def backward(self, dy):\n        return 2 * dy\n\n"
+        "subject = parity.Subject({parity.Entry(Double, 'layer', {'': {}}): Ours})\n"
+    )
+    assert cli.main(["check", str(path)]) == 2
+    assert "judge it by parity.check(subject)" in capsys.readouterr().err

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import signal
+import subprocess
+import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -151,6 +156,36 @@ def test_what_breaks_the_gate_is_red_by_name(
     code, says = broken(breakage, source, tmp_path / "it" / "toy")
     assert code == 2, says
     assert breakage.says in " ".join(says.split()), says
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux for children")
+def test_ctrl_c_leaves_nothing_behind(toy: Toy, tmp_path: Path) -> None:
+    environment = toy.environment() | {"TMPDIR": str(tmp_path)}
+    running = subprocess.Popen(
+        toy.command("--layers", "timing"), cwd=toy.folder, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    until = time.monotonic() + 100
+    while not list(tmp_path.glob("parity-gate-*")) and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(1)
+    os.killpg(running.pid, signal.SIGINT)
+    said, _ = running.communicate(timeout=60)
+    assert running.returncode == 130, said
+    assert "Traceback" not in said
+    assert "interrupted, nothing written" in said
+    assert not list(tmp_path.glob("parity-gate-*"))
+    assert not _alive(str(tmp_path))
+
+
+def _alive(word: str) -> list[str]:
+    """Processes that have a word among their arguments."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes().decode(errors="replace"))
+    return [line for line in found if word in line]
 
 
 def test_base_is_the_merge_base_or_the_commit_before(toy: Toy) -> None:

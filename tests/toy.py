@@ -71,7 +71,7 @@ def benchmarks():
 QUICK = """
 import sys
 from parity.gate.lockstep import Design
-Design.__init__.__defaults__ = ({restarts}, {pairs}, 3e-4)
+Design.__init__.__defaults__ = (9, 3, 3e-4)
 {patch}
 from parity.cli import main
 if __name__ == "__main__":
@@ -126,14 +126,17 @@ class Toy:
         assert len(files) == 1
         return files[0]
 
-    def gate(
-        self, *options: str, patch: str = "", restarts: int = 9, pairs: int = 3
-    ) -> subprocess.CompletedProcess[str]:
+    def gate(self, *options: str, patch: str = "") -> subprocess.CompletedProcess[str]:
         """`parity gate`, with few restarts."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("GITHUB_")}
-        script = QUICK.format(restarts=restarts, pairs=pairs, patch=patch)
         return subprocess.run(
-            [sys.executable, "-c", script, "--workers", "1", *options],
-            cwd=self.folder, capture_output=True, text=True, timeout=300, check=False,
-            env=environment | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+            self.command(*options, patch=patch), cwd=self.folder, env=self.environment(),
+            capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
+
+    def command(self, *options: str, patch: str = "") -> list[str]:
+        script = QUICK.format(patch=patch)
+        return [sys.executable, "-c", script, "--workers", "1", *options]
+
+    def environment(self) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("GITHUB_")}
+        return kept | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -6,12 +6,13 @@ for itself.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -115,7 +116,8 @@ def performed(
     results: dict[tuple[str, str], Any] = {}
     executor = ProcessPoolExecutor(workers or os.cpu_count(), context, _prepare, (str(plan),))
     try:
-        pending = {executor.submit(_work, str(plan), job): job for job in jobs}
+        with _deaf():
+            pending = {executor.submit(_work, str(plan), job): job for job in jobs}
         for future in as_completed(pending):
             job = pending[future]
             results[job[0], job[1]] = future.result()
@@ -136,8 +138,20 @@ def performed(
     return results
 
 
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Processes started within it do not hear Ctrl-C: who started them does, and ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _prepare(plan: str) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started it is interrupted, and ends it
     torch.set_num_threads(1)
     sys.path.insert(0, str(Path.cwd()))
 
