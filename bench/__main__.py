@@ -243,7 +243,7 @@ def _gate(options: argparse.Namespace) -> int:
         return 2
     print(validation.text(results))
     print("Written: " + ", ".join(str(file) for file in files))
-    return int(not all(one["seen"] for one in results["faults"]))
+    return int(not validation.kept_promises(results))
 
 
 if __name__ == "__main__":

@@ -67,6 +67,40 @@ def _shallow(toy: Toy) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
+def _without(kind: str) -> Callable[[Toy], object]:
+    """Takes a whole kind out of the plan."""
+
+    def taken(toy: Toy) -> None:
+        lines = (toy.folder / "plan.py").read_text().splitlines(keepends=True)
+        kept = [line for line in lines if not line.startswith(f"    {kind}=")]
+        assert len(kept) == len(lines) - 1
+        toy.write("plan.py", "".join(kept))
+
+    return taken
+
+
+def _waived(toy: Toy) -> None:
+    """A wrong gradient, and everything waived."""
+    toy.replace("library.py", "1 - self.y**2", "1 - self.y")
+    toy.replace("plan.py", 'name="toy"', 'name="toy", waivers={"*": "later"}')
+
+
+def _deeper(toy: Toy) -> None:
+    (toy.folder / "src").mkdir()
+    (toy.folder / "library.py").rename(toy.folder / "src" / "library.py")
+    toy.replace(
+        "plan.py", "import library", "import sys\nsys.path.insert(0, 'src')\nimport library"
+    )
+
+
+_FULL = """
+import errno, os
+from parity.gate import trees
+def full(*arguments):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+trees.export = full
+"""
+
 _SWAPPED_TREES = """
 from parity.gate import trees
 export = trees.export
@@ -141,12 +175,13 @@ time.perf_counter_ns = stepped
 
 BREAKAGES = [
     Breakage("benchmark deleted", "timed: more work",
-             edited("timed.py", ', "more work": repeated', "")),
+             edited("timed.py", ', "more work": repeated', ""), layer="timing"),
     Breakage("benchmark renamed", "renamed to 'much work'",
-             edited("timed.py", "more work", "much work")),
+             edited("timed.py", "more work", "much work"), layer="timing"),
     Breakage(
         "benchmark added, and not recorded", "extra: it is not in the manifest",
         edited("timed.py", '"more work": repeated', '"more work": repeated, "new": repeated'),
+        layer="timing",
     ),
     Breakage(
         "check skipped", "missing: it is in the manifest",
@@ -157,7 +192,7 @@ BREAKAGES = [
         edited("plan.py", "{nn.Tanh: library.Tanh}", "{}"),
     ),
     Breakage("collection empty", "not one of the 2 in the manifest",
-             edited("timed.py", '{"work": repeated, "more work": repeated}', "{}")),
+             edited("timed.py", '{"work": repeated, "more work": repeated}', "{}"), layer="timing"),
     Breakage("another metric", "other metrics than in the manifest",
              edited("plan.py", '"operations"', '"multiplications"')),
     Breakage("error ratio NaN", "NaN", edited("plan.py", "lambda: 0.5", 'lambda: float("nan")')),
@@ -194,6 +229,30 @@ BREAKAGES = [
     Breakage("something trained, and not recorded", "extra: it is not in the manifest",
              edited("plan.py", 'pairs={', 'pairs={"new": lambda seeds: ([90.0] * 10,) * 2, '),
              layer="accuracy"),
+    Breakage("no trajectories any more", "trajectories", _without("trajectories")),
+    Breakage("no counts any more", "counts", _without("counts")),
+    Breakage("no pairs any more", "pairs", _without("pairs"), layer="accuracy"),
+    Breakage("no runs any more", "runs", _without("runs"), layer="accuracy"),
+    Breakage("no ratio to torch any more", "against_torch", _without("against_torch"),
+             layer="timing"),
+    Breakage("no times beside torch", "no pairs of times",
+             edited("plan.py", "([1.0, 1.1, 1.0], [2.0, 2.0, 2.0])", "([], [])"), layer="timing"),
+    Breakage("fewer accuracies than seeds", "accuracies of 500 seeds",
+             edited("plan.py", "for seed in seeds]},\n)", "for seed in seeds[:400]]},\n)"),
+             layer="accuracy"),
+    Breakage("a waiver that was not recorded", "waived: ", _waived),
+    Breakage("a margin of no benchmark", "there is no such benchmark",
+             edited("plan.py", "    counts=", '    margins={"wrok": 0.05},\n    counts='),
+             layer="timing"),
+    Breakage("a margin that passes everything", "it takes 0 to below 0.1",
+             edited("plan.py", "    counts=", '    margins={"work": 1.0},\n    counts='),
+             layer="timing"),
+    Breakage("a margin that was not recorded", "other metrics than in the manifest",
+             edited("plan.py", "    counts=", '    margins={"work": 0.05},\n    counts='),
+             layer="timing"),
+    Breakage("disk full at the export", "No space left on device", layer="timing", patch=_FULL),
+    Breakage("layout that both arms would share", "at the top of the project", _deeper,
+             layer="timing"),
     Breakage("history too shallow", "fetch-depth: 0", _shallow),
     Breakage("plan gone", "which is not there", lambda toy: (toy.folder / "plan.py").unlink()),
 ]  # fmt: skip

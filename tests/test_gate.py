@@ -36,16 +36,20 @@ def toy(source: Path, tmp_path: Path) -> Toy:
     return Toy(Path(shutil.copytree(source, tmp_path / "toy")))
 
 
+def passed(done: subprocess.CompletedProcess[str]) -> bool:
+    """Nothing failed; a machine that does much else may leave a time undecided."""
+    undecided = done.returncode == 3 and "INCONCLUSIVE" in done.stdout
+    return (done.returncode == 0 or undecided) and "FAIL " not in done.stdout
+
+
 def test_a_comment_passes_and_a_slower_tanh_does_not(toy: Toy, tmp_path: Path) -> None:
     files = [str(tmp_path / name) for name in ("a.md", "a.json", "a.svg")]
     done = toy.gate("--markdown", files[0], "--json", files[1], "--plot", files[2])
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "PASSED: no regression" in done.stdout
-    assert "To see it again" not in done.stdout
+    assert passed(done), done.stdout + done.stderr
     found = json.loads(Path(files[1]).read_text())
-    assert len(found["timing"]["raw"]) == 9  # restarts
+    assert len(found["timing"]["raw"]) in (9, 18)  # restarts
     assert {len(pairs) for pairs in found["timing"]["raw"][0].values()} == {3}
-    assert found["exit code"] == 0
+    assert found["exit code"] == done.returncode
     assert Path(files[0]).read_text().startswith(report.MARKER)
     assert "more work" in Path(files[2]).read_text()
 
@@ -111,7 +115,7 @@ def test_a_new_benchmark_is_not_compared_and_is_told(toy: Toy) -> None:
     done = toy.gate("--update-baseline", "--reason", "one more")
     assert done.returncode == 0, done.stdout + done.stderr
     done = toy.gate("--layers", "timing")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert passed(done), done.stdout + done.stderr
     assert "new, and not compared" in done.stdout
 
 
@@ -128,7 +132,7 @@ def test_what_the_manifest_lost_since_the_base_is_told_with_its_reason(toy: Toy)
     done = toy.gate("--update-baseline", "--reason", "it was the same as work")
     assert done.returncode == 0, done.stdout + done.stderr
     done = toy.gate("--layers", "timing")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert passed(done), done.stdout + done.stderr
     assert "reason: it was the same as work" in " ".join(done.stdout.split())
 
 
@@ -142,11 +146,48 @@ def test_a_failing_run_is_not_recorded(toy: Toy) -> None:
 
 
 def test_a_baseline_is_recorded_with_a_reason_only(toy: Toy) -> None:
-    for options in (("--update-baseline",), ("--update-baseline", "--reason", " ")):
+    for options in (
+        ("--update-baseline",),
+        ("--update-baseline", "--reason", " "),
+        ("--reason", "x"),
+    ):
         done = toy.gate(*options)
         assert done.returncode == 2
         assert "--reason" in done.stderr
-    assert toy.gate("--reason", "none").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--calibrate", "--json", "a"), "--calibrate does not go with --json"),
+        (("--update-baseline", "--reason", "x", "--strict"), "does not go with --strict"),
+        (("--json", "a", "--markdown", "./a"), "a file each"),
+    ],
+)
+def test_options_that_mean_nothing_together_are_refused(
+    toy: Toy, options: tuple[str, ...], says: str
+) -> None:
+    done = toy.gate(*options)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert not (toy.folder / "a").exists()
+
+
+def test_what_is_looser_than_at_the_base_is_told_with_its_reason(toy: Toy) -> None:
+    toy.replace("plan.py", '"operations": 20', '"operations": 22')
+    assert toy.gate("--update-baseline", "--reason", "two more are needed").returncode == 0
+    done = toy.gate("--layers", "numerics")
+    assert done.returncode == 0, done.stdout + done.stderr
+    says = " ".join(done.stdout.split())
+    assert "looser than in the base's baseline" in says
+    assert "work; reason: two more are needed" in says
+
+
+def test_fewer_parameters_fail(toy: Toy) -> None:
+    toy.replace("plan.py", '"operations": 20', '"parameters": 20')
+    assert toy.gate("--update-baseline", "--reason", "parameters").returncode == 0
+    toy.replace("plan.py", '"parameters": 20', '"parameters": 19')
+    assert toy.gate("--layers", "numerics").returncode == 1
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda one: one.name.replace(" ", "_"))
@@ -201,6 +242,8 @@ def test_base_is_the_merge_base_or_the_commit_before(toy: Toy) -> None:
     toy.git("checkout", "--quiet", "main")
     toy.write("library.py", "# 2")  # not committed
     assert trees.base_of(toy.folder).commit == commit("HEAD")
+    with pytest.raises(Broken, match="comes after it"):
+        trees.base_of(toy.folder, "change")
     with pytest.raises(Broken, match="there is no commit nowhere"):
         trees.base_of(toy.folder, "nowhere")
 

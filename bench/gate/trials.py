@@ -7,6 +7,7 @@ work that is added is real: that share of more units of it, in every sample.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import time
@@ -19,6 +20,7 @@ from bench.environment import code, environment
 from bench.storage import write
 from parity.gate import timing, trees
 from parity.gate.arm import CONTROL
+from parity.gate.broken import Broken
 from parity.gate.lockstep import BASE, HEAD, Design, Lockstep
 from parity.gate.verdicts import Rule, medians
 
@@ -28,7 +30,7 @@ TIMED = "bench/gate/timed.py"
 DOSES = (0.02, 0.05, 0.1, 0.2)
 EVERY = 5  # trials, of which one has more work, in a benchmark for each dose
 
-#: What a trial is of: all that measures. Verdicts are found again from what was measured.
+#: What a trial is of: all that measures. Verdicts follow from it: `validation.verdicts_of`.
 FROZEN = ("parity/gate/arm.py", "parity/gate/lockstep.py", "parity/gate/timing.py", TIMED)
 
 Trial = dict[str, Any]
@@ -53,23 +55,27 @@ def version() -> str:
 
 
 def read(file: Path) -> list[Trial]:
-    """The trials that are kept, of this version; a line that was cut off is none."""
+    """The trials that are kept; a line that was cut off is none."""
     found = []
     for line in file.read_text().splitlines() if file.exists() else []:
-        try:
-            trial = json.loads(line)
-        except ValueError:
-            continue
-        if trial["version"] == version():
-            found.append(trial)
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line))
     return found
 
 
 def run(
     count: int, file: Path, design: Design | None = None, progress: Callable[[], object] = int
 ) -> list[Trial]:
-    """Trials 0 to `count`, those that are kept among them; each is kept as it is done."""
+    """Trials 0 to `count`, those that are kept among them; each is kept as it is done.
+
+    Raises:
+        RuntimeError: what is kept is of other code, or another machine: it is not mixed.
+    """
     found = read(file)
+    if others := {trial["version"] for trial in found} - {version()}:
+        raise RuntimeError(
+            f"{file} has trials of {others.pop()}, and this is {version()}: move it away"
+        )
     with trees.temporary() as folder:
         both = {
             name: trees.export(ROOT, git_head(), Path(folder, name), name) for name in (BASE, HEAD)
@@ -89,16 +95,25 @@ def git_head() -> str:
 
 def _trial(number: int, both: dict[str, Path], design: Design | None) -> Trial:
     start, date = time.perf_counter(), datetime.now(timezone.utc)
+    trial: Trial = {
+        "number": number, "version": version(), "commit": git_head()[:12],
+        "date": f"{date:%Y-%m-%d %H:%M:%S} UTC",
+    }  # fmt: skip
+    try:
+        trial |= _measured(number, both, design)
+    except Broken as broken:  # a red pull request as any other, and no reason to try again
+        trial |= {"broken": str(broken), "doses": {}, "extended": [], "verdicts": {}}
+    return {**trial, "seconds": round(time.perf_counter() - start, 1)}
+
+
+def _measured(number: int, both: dict[str, Path], design: Design | None) -> Trial:
     timed = both[HEAD] / TIMED
     names = [name for name in Lockstep(both, timed, design).offer().names if name != CONTROL]
     doses = doses_of(number, names)
     result = timing.compared(Lockstep(both, timed, design, doses), Rule())
     return {
-        "number": number,
-        "version": version(),
-        "date": f"{date:%Y-%m-%d %H:%M:%S} UTC",
-        "seconds": round(time.perf_counter() - start, 1),
         "doses": doses,
+        "units": result.offer.units,
         "control": round(result.control.ratio, 4),
         "extended": result.extended,
         "verdicts": {one.name: one.verdict for one in result.speeds},

@@ -11,7 +11,7 @@ import difflib
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,12 @@ class Baseline:
     Args:
         manifest: what there is to judge.
         values: on this machine, by kind and name; None where none are recorded.
+        file: of the values.
     """
 
     manifest: Manifest
     values: dict[str, Any] | None
+    file: Path
 
 
 def folder_of(plan: Path) -> Path:
@@ -53,10 +55,11 @@ def read(folder: Path) -> Baseline:
     manifest = _read(folder / "manifest.json")
     if manifest is None:
         raise Broken(f"there is no baseline in {folder}: {UPDATE}")
-    values = _read(folder / f"{machine.slug(machine.fingerprint())}.json")
+    file = folder / f"{machine.slug(machine.fingerprint())}.json"
+    values = _read(file)
     if values is not None and values["manifest"] != manifest["digest"]:
         raise Broken(f"the baseline of this machine is stale: it is of another manifest; {UPDATE}")
-    return Baseline(manifest["entries"], values)
+    return Baseline(manifest["entries"], values, file)
 
 
 def strange(folder: Path) -> str:
@@ -71,8 +74,8 @@ def strange(folder: Path) -> str:
 def record(
     folder: Path, manifest: Manifest, values: Mapping[str, Any], why: Mapping[str, str]
 ) -> list[Path]:
-    """Writes both files: sorted, rounded, whole or not at all. Values of other machines stay, and
-    count as long as the manifest is the same."""
+    """Writes both files: sorted, rounded, each whole or not at all. Values of other machines stay,
+    and count as long as the manifest is the same."""
     listed = {"format": FORMAT, "entries": manifest}
     listed["digest"] = _digest(listed)
     facts = machine.fingerprint()
@@ -130,6 +133,36 @@ def removed(before: Manifest, manifest: Manifest) -> list[str]:
         for kind, names in sorted(before.items())
         for name in sorted(names.keys() - manifest.get(kind, {}).keys())
     ]
+
+
+def loosened(before: str, values: Mapping[str, Any]) -> list[str]:
+    """What this machine's values allow, and did not in an earlier file of them."""
+    try:
+        earlier = json.loads(before)
+    except ValueError:
+        return []
+    found = []
+    for kind, pick in _ALLOWS.items():
+        for name, value in sorted(values.get(kind, {}).items()):
+            was = earlier.get(kind, {}).get(name)
+            if was is not None and any(now > then for now, then in pick(value, was)):
+                found.append(name)
+    return found
+
+
+def _each(now: Any, then: Any) -> list[tuple[float, float]]:
+    """The values under the names that both have."""
+    return [(now[name], then[name]) for name in now.keys() & then.keys()]
+
+
+#: By kind, what is looser where it is larger, now and then.
+_ALLOWS: dict[str, Callable[[Any, Any], list[tuple[float, float]]]] = {
+    "bounds": lambda now, then: [(now, then)],
+    "against_torch": lambda now, then: [(now, 1.1 * then)],
+    "counts": _each,
+    "pairs": lambda now, then: [(now["margin"], then["margin"])],
+    "runs": lambda now, then: [(now["margin"] - now["mean"], then["margin"] - then["mean"])],
+}
 
 
 def _read(path: Path) -> dict[str, Any] | None:

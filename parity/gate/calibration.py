@@ -16,7 +16,8 @@ from parity.gate.arm import CONTROL
 from parity.gate.broken import Broken
 from parity.gate.lockstep import BASE, HEAD, Design, Lockstep
 from parity.gate.plan import Gate
-from parity.gate.run import Progress, silent
+from parity.gate.progress import Progress, silent
+from parity.gate.speed import within
 from parity.gate.verdicts import Rule, interval, medians, reach
 
 STAGES = 3
@@ -52,7 +53,7 @@ def calibrated(root: Path, gate: Gate, progress: Progress = silent) -> list[Cali
     """
     if gate.timed is None:
         raise Broken("the plan times nothing")
-    timed = gate.timed.resolve().relative_to(root.resolve())
+    timed = within(root, gate.timed)
     with trees.temporary() as folder:
         both = {name: trees.export(root, None, Path(folder, name), name) for name in (BASE, HEAD)}
         lockstep = Lockstep(both, both[HEAD] / timed)
@@ -102,8 +103,9 @@ def text(found: Sequence[Calibrated]) -> str:
     ]
     most = max((one.restarts or math.inf for one in found), default=0)
     over = [one for one in found if one.margin > rule.margin]
+    number = f"{most:g}" if most <= MOST else f"more than {MOST}"
     says = [
-        f"{most:g} restarts see +{rule.limit:.0%} in every benchmark with {POWER:.0%} power, and "
+        f"{number} restarts see +{rule.limit:.0%} in every benchmark with {POWER:.0%} power, and "
         f"raise {rule.alarms:.0%} false alarms at most; the gate has {design.restarts}, and as "
         "many again where it is undecided."
     ]

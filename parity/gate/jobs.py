@@ -24,6 +24,7 @@ import torch
 from parity.gate.baseline import Manifest
 from parity.gate.broken import Broken
 from parity.gate.plan import Gate, imported, loaded
+from parity.outcome import WAIVED
 from parity.run import opened, planned
 
 #: Its kind, its name, and what else it takes.
@@ -42,10 +43,10 @@ def jobs_of(gate: Gate, seeds: Mapping[str, Sequence[int]], seed: int = 0) -> li
     found: list[Job] = []
     for kind in ("pairs", "runs"):
         found += [(kind, name, list(seeds[kind])) for name in getattr(gate, kind)]
-    found += [("trajectory", name, None) for name in gate.trajectories]
+    found += [("trajectories", name, None) for name in gate.trajectories]
     found += [("checks", f"{part + 1} of {SLICES}", (part, seed)) for part in range(SLICES)]
     found += [("counts", name, None) for name in gate.counts]
-    return [*found, ("names", "timed", None)]
+    return [*found, ("timed", "names", None)]
 
 
 def offered(gate: Gate, results: Mapping[tuple[str, str], Any]) -> Manifest:
@@ -56,16 +57,29 @@ def offered(gate: Gate, results: Mapping[tuple[str, str], Any]) -> Manifest:
             case "checks":
                 ids = {one.id: ["error ratio"] for one in value}
                 found.setdefault("checks", {}).update(ids)
+                waived = {one.id: [one.waiver] for one in value if one.verdict == WAIVED}
+                found.setdefault("waived", {}).update(waived)
             case "counts":
                 found.setdefault("counts", {})[name] = sorted(value)
-            case "names":
-                found["timed"] = {one: ["seconds"] for one in value}
-            case "trajectory":
-                found.setdefault("trajectories", {})[name] = ["error ratio"]
+            case "timed":
+                found["timed"] = timed_metrics(gate, value)
             case _:
-                found.setdefault(kind, {})[name] = ["accuracy"]
-    found["against_torch"] = {name: ["seconds"] for name in gate.against_torch}
+                found.setdefault(kind, {})[name] = [METRICS[kind]]
     return found
+
+
+METRICS = {
+    "trajectories": "error ratio",
+    "against_torch": "seconds",
+    "pairs": "accuracy",
+    "runs": "accuracy",
+}
+
+
+def timed_metrics(gate: Gate, names: Sequence[str]) -> dict[str, list[str]]:
+    """Of what is timed: seconds, and the margin where it is its own."""
+    own = {name: [f"margin {margin:g}"] for name, margin in gate.margins.items()}
+    return {name: ["seconds", *own.get(name, [])] for name in names}
 
 
 def perform(gate: Gate, job: Job) -> Any:
@@ -75,20 +89,35 @@ def perform(gate: Gate, job: Job) -> Any:
         case "checks":
             part, seed = given
             return [one.run() for one in planned(opened(gate.subject), seed=seed)[part::SLICES]]
-        case "trajectory":
+        case "trajectories":
             return float(gate.trajectories[name]())
         case "counts":
             return {what: int(count) for what, count in gate.counts[name]().items()}
         case "pairs":
-            return [[float(x) for x in side] for side in gate.pairs[name](given)]
+            ours, theirs = gate.pairs[name](given)
+            return [_of_all(job, side) for side in (ours, theirs)]
         case "runs":
-            return [float(x) for x in gate.runs[name](given)]
-        case "names":
+            return _of_all(job, gate.runs[name](given))
+        case "timed":
             return names_in(gate.timed) if gate.timed else []
         case "against_torch":
-            ours, theirs = (np.asarray(side) for side in gate.against_torch[name]())
-            return float(np.median(ours / theirs))
+            return _ratio(name, *gate.against_torch[name]())
     raise ValueError(kind)
+
+
+def _of_all(job: Job, values: Sequence[float]) -> list[float]:
+    """Accuracies, one for each seed."""
+    if len(values) != len(job[2]):
+        raise Broken(f"{job[0]} {job[1]}: {len(values)} accuracies of {len(job[2])} seeds")
+    return [float(x) for x in values]
+
+
+def _ratio(name: str, ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """The median ratio of samples that were taken in turn."""
+    both = np.asarray([ours, theirs] if len(ours) == len(theirs) else [[], []], dtype=float)
+    if not both.size or not (np.isfinite(both) & (both > 0)).all():
+        raise Broken(f"{name}, beside torch: no pairs of times that are finite and above 0")
+    return float(np.median(both[0] / both[1]))
 
 
 def names_in(timed: Path) -> list[str]:

@@ -11,12 +11,17 @@ from parity.gate import accuracy, baseline, jobs, numerics
 from parity.gate.broken import Broken
 from parity.gate.jobs import Job
 from parity.gate.plan import Gate
-from parity.gate.run import PAIRS, RUNS, Progress, silent
-from parity.gate.verdicts import FAIL, PASS
+from parity.gate.progress import Progress, silent
+from parity.gate.result import BROKEN, Row
+from parity.gate.run import PAIRS, RUNS
+from parity.gate.verdicts import FAIL, INCONCLUSIVE
 from parity.outcome import Outcome
 
 CHECK_SEEDS = 4
 """Seeds at which the error ratios are taken, of which the largest counts."""
+
+WIDEST = 2.0
+"""Percentage points that a margin may have: what is noisier says nothing."""
 
 MORE_PAIRS, MORE_RUNS = 20, 2000
 """Of what is recorded: more than a day's, which are held against it."""
@@ -69,7 +74,12 @@ def update(
         },
     }
     _refuse(results, by_seed, values)
-    plain = {key: value for key, value in results.items() if "seed" not in key[1]}
+    plain = {
+        key: value
+        for key, value in results.items()
+        if key[0] != "checks" or ", seed " not in key[1]
+    }
+    plain |= ratios
     why = {"reason": reason, "date": f"{date.today()}"}
     return baseline.record(baseline.folder_of(plan), jobs.offered(gate, plain), values, why)
 
@@ -90,14 +100,20 @@ def _refuse(
     """Raises Broken for a run that fails: it is no baseline."""
     rows = [row for outcomes in by_seed for row in numerics.suite(outcomes, {})]
     rows += numerics.trajectories(
-        {name: value for (kind, name), value in results.items() if kind == "trajectory"}
+        {name: value for (kind, name), value in results.items() if kind == "trajectories"}
     )
     rows += [
         accuracy.against_torch(name, value, values["pairs"][name])
         for (kind, name), value in results.items()
         if kind == "pairs"
     ]
-    wrong = [row for row in rows if row.verdict != PASS]
+    rows += [
+        Row(f"{name} ({kind})", FAIL, f"its margin would be {of['margin']:.2f} points: too wide")
+        for kind in ("pairs", "runs")
+        for name, of in values[kind].items()
+        if not of["margin"] <= WIDEST
+    ]
+    wrong = [row for row in rows if row.verdict in (BROKEN, FAIL, INCONCLUSIVE)]
     if not by_seed[0]:
         raise Broken("nothing was checked: the collection is empty")
     if wrong:

@@ -23,6 +23,7 @@ MARKER = "<!-- parity gate -->"
 ANNOTATIONS = 5
 """At most: more of them are not read."""
 
+MOST = 100  # rows of a table in a comment, which takes 65,536 characters
 WIDTH = 80  # of what is said, on the terminal
 
 TOLD = (BROKEN, FAIL, INCONCLUSIVE, FASTER, NOTE)
@@ -41,8 +42,7 @@ def text(result: Result, *, verbose: bool = False) -> str:
         rows = _ordered(section.rows if verbose else section.of(*TOLD))
         if rows:
             parts.append(_wrapped(_table(rows)))
-    commands = dict.fromkeys(row.command for _, row in result.rows(FAIL, INCONCLUSIVE))
-    again = [f"To see it again: {command}" for command in commands if command][:1]
+    again = [f"To see it again: {result.again}"] if result.again else []
     facts = "; ".join(f"{key} {value}" for key, value in result.facts.items())
     return "\n\n".join([*parts, *again, f"{end(result)}.\n({facts})"])
 
@@ -86,9 +86,9 @@ def markdown(result: Result) -> str:
     parts.append(_pipes(head))
     told = [row for _, row in result.rows(BROKEN, FAIL, INCONCLUSIVE)]
     if told:
-        parts.append(_pipes(_table(_ordered(told))))
-        commands = dict.fromkeys(row.command for row in told if row.command)
-        parts += [f"To see it again: `{command}`" for command in list(commands)[:1]]
+        parts.append(_pipes(_table(_ordered(told)[:MOST])))
+        parts += [f"and {len(told) - MOST} more"] if len(told) > MOST else []
+        parts += [f"To see it again: `{result.again}`"] if result.again else []
     for section in result.sections:
         rows = [row for row in section.rows if row.verdict not in (BROKEN, FAIL, INCONCLUSIVE)]
         if rows:
@@ -96,7 +96,7 @@ def markdown(result: Result) -> str:
             faster = f", {wins} faster" if wins else ""
             parts.append(
                 f"<details><summary>{section.title}: {len(rows)} rows that pass{faster}</summary>"
-                f"\n\n{_pipes(_table(_ordered(rows)))}\n\n</details>"
+                f"\n\n{_pipes(_table(_ordered(rows)[:MOST]))}\n\n</details>"
             )
     facts = "; ".join(f"{key} {value}" for key, value in result.facts.items())
     return "\n\n".join([*parts, f"<sub>{facts}</sub>"]) + "\n"

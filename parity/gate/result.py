@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,14 +23,12 @@ class Row:
         verdict: BROKEN, FAIL, INCONCLUSIVE, PASS; or FASTER and NOTE, which pass.
         says: what was found, in words and figures.
         figures: what its section has columns for.
-        command: that shows it again.
     """
 
     name: str
     verdict: str
     says: str = ""
-    figures: dict[str, str] = field(default_factory=dict)
-    command: str = ""
+    figures: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Section:
     Args:
         summary: all of it in a sentence.
         rows: what is to be told; of what passed, as much as is worth a row.
-        seconds: that it took.
+        seconds: of it that it had the machine for itself.
     """
 
     title: str
@@ -66,11 +65,15 @@ class Result:
     Args:
         facts: what it was measured on and of: versions, commits, seeds, a command.
         data: for machines: every raw pair, and all figures.
+        strict: whether what is inconclusive fails.
+        again: the command that shows again what does not pass.
     """
 
     sections: list[Section]
     facts: dict[str, str]
     data: dict[str, Any] = field(default_factory=dict)
+    strict: bool = False
+    again: str = ""
 
     @property
     def code(self) -> int:
@@ -80,7 +83,9 @@ class Result:
             return GATE_BROKEN
         if FAIL in verdicts:
             return REGRESSION
-        return UNDECIDED if INCONCLUSIVE in verdicts else PASSED
+        if INCONCLUSIVE in verdicts:
+            return REGRESSION if self.strict else UNDECIDED
+        return PASSED
 
     def rows(self, *verdicts: str) -> list[tuple[Section, Row]]:
         return [(section, row) for section in self.sections for row in section.of(*verdicts)]

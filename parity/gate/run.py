@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import Any
 
-from parity.gate import accuracy, baseline, jobs, machine, numerics, timing, trees
-from parity.gate.arm import CONTROL
+from parity.gate import accuracy, baseline, jobs, machine, numerics, speed, trees
 from parity.gate.baseline import Baseline, Manifest
 from parity.gate.broken import Broken
 from parity.gate.command import LAYERS
 from parity.gate.jobs import Job
-from parity.gate.lockstep import BASE, HEAD, Design, Lockstep
+from parity.gate.lockstep import Design
 from parity.gate.plan import Gate, loaded, plan_of
-from parity.gate.result import BROKEN, FASTER, NOTE, Result, Row, Section
-from parity.gate.verdicts import FAIL, INCONCLUSIVE, PASS, Rule, Speed
+from parity.gate.progress import Progress, silent
+from parity.gate.result import BROKEN, NOTE, Result, Row, Section
+from parity.gate.verdicts import FAIL, INCONCLUSIVE
 from parity.outcome import Outcome
 
 PAIRS, RUNS = 10, 500
 """Seeds of a training beside torch, and of the project alone."""
 
-TORCH_MOVES = 1.5
-"""By how much the ratio to torch's time may grow: it moves when torch moves."""
+LAYER_KINDS = {
+    "numerics": ("checks", "waived", "trajectories", "counts"),
+    "timing": ("timed", "against_torch"),
+    "accuracy": ("pairs", "runs"),
+}
+"""What each layer is of, as the manifest calls it."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Wanted:
         layers: which are run; integrity always is.
         workers: processes at a time; None: one for each processor.
         design: how much is timed.
+        strict: whether what is inconclusive fails.
     """
 
     root: Path
@@ -50,14 +54,7 @@ class Wanted:
     layers: Sequence[str] = LAYERS
     workers: int | None = None
     design: Design = field(default_factory=Design)
-
-
-#: Called with what is being done, how much of it is done, and how much there is.
-Progress = Callable[[str, int, int], object]
-
-
-def silent(what: str, done: int, of: int) -> None:
-    """Shows nothing."""
+    strict: bool = False
 
 
 def seeds_of(day: date) -> dict[str, list[int]]:
@@ -68,7 +65,7 @@ def seeds_of(day: date) -> dict[str, list[int]]:
 
 def judged(wanted: Wanted, progress: Progress = silent) -> Result:
     """Runs every layer that is asked for. What breaks the gate is a verdict, and ends it."""
-    run = _Run(wanted, progress)
+    start, run = time.perf_counter(), _Run(wanted, progress)
     with run.breaking("integrity"):
         run.prepare()
         run.work()
@@ -81,7 +78,22 @@ def judged(wanted: Wanted, progress: Progress = silent) -> Result:
         if "accuracy" in wanted.layers:
             with run.breaking("accuracy"):
                 run.accuracy()
-    return Result(run.sections, run.facts, run.data)
+    took = time.perf_counter() - start
+    timed = sum(section.seconds for section in run.sections)
+    run.facts["took"] = f"{took:.0f} s, of it {timed:.0f} s of timing"
+    return Result(run.sections, run.facts, run.data, wanted.strict, _again(run))
+
+
+def _again(run: _Run) -> str:
+    """The command that shows again what does not pass."""
+    for verdict in (FAIL, INCONCLUSIVE):
+        layers = [one.title for one in run.sections if one.of(verdict) and one.title in LAYERS]
+        if not layers:
+            continue
+        base = f" --base {run.base.commit[:12]}" if "timing" in layers and run.base.commit else ""
+        day = f" --date {run.wanted.day}" if "accuracy" in layers else ""
+        return f"parity gate --layers {' '.join(layers)}{base}{day}"
+    return ""
 
 
 class _Run:
@@ -95,11 +107,9 @@ class _Run:
             "machine": "{processor}, {instructions}, torch {torch}, Python {python}".format(
                 **machine.fingerprint()
             ),
-            "seeds": f"of {wanted.day}",
         }
         if len(wanted.layers) < len(LAYERS):
             self.facts["layers"] = ", ".join(wanted.layers)
-        self.started = time.perf_counter()
 
     @contextlib.contextmanager
     def breaking(self, title: str) -> Iterator[None]:
@@ -107,13 +117,13 @@ class _Run:
         try:
             yield
         except Broken as broken:
-            row = Row("the gate is broken", BROKEN, str(broken))
-            self.sections.append(Section(title, "the gate is broken", [row], self._seconds()))
+            self._broken(title, str(broken))
+        except Exception as error:  # whatever it is, it is no regression
+            self._broken(title, f"{type(error).__name__}: {error}")
 
-    def _seconds(self) -> float:
-        now = time.perf_counter()
-        taken, self.started = now - self.started, now
-        return taken
+    def _broken(self, title: str, says: str) -> None:
+        row = Row("the gate is broken", BROKEN, says)
+        self.sections.append(Section(title, "the gate is broken", [row]))
 
     def prepare(self) -> None:
         self.plan = plan_of(self.wanted.root)
@@ -127,15 +137,17 @@ class _Run:
         self.base = trees.base_of(self.wanted.root, self.wanted.base)
         self.facts["base"] = f"{self.base.commit[:12] or 'none'}: {self.base.why}"
         head = trees.git(self.wanted.root, "rev-parse", "HEAD", check=False)
+        self.manifest_of_base = baseline.listed(self._file_of_base(self.folder / "manifest.json"))
         self.facts["head"] = head[:12] + (" and changes" if trees.changed(self.wanted.root) else "")
 
     def work(self) -> None:
         """Everything that is not timed, by all processors."""
-        todo = jobs.jobs_of(self.gate, seeds_of(self.wanted.day))
-        if "accuracy" not in self.wanted.layers:
-            todo = [job for job in todo if job[0] not in ("pairs", "runs")]
-        if "numerics" not in self.wanted.layers:
-            todo = [job for job in todo if job[0] in ("pairs", "runs", "names")]
+        seeds = seeds_of(self.wanted.day)
+        kinds = {kind for layer in self.wanted.layers for kind in LAYER_KINDS[layer]}
+        todo = [job for job in jobs.jobs_of(self.gate, seeds) if job[0] in kinds]
+        if "accuracy" in self.wanted.layers:
+            first, last = seeds["runs"][0], seeds["runs"][-1]
+            self.facts["seeds"] = f"{first} to {last}, those of {self.wanted.day}"
         done = 0
 
         def on_job(job: Job) -> None:
@@ -160,11 +172,13 @@ class _Run:
     def integrity(self) -> None:
         """Everything that the manifest lists was there, and nothing else."""
         offered = jobs.offered(self.gate, self.results)
-        kept: Manifest = {k: v for k, v in self.baseline.manifest.items() if k in offered}
-        rows = [
-            Row(name, BROKEN, f"{says}. If it is meant, {baseline.UPDATE}")
-            for name, says in baseline.differences(kept, offered)
+        kinds = [
+            kind
+            for layer in self.wanted.layers
+            for kind in LAYER_KINDS[layer]
+            if kind != "against_torch"  # which is measured, and looked for, among the times
         ]
+        rows = self._absent({kind: offered.get(kind, {}) for kind in kinds})
         rows += [
             Row(layer, NOTE, "left out, as asked: of this nothing is said")
             for layer in LAYERS
@@ -176,24 +190,35 @@ class _Run:
             what = "what there is to judge is not what the manifest says"
         rows += [
             Row(name, NOTE, f"was in the base's manifest; reason: {self.values['reason']}")
-            for name in baseline.removed(self._manifest_of_base(), self.baseline.manifest)
+            for name in baseline.removed(self.manifest_of_base, self.baseline.manifest)
         ]
-        self.sections.append(Section("integrity", what, rows, 0.0))
+        if looser := baseline.loosened(self._file_of_base(self.baseline.file), self.values):
+            more = f" and {len(looser) - 3} more" if len(looser) > 3 else ""
+            says = f"{', '.join(looser[:3])}{more}; reason: {self.values['reason']}"
+            rows.append(Row("looser than in the base's baseline", NOTE, says))
+        self.sections.append(Section("integrity", what, rows))
 
-    def _manifest_of_base(self) -> Manifest:
-        """What the base's own manifest lists; nothing, where it has none."""
-        path = (self.folder / "manifest.json").resolve().relative_to(self.wanted.root.resolve())
-        where = f"{self.base.commit}:{path.as_posix()}"
-        text = trees.git(self.wanted.root, "show", where, check=False) if self.base.commit else ""
-        return baseline.listed(text)
+    def _absent(self, offered: Manifest) -> list[Row]:
+        """What of some kinds is not as the manifest has it."""
+        wanted = {kind: self.baseline.manifest.get(kind, {}) for kind in offered}
+        return [
+            Row(name, BROKEN, f"{says}. If it is meant, {baseline.UPDATE}")
+            for name, says in baseline.differences(wanted, offered)
+        ]
+
+    def _file_of_base(self, file: Path) -> str:
+        """A file of the baseline as the base has it; nothing, where it has none."""
+        if not self.base.commit:
+            return ""
+        path = file.resolve().relative_to(self.wanted.root.resolve())
+        where = f"{self.base.commit}:./{path.as_posix()}"
+        return trees.git(self.wanted.root, "show", where, check=False)
 
     def numerics(self) -> None:
         outcomes = self.outcomes()
-        ratios, counts = self._of("trajectory"), self._of("counts")
+        ratios, counts = self._of("trajectories"), self._of("counts")
         rows = numerics.suite(outcomes, self.values["bounds"])
         rows += numerics.trajectories(ratios) + numerics.counts(counts, self.values["counts"])
-        again = "parity gate --layers numerics"
-        rows = [_with(row, again) for row in rows]
         worst = max((one.ratio for one in outcomes), default=0.0)
         self.data["error ratios"] = {one.id: one.ratio for one in outcomes}
         self.data["trajectories"], self.data["counts"] = ratios, counts
@@ -202,83 +227,26 @@ class _Run:
             f"{len(ratios)} trajectories, the worst {max(ratios.values(), default=0.0):.3g}; "
             f"exact counts of {len(counts)} networks"
         )
-        self.sections.append(Section("numerics", summary, rows, self._seconds()))
+        self.sections.append(Section("numerics", summary, rows))
 
     def timing(self) -> None:
-        if self.gate.timed is None:
-            return
-        if not self.base.commit:
-            row = Row("all benchmarks", INCONCLUSIVE, f"not compared: {self.base.why}")
-            self.sections.append(Section("timing", "there is no base to compare with", [row]))
-            return
-        timed = self.gate.timed.resolve().relative_to(self.wanted.root.resolve())
-        with trees.temporary() as folder:
-            both = {
-                BASE: trees.export(self.wanted.root, self.base.commit, Path(folder, BASE), BASE),
-                HEAD: trees.export(self.wanted.root, None, Path(folder, HEAD), HEAD),
-            }
-            lockstep = Lockstep(both, both[HEAD] / timed, self.wanted.design)
-            rule = Rule(margins=self.gate.margins)
-            offer = lockstep.offer()
-            rows = self._new(offer.new)
-            there = {name: ["seconds"] for name in (*offer.names, *offer.new) if name != CONTROL}
-            wanted = {"timed": self.baseline.manifest.get("timed", {})}
-            rows += [
-                Row(name, BROKEN, f"{says} (in the head's arm)")
-                for name, says in baseline.differences(wanted, {"timed": there})
-            ]
-            if len(offer.names) < 2:  # the control alone
-                why = rows[0].says if rows else "there are none"
-                rows = [row for row in rows if row.verdict == BROKEN]
-                rows.append(Row("all benchmarks", INCONCLUSIVE, f"not compared: {why}"))
-                self.sections.append(Section("timing", "nothing can be compared", rows))
-                return
-
-            def on_restart(done: int, of: int) -> None:
-                self.progress("restarts of both trees", done, of)
-
-            found = timing.compared(lockstep, rule, offer, on_restart)
-        again = f"parity gate --layers timing --base {self.base.commit[:12]}"
-        rows += [_with(_speed(one), again) for one in [*found.speeds, found.control]]
-        rows[-1] = Row("control: 20 % more work", PASS, "seen", rows[-1].figures)
-        rows += self._against_torch()
-        self.data["timing"] = {
-            "raw": found.raws, "units": found.offer.units, "extended": found.extended,
-            "judged": found.speeds, "control": vars(found.control),
-        }  # fmt: skip
-        speeds = found.speeds
-        counted = {v: sum(one.verdict == v for one in speeds) for v in (FAIL, INCONCLUSIVE)}
-        extended = f", {len(found.extended)} of them extended" if found.extended else ""
-        summary = (
-            f"{len(speeds)} benchmarks{extended}: {counted[FAIL]} slower, "
-            f"{counted[INCONCLUSIVE]} inconclusive, {sum(one.faster for one in speeds)} faster"
-        )
-        self.sections.append(Section("timing", summary, rows, self._seconds()))
-
-    def _new(self, new: Mapping[str, str]) -> list[Row]:
-        """Benchmarks that the base cannot run: it did not have them, or not so."""
-        before = self._manifest_of_base().get("timed", {})
-        return [
-            Row(name, INCONCLUSIVE, f"the base has one too, but cannot run the head's: {why}")
-            if name in before
-            else Row(name, NOTE, f"new, and not compared: of the base, {why}")
-            for name, why in new.items()
-        ]
-
-    def _against_torch(self) -> list[Row]:
+        rows: list[Row] = []
+        summary = "nothing is timed"
+        start = time.perf_counter()
+        if self.gate.timed is not None:
+            rows, summary, self.data["timing"] = speed.compared(
+                self.wanted.root, self.gate, self.base, self.baseline.manifest,
+                self.manifest_of_base, self.wanted.design, self.progress,
+            )  # fmt: skip
         todo: list[Job] = [("against_torch", name, None) for name in self.gate.against_torch]
-        found = jobs.performed(self.plan, todo, workers=1)
-        rows = []
-        for (_, name), ratio in sorted(found.items()):
-            before = float(self._recorded("against_torch", name))
-            verdict = FAIL if ratio > TORCH_MOVES * before else PASS
-            says = (
-                f"{ratio:.3f} of torch's time, recorded {before:.3f}, limit "
-                f"{TORCH_MOVES * before:.3f}"
-            )
-            rows.append(Row(f"{name}, beside torch", verdict, says))
-            self.data.setdefault("against torch", {})[name] = ratio
-        return rows
+        ratios = jobs.performed(self.plan, todo, workers=1)
+        offered = jobs.offered(self.gate, ratios)
+        rows += self._absent({"against_torch": offered.get("against_torch", {})})
+        for (_, name), ratio in sorted(ratios.items()):
+            rows.append(speed.beside_torch(name, ratio, self._recorded("against_torch", name)))
+        self.data["against torch"] = {name: ratio for (_, name), ratio in ratios.items()}
+        seconds = time.perf_counter() - start
+        self.sections.append(Section("timing", summary, rows, seconds))
 
     def accuracy(self) -> None:
         rows = [
@@ -289,32 +257,6 @@ class _Run:
             accuracy.against_record(name, runs, self._recorded("runs", name))
             for name, runs in sorted(self._of("runs").items())
         ]
-        again = f"parity gate --layers accuracy --date {self.wanted.day}"
-        rows = [_with(row, again) for row in rows]
         self.data["accuracy"] = {kind: self._of(kind) for kind in ("pairs", "runs")}
-        summary = f"seeds of {self.wanted.day}: {PAIRS} pairs, {RUNS} runs of each network"
-        self.sections.append(Section("accuracy", summary, rows, self._seconds()))
-
-
-def _with(row: Row, command: str) -> Row:
-    """A row that has failed, and how it is shown again."""
-    if row.verdict not in (FAIL, INCONCLUSIVE):
-        return row
-    return Row(row.name, row.verdict, row.says, row.figures, command)
-
-
-def _speed(one: Speed) -> Row:
-    verdict = FASTER if one.faster and one.verdict == PASS else one.verdict
-    figures = {
-        "head / base": f"{one.ratio:.3f}",
-        "95 % interval": f"{one.low:.3f} to {one.high:.3f}",
-        "restarts": str(one.restarts),
-        "detectable": f"+{one.detectable:.1%}",
-    }
-    says = {
-        FAIL: f"slower: {one.ratio - 1:+.1%}, margin {math.expm1(one.margin):+.1%}",
-        INCONCLUSIVE: f"somewhere between {one.low - 1:+.1%} and {one.high - 1:+.1%}",
-        FASTER: f"faster: {one.ratio - 1:+.1%}",
-        PASS: f"{one.ratio - 1:+.1%}",
-    }[verdict]
-    return Row(one.name, verdict, says, figures)
+        summary = f"{PAIRS} pairs and {RUNS} runs of each network, seeds of {self.wanted.day}"
+        self.sections.append(Section("accuracy", summary, rows))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -28,7 +28,9 @@ class Base:
     why: str
 
 
-def git(root: Path, *arguments: str, check: bool = True) -> str:
+def git(
+    root: Path, *arguments: str, check: bool = True, environment: Mapping[str, str] | None = None
+) -> str:
     """What git prints; nothing if it fails and need not succeed.
 
     Raises:
@@ -36,8 +38,9 @@ def git(root: Path, *arguments: str, check: bool = True) -> str:
     """
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, check=False
-        )
+            ["git", "-C", str(root), *arguments], capture_output=True, check=False,
+            env={**os.environ, **(environment or {})},
+        )  # fmt: skip
     except OSError as error:
         raise Broken(f"git cannot be run: {error}") from None
     if done.returncode and check:
@@ -50,8 +53,8 @@ def base_of(root: Path, wanted: str | None = None) -> Base:
 
     Args:
         wanted: a branch or commit. Default: the branch that a pull request is for, as GitHub
-            says it, else origin/main, origin/master, main or master; on that branch itself, the
-            commit before; with changes that are not committed, the last commit.
+            says it, else the remote's own, main or master; on that branch itself, the commit
+            before; with changes that are not committed, the last commit.
 
     Raises:
         Broken: no such commit, or history too shallow to know.
@@ -61,7 +64,7 @@ def base_of(root: Path, wanted: str | None = None) -> Base:
         return Base("", "there is no commit yet")
     shallow = git(root, "rev-parse", "--is-shallow-repository") == "true"
     target = os.environ.get("GITHUB_BASE_REF")
-    names = [wanted] if wanted else [f"origin/{target}"] if target else _BRANCHES
+    names = [wanted] if wanted is not None else [f"origin/{target}"] if target else _BRANCHES
     for name in names:
         if not git(root, "rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", check=False):
             continue
@@ -70,6 +73,8 @@ def base_of(root: Path, wanted: str | None = None) -> Base:
             raise Broken(f"no merge base with {name}{_DEEPER if shallow else ''}")
         if found != head:
             return Base(found, f"merge base with {name}")
+        if wanted:
+            raise Broken(f"{name} is the head itself, or comes after it: it takes an earlier one")
         break
     else:
         if wanted or target:
@@ -89,7 +94,7 @@ def changed(root: Path) -> bool:
     return bool(git(root, "status", "--porcelain", "--untracked-files=no"))
 
 
-_BRANCHES = ["origin/main", "origin/master", "main", "master"]
+_BRANCHES = ["origin/HEAD", "origin/main", "origin/master", "main", "master"]
 _DEEPER = ": the history is too shallow; fetch all of it (actions/checkout: fetch-depth: 0)"
 
 
@@ -101,23 +106,25 @@ def export(root: Path, commit: str | None, folder: Path, name: str) -> Path:
         name: of the arm that will run it, which the folder is marked by.
     """
     folder.mkdir(parents=True)
-    if commit is not None:
-        packed = subprocess.run(
-            ["git", "-C", str(root), "archive", "--format=tar", commit],
-            capture_output=True, check=False,
-        )  # fmt: skip
-        if packed.returncode:
-            raise Broken(f"git archive fails: {packed.stderr.decode(errors='replace').strip()}")
-        with tarfile.open(fileobj=BytesIO(packed.stdout)) as archive:
-            archive.extractall(folder, filter="data")
-    else:
-        listed = git(root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
-        for file in filter(None, listed.split("\0")):
-            if (root / file).is_file():  # not deleted
-                (folder / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(root / file, folder / file)
+    packed = subprocess.run(
+        ["git", "-C", str(root), "archive", "--format=tar", commit or _snapshot(root)],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    if packed.returncode:
+        raise Broken(f"git archive fails: {packed.stderr.decode(errors='replace').strip()}")
+    with tarfile.open(fileobj=BytesIO(packed.stdout)) as archive:
+        archive.extractall(folder, filter="data")
     (folder / MARK).write_text(name)
     return folder
+
+
+def _snapshot(root: Path) -> str:
+    """A tree of git's of the working tree as it is, by an index of its own."""
+    with tempfile.TemporaryDirectory(prefix="parity-gate-") as folder:
+        index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
+        git(root, "read-tree", "HEAD", environment=index)
+        git(root, "add", "--all", ".", environment=index)
+        return git(root, "write-tree", environment=index)
 
 
 def temporary() -> tempfile.TemporaryDirectory[str]:

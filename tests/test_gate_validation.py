@@ -1,0 +1,175 @@
+"""The gate of this project: its plan and manifest agree, and what is committed of its validation
+says what the report says."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from bench.gate import counts, timed, trajectories, trials, validation
+from bench.gate.plan import gate
+from parity.gate import baseline
+from parity.gate.broken import Broken
+from parity.gate.verdicts import FAIL, PASS
+from parity.run import opened, planned
+from reference import pairs
+from tests import gate_faults
+from tests.faults import all_faults
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def manifest() -> baseline.Manifest:
+    text = (ROOT / "bench/gate/baseline/manifest.json").read_text()
+    return baseline.listed(text)
+
+
+def test_the_manifest_lists_every_check_and_benchmark(manifest: baseline.Manifest) -> None:
+    """Where this fails: parity gate --update-baseline --reason "…"."""
+    ids = {str(one) for one in planned(opened(gate.subject))}
+    assert manifest["checks"].keys() == ids
+    assert manifest["timed"].keys() == timed.benchmarks().keys()
+    for kind in ("trajectories", "counts", "against_torch", "pairs", "runs"):
+        assert manifest[kind].keys() == getattr(gate, kind).keys()
+
+
+def test_every_class_of_scratch_is_timed() -> None:
+    names = timed.benchmarks().keys()
+    for pair in pairs.PAIRS:
+        passes = {"optimizer": ("step",)}.get(pair.entry.kind, ("forward", "backward"))
+        for what in passes:
+            assert f"{pair.entry.name} {what}" in names
+
+
+@pytest.mark.parametrize("name", timed.benchmarks())
+def test_every_benchmark_works_as_often_as_it_is_told(name: str) -> None:
+    sample = timed.benchmarks()[name](2)
+    for _ in range(3):
+        sample()()
+
+
+def test_twice_the_units_are_twice_the_work() -> None:
+    """Counted by operations: what the trials of the gate rely on."""
+    for name in ("Linear backward", "Adam step", "model_2 step", "BCELoss forward"):
+        done = []
+        for units in (3, 6):
+            sample = timed.benchmarks()[name](units)
+            sample()()  # what is made at first
+            run = sample()
+            with counts._Counting() as counting:
+                run()
+            done.append(counting.count)
+        assert done[1] == 2 * done[0] > 0
+
+
+def test_counts_are_the_same_each_time() -> None:
+    first, second = (counts.of_a_step(pairs.MODELS[2]) for _ in range(2))
+    assert first == second
+    assert first["allocations"] > 0
+
+
+def test_a_trajectory_leaves_torchs_where_a_derivative_is_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import scratch
+
+    pair = pairs.MODELS[0]
+    assert trajectories.first_steps(pair) <= 1
+    before = scratch.Tanh.backward
+    monkeypatch.setattr(scratch.Tanh, "backward", lambda self, dy: before(self, dy) * 1.0001)
+    assert trajectories.first_steps(pair) > 1
+
+
+def trial(number: int, doses: dict[str, float], **ratios: list[float]) -> trials.Trial:
+    made = {
+        "number": number, "doses": doses, "extended": [], "seconds": 20.0, "control": 1.2,
+        "date": "2026-11-22", "log ratios": {"control": [0.18] * 15, **ratios},
+    }  # fmt: skip
+    return {**made, "verdicts": validation.verdicts_of(made)}
+
+
+def test_verdicts_of_trials_and_their_shares() -> None:
+    same = [0.0001 * n for n in range(-7, 8)]
+    slow = [0.095 + x for x in same]
+    done = [trial(0, {}, a=same, b=same), trial(1, {}, a=same, b=slow)]
+    done.append(trial(4, {"a": 0.1, "b": 0.02}, a=slow, b=same))
+    assert done[2]["verdicts"] == {"a": FAIL, "b": PASS}
+    found = validation.shares(done)
+    assert found[0.0] == (1, 2)
+    assert found[0.1] == (1, 1)
+    assert found[0.02] == (0, 1)
+    assert found[0.05] == (0, 0)
+
+
+def test_nothing_in_three_hundred_is_what_one_percent_takes() -> None:
+    assert validation.bounds(0, 300)[1] == pytest.approx(0.01, abs=1e-4)
+    assert validation.bounds(0, 299)[1] > 0.0099
+    low, high = validation.bounds(5, 100)
+    assert 0.016 < low < 0.017
+    assert 0.112 < high < 0.113
+
+
+def test_a_fifth_of_the_trials_has_more_work_in_four_benchmarks() -> None:
+    names = [*timed.benchmarks()]
+    some = [trials.doses_of(number, names) for number in range(50)]
+    assert sum(map(bool, some)) == 10
+    assert {tuple(one.values()) for one in some if one} == {trials.DOSES}
+    assert some == [trials.doses_of(number, names) for number in range(50)]
+
+
+def test_a_line_that_was_cut_off_is_no_trial(tmp_path: Path) -> None:
+    file = tmp_path / "trials.jsonl"
+    kept = json.dumps({"version": trials.version(), "number": 0})
+    file.write_text(f"{kept}\n{kept[:20]}")
+    assert trials.read(file) == [json.loads(kept)]
+
+
+def test_trials_of_other_code_are_neither_mixed_nor_lost(tmp_path: Path) -> None:
+    file = tmp_path / "trials.jsonl"
+    file.write_text(json.dumps({"version": "of other code", "number": 0}) + "\n")
+    with pytest.raises(RuntimeError, match="of other code"):
+        trials.run(1, file)
+    assert "of other code" in file.read_text()
+
+
+def test_a_trial_that_breaks_is_kept_and_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*arguments: object) -> trials.Trial:
+        raise Broken("the clock was stepped")
+
+    monkeypatch.setattr(trials, "_measured", broken)
+    done = trials.run(2, tmp_path / "trials.jsonl")
+    assert [one["broken"] for one in trials.read(tmp_path / "trials.jsonl")] == [
+        "the clock was stepped"
+    ] * 2
+    assert validation.shares(done)[0.0] == (2, 2)
+    assert validation.verdicts_of(done[0]) == {}
+
+
+def test_committed_verdicts_follow_from_committed_ratios() -> None:
+    """Also by the rule as it is now: the thresholds are those that the trials began with."""
+    done = validation.kept(validation.Plan())["trials"]
+    assert len({one["number"] for one in done}) == len(done) > 100
+    for one in done:
+        assert validation.verdicts_of(one) == one["verdicts"], one["number"]
+        assert one["doses"] == trials.doses_of(one["number"], [*timed.benchmarks()])
+
+
+def test_the_report_is_of_the_committed_data() -> None:
+    plan = validation.Plan()
+    results = validation.kept(plan)
+    assert (plan.folder / "VALIDATION.md").read_text() == validation.text(results)
+    assert (plan.folder / "power.svg").read_bytes() == validation.figure(results)
+    assert {one["name"] for one in results["faults"]} == gate_faults.names().keys()
+    assert all(one["seen"] for one in results["faults"])
+
+
+@pytest.mark.parametrize("number", range(0, 40, 8))
+def test_faults_of_scratch_are_seen(number: int) -> None:
+    torch.set_num_threads(1)
+    assert gate_faults.seen(all_faults()[number])
