@@ -104,12 +104,14 @@ def _refuse_other_layouts(root: Path) -> None:
     """An arm imports from the top of its tree: of what lies deeper, both would have the head's."""
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if not file or "." in name or "site-packages" in file or name.startswith("parity_gate_"):
+        if not file or "." in name or name.startswith(("parity_gate_", "__")):
+            continue
+        if "site-packages" in file or file.startswith(sys.prefix):
             continue
         path = Path(file).resolve()
         if path.is_relative_to(root.resolve()):
             top = path.relative_to(root.resolve()).parts[0]
-            if Path(top).stem not in (name, "__main__"):
+            if Path(top).stem != name:
                 raise Broken(
                     f"{name} is imported from {path}: the gate takes modules at the top of the "
                     f"project, as {root / name}"
