@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 from tabulate import tabulate
 
-from bench.environment import caption, code, environment
+from bench.environment import code, environment
 from bench.gate import trials
 from bench.gate.trials import DOSES, ROOT, Trial
 from bench.storage import RESULTS, write
@@ -128,12 +129,20 @@ def _seconds(plan: Plan, progress: Progress) -> dict[str, Any]:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     facts = {
         "version": version, "seconds": round(time.perf_counter() - start, 1),
-        "exit code": done.returncode, "caption": caption(environment("cpu")),
+        "exit code": done.returncode, "caption": _machine(),
     }  # fmt: skip
     if done.returncode not in (0, 1, 3):
         raise RuntimeError(f"the gate ends with {done.returncode}:\n{done.stdout}{done.stderr}")
     write(file, json.dumps(facts) + "\n")
     return facts
+
+
+def _machine() -> str:
+    facts = environment("cpu")
+    return (
+        f"{facts['processor']}, {os.cpu_count()} cores, torch {facts['torch']}, "
+        f"Python {facts['python']}, {facts['system']}"
+    )
 
 
 def verdicts_of(trial: Trial) -> dict[str, str]:
@@ -233,7 +242,7 @@ def text(results: dict[str, Any]) -> str:
     for trial in done:
         for name in trial["extended"]:
             passes[name] = passes.get(name, 0) + 1
-    often = "; most often " + ", ".join(sorted(passes, key=lambda n: -passes[n])[:3])
+    often = "; most often " + " and ".join(sorted(passes, key=lambda n: -passes[n])[:2])
     often = often if passes else ""
     parts = [
         "# What the gate promises, and keeps",
