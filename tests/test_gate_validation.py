@@ -4,14 +4,17 @@ says what the report says."""
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from bench.gate import counts, timed, trajectories, trials, validation
 from bench.gate.plan import gate
-from parity.gate import baseline
+from parity.gate import baseline, numerics
 from parity.gate.broken import Broken
 from parity.gate.verdicts import FAIL, PASS
 from parity.run import opened, planned
@@ -173,3 +176,49 @@ def test_the_report_is_of_the_committed_data() -> None:
 def test_faults_of_scratch_are_seen(number: int) -> None:
     torch.set_num_threads(1)
     assert gate_faults.seen(all_faults()[number])
+
+
+def _tanh(self: Any, dy: Tensor) -> Tensor:
+    y = self._take(dy)
+    return dy - dy * y * y
+
+
+def _elu(self: Any, dy: Tensor) -> Tensor:
+    x = self._take(dy)
+    return dy * torch.where(x > 0, torch.ones_like(x), self.alpha * torch.exp(x))
+
+
+def _adam(self: Any, p: Tensor, g: Tensor) -> None:
+    beta1, beta2 = self.betas
+    m, v = self._slot("exp_avg"), self._slot("exp_avg_sq")
+    m.mul_(beta1).add_(g, alpha=1 - beta1)
+    v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+    if self.amsgrad:
+        largest = self._slot("max_exp_avg_sq")
+        v = torch.maximum(largest, v, out=largest)
+    root = (v / (1 - beta2**self._steps)).sqrt() + self.eps
+    p.sub_(self.lr * (m / (1 - beta1**self._steps)) / root)
+
+
+@pytest.mark.parametrize(
+    ("name", "attribute", "rewritten"),
+    [("Tanh", "backward", _tanh), ("ELU", "backward", _elu), ("Adam", "_adapt", _adam)],
+)
+def test_a_harmless_rewrite_stays_within_the_recorded_bounds(
+    name: str, attribute: str, rewritten: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is equal in exact arithmetic, and rounds otherwise."""
+    recorded = baseline.read(ROOT / "bench/gate/baseline").values
+    if recorded is None:
+        pytest.skip("nothing is recorded of this machine")
+    import scratch
+
+    monkeypatch.setattr(getattr(scratch, name), attribute, rewritten)
+    checks = [
+        one
+        for one in planned(opened(gate.subject))
+        if str(one.case) == name and one.name != "infinite_gradient"
+    ]
+    outcomes = [one.run() for one in checks]
+    assert len(outcomes) > 5
+    assert not numerics.suite(outcomes, recorded["bounds"])
