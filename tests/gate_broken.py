@@ -263,5 +263,5 @@ def broken(breakage: Breakage, source: Path, folder: Path) -> tuple[int, str]:
     shutil.copytree(source, folder)  # makes its parents
     toy = Toy(folder)
     breakage.plant(toy)
-    done = toy.gate("--layers", breakage.layer, *breakage.options, patch=breakage.patch)
+    done = toy.gate("--layers", breakage.layer, *breakage.options, patch=breakage.patch, restarts=2)
     return done.returncode, done.stdout + done.stderr

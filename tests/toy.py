@@ -71,7 +71,7 @@ def benchmarks():
 QUICK = """
 import sys
 from parity.gate.lockstep import Design
-Design.__init__.__defaults__ = (9, 3, 3e-4)
+Design.__init__.__defaults__ = ({restarts}, 3, 3e-4)
 {patch}
 from parity.cli import main
 if __name__ == "__main__":
@@ -126,15 +126,17 @@ class Toy:
         assert len(files) == 1
         return files[0]
 
-    def gate(self, *options: str, patch: str = "") -> subprocess.CompletedProcess[str]:
-        """`parity gate`, with few restarts."""
+    def gate(
+        self, *options: str, patch: str = "", restarts: int = 9
+    ) -> subprocess.CompletedProcess[str]:
+        """`parity gate`, with few restarts: nine are the least that can fail."""
         return subprocess.run(
-            self.command(*options, patch=patch), cwd=self.folder, env=self.environment(),
-            capture_output=True, text=True, timeout=300, check=False,
+            self.command(*options, patch=patch, restarts=restarts), cwd=self.folder,
+            env=self.environment(), capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
 
-    def command(self, *options: str, patch: str = "") -> list[str]:
-        script = QUICK.format(patch=patch)
+    def command(self, *options: str, patch: str = "", restarts: int = 9) -> list[str]:
+        script = QUICK.format(patch=patch, restarts=restarts)
         return [sys.executable, "-c", script, "--workers", "1", *options]
 
     def environment(self) -> dict[str, str]:
