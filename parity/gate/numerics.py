@@ -16,10 +16,12 @@ from parity.outcome import PASSED, WAIVED, Outcome
 
 ROOM, LEAST = 2.0, 0.2
 """How much larger a ratio may be than the largest at the seeds it was recorded at, and the least
-that is allowed: what rounds otherwise, and no worse, is to pass. Of nine rewrites of scratch that
-are equal in exact arithmetic seven exceeded bounds of 1.25 and 0.02; of these, three do: two that lose
-digits at extremes, `y - y^2` for `y (1 - y)` and softmax's derivative multiplied out, and Adam with
-products for interpolations, in one check of 356, by 4 %."""
+that is allowed: what rounds otherwise, and no worse, is to pass.
+
+Of nine rewrites of scratch that are equal in exact arithmetic seven exceeded bounds of 1.25 and
+0.02. Of these, three do: two that lose digits at extremes, `y - y^2` for `y (1 - y)` and softmax's
+derivative multiplied out, and Adam with products for interpolations, in one check of 356, by 4 %.
+"""
 
 
 def bounds(seeds: Iterable[Sequence[Outcome]]) -> dict[str, float]:
