@@ -8,9 +8,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from parity.gate import accuracy, calibration, numerics, verdicts
+from parity.gate import accuracy, calibration, numerics, speed, verdicts
 from parity.gate.broken import Broken
-from parity.gate.result import NOTE
+from parity.gate.result import FASTER, NOTE
 from parity.gate.verdicts import FAIL, INCONCLUSIVE, PASS, Rule
 
 RESTARTS = 15
@@ -233,3 +233,28 @@ def test_calibrated_restarts_have_the_power_that_they_promise() -> None:
         for _ in range(300)
     )
     assert failed >= 0.9 * 300
+
+
+def test_a_control_that_is_not_surely_seen_passes_nothing() -> None:
+    def row(spread: float) -> str:
+        control = verdicts.judged({"control": restarts(0.2, spread)}, Rule())[0]
+        return speed._control(control, Rule()).verdict
+
+    assert row(0.01) == PASS
+    assert row(0.3) == INCONCLUSIVE
+
+
+def test_a_ratio_to_torch_has_a_wide_limit() -> None:
+    assert speed.beside_torch("step", 0.59, 0.4).verdict == PASS
+    assert speed.beside_torch("step", 0.61, 0.4).verdict == FAIL
+    assert speed.beside_torch("step", math.nan, 0.4).verdict == FAIL
+
+
+def test_rows_say_the_size_and_a_margin_of_its_own() -> None:
+    rule = Rule(margins={"it": 0.05})
+    assert "margin +5.0%" in speed._row(one(0.0, rule=rule), rule).says
+    assert "margin" not in speed._row(one(0.0), Rule()).says
+    assert speed._row(one(-0.1), Rule()).verdict == FASTER
+    slow = one(0.1)
+    assert speed._row(slow, Rule()).says == f"slower: {slow.ratio - 1:+.1%}, margin +2.0%"
+    assert slow.ratio == pytest.approx(1.1, abs=0.01)
