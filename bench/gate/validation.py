@@ -280,8 +280,10 @@ def figure(results: dict[str, Any]) -> bytes:
         ends = 100 * np.array([bounds(k, n) for k, n in counted.values()]).T
         around = np.maximum([middle - ends[0], ends[1] - middle], 0)
         axes.errorbar(doses, middle, yerr=around, fmt="o-", ms=4, lw=1, capsize=3, color="#1a5276")
-        for dose, share, (_, of) in zip(doses, middle, counted.values(), strict=True):
-            axes.annotate(f"n = {of}", (dose, share), textcoords="offset points", xytext=(6, -10))
+        labels = [
+            f"{dose:g}\nn = {of}" for dose, (_, of) in zip(doses, counted.values(), strict=True)
+        ]
+        axes.set_xticks(doses, labels)
         axes.axhline(95, color="#888888", lw=0.8, ls=":")
         axes.set_xlabel("more work in the head's arm, %")
         axes.set_ylabel("failed, %")
