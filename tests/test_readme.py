@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from torch import nn
 
 import parity
+from tests.toy import Toy
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
 
@@ -35,3 +38,24 @@ def test_the_readmes_folders_and_files_exist() -> None:
         assert (root / folder).is_dir()
     for file in ("CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "constraints.txt", "tox.ini"):
         assert (root / file).is_file()
+
+
+def test_a_gate_is_set_up_as_the_readme_says(tmp_path: Path) -> None:
+    blocks = [textwrap.dedent(b) for b in re.findall(r" *```\n(.*?)```", README, re.DOTALL)]
+    files = {"plan.py": "gate = Gate(", "timed.py": "def benchmarks", "pyproject.toml": "[tool."}
+    toy = Toy(tmp_path)
+    for name, has in files.items():
+        (block,) = (block for block in blocks if has in block)
+        toy.write(name, block)
+    shutil.copy(Path(__file__).with_name("subjects") / "course.py", tmp_path)
+    toy.git("init", "--quiet", "--initial-branch=main")
+    recorded = toy.gate("--update-baseline", "--reason", "the first")
+    assert recorded.returncode == 0, recorded.stdout + recorded.stderr
+    toy.commit("first")
+    tanh = "return dy * (1 - self.y**2)"
+    toy.replace("course.py", tanh, f"{tanh}  # a comment")
+    assert toy.gate().returncode in (0, 3)  # undecided, on a busy machine
+    toy.replace("course.py", tanh, "return dy * (1 - self.y)")
+    wrong = toy.gate("--layers", "numerics")
+    assert wrong.returncode == 1
+    assert "Tanh" in wrong.stdout
