@@ -1,5 +1,5 @@
 """What the gate must see, tried one by one: every named fault of scratch, and every way to break
-the gate itself.
+the gate itself. And what it must not: rewrites that are right, and lose no digits.
 
 `python -m tests.gate_faults` prints a line of JSON for each, or for those that it is given; with
 `--list` their names.
@@ -23,6 +23,7 @@ from parity.gate.result import REGRESSION, Result, Row, Section
 from parity.run import Planned, opened, planned
 from tests.faults import Fault, all_faults
 from tests.gate_broken import BREAKAGES, broken
+from tests.gate_rewrites import REWRITES, Rewrite, recorded
 from tests.toy import Toy
 
 
@@ -57,17 +58,20 @@ def _rows(fault: Fault) -> Iterator[list[Row]]:
 def names() -> dict[str, Any]:
     """Everything to be tried, by its name."""
     found: dict[str, Any] = {f"scratch: {fault}": fault for fault in all_faults()}
+    for one in REWRITES:
+        found[f"{'loses digits' if one.loses else 'harmless'}: {one}"] = one
     return found | {f"gate: {one.name}": one for one in BREAKAGES}
 
 
 def main(arguments: list[str]) -> int:
-    """Prints what is asked for; 1 if something was not seen."""
+    """Prints what is asked for; 1 if a fault was not seen, or what is harmless was stopped."""
     everything = names()
     if arguments == ["--list"]:
         print("\n".join(everything))
         return 0
     torch.set_num_threads(1)
-    missed = False
+    checks = planned(opened(gate.subject))
+    wrong = False
     with tempfile.TemporaryDirectory() as folder:
         toy = None
         for number, name in enumerate(arguments or everything):
@@ -75,14 +79,19 @@ def main(arguments: list[str]) -> int:
             if isinstance(one, Fault):
                 says = seen(one)
                 found = bool(says)
+                wrong |= not found
+            elif isinstance(one, Rewrite):
+                says = one.exceeds(checks, recorded())
+                found = bool(says)
+                wrong |= found and not one.loses
             else:
                 toy = toy or Toy.made(Path(folder, "toy"))
                 code, says = broken(one, toy.folder, Path(folder, str(number), "toy"))
                 found = code == GATE_BROKEN and one.says in " ".join(says.split())
                 says = one.says if found else says
-            missed |= not found
+                wrong |= not found
             print(json.dumps({"name": name, "seen": found, "says": says}), flush=True)
-    return int(missed)
+    return int(wrong)
 
 
 if __name__ == "__main__":

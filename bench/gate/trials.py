@@ -30,7 +30,7 @@ TIMED = "bench/gate/timed.py"
 DOSES = (0.02, 0.05, 0.1, 0.2)
 EVERY = 5  # trials, of which one has more work, in a benchmark for each dose
 
-#: What a trial is of: all that measures. Verdicts follow from it: `validation.verdicts_of`.
+#: What a trial is of: all that measures. Verdicts follow from it: `report.verdicts_of`.
 FROZEN = ("parity/gate/arm.py", "parity/gate/lockstep.py", "parity/gate/timing.py", TIMED)
 
 Trial = dict[str, Any]

@@ -1,43 +1,54 @@
-"""Does the gate keep what it promises? Measured, kept, and told: `python -m bench validate_gate`.
+"""Does the gate keep what it promises? Measured and kept: `python -m bench validate_gate`.
 
-Trials of its timing (`trials.py`), every fault that it must see, and how long it takes. What is
-kept is not measured again, as long as the code that it is of is the same.
+Trials of its timing (`trials.py`), every fault that it must see and rewrite that it must not, many
+accuracies, and how long it takes. What is kept is not measured again, as long as the code that it
+is of is the same. `report.py` tells it.
 """
 
 from __future__ import annotations
 
-import io
+import hashlib
 import json
-import math
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import numpy as np
-from matplotlib.figure import Figure
-from scipy import stats
-from tabulate import tabulate
-
 from bench.environment import code, environment
 from bench.gate import trials
-from bench.gate.trials import DOSES, ROOT, Trial
+from bench.gate.accuracies import of_runs
+from bench.gate.plan import REPORTED
+from bench.gate.trials import ROOT
 from bench.storage import RESULTS, write
-from parity.gate.verdicts import FAIL, INCONCLUSIVE, Rule, judged
+from parity.gate import baseline
+from parity.gate.plan import plan_of
 
 FOLDER = Path(__file__).with_name("validation")
 QUICK = RESULTS / "validate-gate-quick"
 
-#: What the faults are of.
-FAULTS_OF = (
-    "scratch", "reference", "parity", "bench/own", "bench/gate", "tests/faults",
-    "tests/gate_broken.py", "tests/gate_faults.py", "tests/toy.py",
+_JUDGED = (
+    "scratch", "reference", "parity", "bench/own", "bench/lockstep.py", "bench/problem.py",
+    "bench/gate/plan.py", "bench/gate/trajectories.py", "tests/gate_faults.py",
 )  # fmt: skip
+
+#: What is tried, by its kind, and what it is of.
+TRIED_OF = {
+    "scratch": (*_JUDGED, "tests/faults"),
+    "harmless": (*_JUDGED, "tests/gate_rewrites.py"),
+    "loses digits": (*_JUDGED, "tests/gate_rewrites.py"),
+    "gate": ("parity", "tests/gate_faults.py", "tests/gate_broken.py", "tests/toy.py"),
+}
+
+#: What the accuracies are of.
+ACCURACIES_OF = ("scratch", "reference/pairs.py", "bench/problem.py", "bench/gate/accuracies.py")
+
+FIRST_SEED, TOGETHER = 10**6, 2000
+"""Of the accuracies that are kept: none is of the record, which begins at 0, nor of a day."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +57,14 @@ class Plan:
 
     Args:
         trials: of the timing; of five, one has more work in four benchmarks.
-        faults: how many of scratch's, and of the gate's own; None: all.
+        faults: how many of a kind; None: all.
+        runs: of each network, for their accuracies.
         folder: of what is kept.
     """
 
     trials: int = 375
     faults: int | None = None
+    runs: int = 20_000
     folder: Path = FOLDER
 
 
@@ -64,6 +77,7 @@ def measured(plan: Plan, progress: Progress) -> dict[str, Any]:
     plan.folder.mkdir(parents=True, exist_ok=True)
     found = _faults(plan, progress)
     seconds = _seconds(plan, progress)
+    runs = _accuracies(plan, progress)
     file = plan.folder / "trials.jsonl"
     done = len(trials.read(file))
 
@@ -75,7 +89,8 @@ def measured(plan: Plan, progress: Progress) -> dict[str, Any]:
     return {
         "faults": found,
         "seconds": seconds,
-        "trials": trials.run(plan.trials, file, progress=on_trial)[: plan.trials],
+        "accuracies": runs,
+        "trials": trials.run(plan.trials, file, progress=on_trial),
     }
 
 
@@ -84,6 +99,7 @@ def kept(plan: Plan) -> dict[str, Any]:
     return {
         "faults": _lines(plan.folder / "faults.jsonl"),
         "seconds": json.loads((plan.folder / "seconds.json").read_text()),
+        "accuracies": json.loads((plan.folder / "accuracies.json").read_text()),
         "trials": _lines(plan.folder / "trials.jsonl"),
     }
 
@@ -92,30 +108,59 @@ def _lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
+def _recorded() -> Mapping[str, Any]:
+    """The baseline's values for this machine."""
+    folder = baseline.folder_of(plan_of(ROOT))
+    if (values := baseline.read(folder).values) is None:
+        raise RuntimeError(baseline.strange(folder))
+    return values
+
+
 def _faults(plan: Plan, progress: Progress) -> list[dict[str, Any]]:
-    """Each fault, and whether it was seen; by the tests' own command, which alone knows them."""
-    file, version = plan.folder / "faults.jsonl", code(*FAULTS_OF)
+    """Each fault and rewrite, and whether it was seen; by the tests' own command, which alone
+    knows them."""
+    file = plan.folder / "faults.jsonl"
+    bounds = hashlib.sha256(json.dumps(_recorded()["bounds"]).encode()).hexdigest()[:16]
+    version = {kind: f"{code(*parts)} {bounds}" for kind, parts in TRIED_OF.items()}
     command = [sys.executable, "-m", "tests.gate_faults"]
     listed = subprocess.run([*command, "--list"], cwd=ROOT, capture_output=True, text=True)
     names = listed.stdout.splitlines()
     if listed.returncode or not names:
         raise RuntimeError(f"the faults cannot be listed:\n{listed.stderr}")
     if plan.faults is not None:
-        names = names[: plan.faults] + names[-plan.faults :]
-    found = [one for one in _lines(file) if one["version"] == version and one["name"] in names]
+        names = [
+            name
+            for kind in TRIED_OF
+            for name in [one for one in names if _kind(one) == kind][: plan.faults]
+        ]
+    found = [
+        one
+        for one in _lines(file)
+        if one["name"] in names and one["version"] == version[_kind(one["name"])]
+    ]
+
+    def keep() -> None:
+        found.sort(key=lambda one: names.index(one["name"]))
+        write(file, "".join(json.dumps(one) + "\n" for one in found))
+
+    keep()  # nothing of other code
     missing = [name for name in names if all(one["name"] != name for one in found)]
     if not missing:
         return found
     with subprocess.Popen([*command, *missing], cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         for line in run.stdout:
-            found.append(json.loads(line) | {"version": version})
-            found.sort(key=lambda one: names.index(one["name"]))
-            write(file, "".join(json.dumps(one) + "\n" for one in found))
+            one = json.loads(line)
+            found.append(one | {"version": version[_kind(one["name"])]})
+            keep()
             progress("faults", len(found), len(names))
     if len(found) < len(names):
         raise RuntimeError(f"the faults ended with {run.returncode}, {len(found)} of {len(names)}")
     return found
+
+
+def _kind(name: str) -> str:
+    return name.partition(":")[0]
 
 
 def _seconds(plan: Plan, progress: Progress) -> dict[str, Any]:
@@ -137,181 +182,31 @@ def _seconds(plan: Plan, progress: Progress) -> dict[str, Any]:
     return facts
 
 
+def _accuracies(plan: Plan, progress: Progress) -> dict[str, Any]:
+    """How often each accuracy came out, in per cent; and what is recorded of this machine."""
+    facts = environment("cpu")
+    file = plan.folder / "accuracies.json"
+    version = f"{code(*ACCURACIES_OF)} {facts['torch']} {facts['processor']}"
+    found = json.loads(file.read_text()) if file.exists() else {}
+    if found.get("version") != version:
+        found = {"version": version, "runs": {}}
+    found["recorded"] = _recorded()["runs"]
+    for pair in REPORTED:
+        counted = Counter(found["runs"].get(str(pair), {}))
+        while (done := sum(counted.values())) < plan.runs:
+            progress(f"accuracies of {pair}", done, plan.runs)
+            first, count = FIRST_SEED + done, min(TOGETHER, plan.runs - done)
+            accuracies = of_runs(pair, range(first, first + count))
+            counted.update(f"{x:.1f}" for x in accuracies)  # exact, of a thousand points
+            found["runs"][str(pair)] = dict(sorted(counted.items(), key=lambda one: float(one[0])))
+            write(file, json.dumps(found) + "\n")
+    write(file, json.dumps(found) + "\n")
+    return found
+
+
 def _machine() -> str:
     facts = environment("cpu")
     return (
         f"{facts['processor']}, {os.cpu_count()} cores, torch {facts['torch']}, "
         f"Python {facts['python']}, {facts['system']}"
     )
-
-
-def verdicts_of(trial: Trial) -> dict[str, str]:
-    """The verdicts on a trial, from its log ratios: each stage sees what it saw."""
-    if "broken" in trial:
-        return {}
-    ratios: dict[str, list[float]] = trial["log ratios"]
-    several = {name: x for name, x in ratios.items() if name != "control"}
-    count = min(len(x) for x in several.values())
-    first = {s.name: s for s in judged({n: x[:count] for n, x in several.items()}, Rule())}
-    if not trial["extended"]:
-        return {name: one.verdict for name, one in first.items()}
-    return {one.name: one.verdict for one in judged(several, Rule())}
-
-
-def bounds(count: int, of: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Clopper and Pearson 1934); of 0 and of all, one-sided."""
-    test = stats.binomtest(count, of)
-    level = 0.90 if count in (0, of) else 0.95
-    interval = test.proportion_ci(level)
-    return float(interval.low), float(interval.high)
-
-
-def _share(count: int, of: int) -> str:
-    if not of:
-        return "not measured"
-    low, high = bounds(count, of)
-    if count == 0:
-        return f"0 of {of}: at most {high:.2%}"
-    if count == of:
-        return f"{of} of {of}: at least {low:.1%}"
-    return f"{count} of {of}: {count / of:.1%}, {low:.1%} to {high:.1%}"
-
-
-def shares(done: Iterable[Trial]) -> dict[float, tuple[int, int]]:
-    """For each dose, in how many trials its benchmark failed, and of how many; for none, in how
-    many trials any benchmark did."""
-    found = dict.fromkeys((0.0, *DOSES), (0, 0))
-    for trial in done:
-        if not trial["doses"]:
-            failed, of = found[0.0]
-            red = "broken" in trial or FAIL in trial["verdicts"].values()
-            found[0.0] = failed + red, of + 1
-        for name, dose in trial["doses"].items():
-            failed, of = found[dose]
-            found[dose] = failed + (trial["verdicts"][name] == FAIL), of + 1
-    return found
-
-
-def table(results: dict[str, Any]) -> list[dict[str, str]]:
-    """The promises, and what was measured of each."""
-    done: list[Trial] = results["trials"]
-    seen = {
-        kind: [one["seen"] for one in results["faults"] if one["name"].startswith(kind)]
-        for kind in ("scratch", "gate")
-    }
-    counted = shares(done)
-    same = [trial for trial in done if not trial["doses"]]
-    undecided = sum(INCONCLUSIVE in trial["verdicts"].values() for trial in same)
-    stray = sum(
-        any(v == FAIL and n not in trial["doses"] for n, v in trial["verdicts"].items())
-        for trial in done
-        if trial["doses"]
-    )
-    each = [trial["seconds"] for trial in done] or [math.nan]
-    whole = results["seconds"]
-    with_work = sum(bool(trial["doses"]) for trial in done)
-    rows = [
-        ("false alarms of the timing: pull requests of the same code that fail, or break the gate",
-         "at most 1 %", _share(*counted[0.0])),
-        ("the same, by benchmarks without more work beside some with it", "",
-         _share(stray, with_work)),
-        ("inconclusive pull requests of the same code", "", _share(undecided, len(same))),
-        *(
-            (f"power: +{dose:.0%} of work", "at least 95 %" if dose == 0.1 else "reported",
-             _share(*counted[dose]))
-            for dose in DOSES
-        ),
-        ("faults of scratch that are seen", "100 %",
-         f"{sum(seen['scratch'])} of {len(seen['scratch'])}"),
-        ("faults of the gate itself that are red, by name", "100 %",
-         f"{sum(seen['gate'])} of {len(seen['gate'])}"),
-        ("a whole gate", "at most 5 min",
-         f"{whole['seconds'] / 60:.1f} min, exit code {whole['exit code']}"),
-        ("of it the timing, in the trials", "",
-         f"{np.median(each):.0f} s, at most {max(each):.0f} s"),
-    ]  # fmt: skip
-    return [dict(zip(("promise", "target", "measured"), row, strict=True)) for row in rows]
-
-
-def text(results: dict[str, Any]) -> str:
-    """The report, in Markdown."""
-    done: list[Trial] = results["trials"]
-    dates = sorted(trial["date"] for trial in done)
-    missed = [one["name"] for one in results["faults"] if not one["seen"]]
-    passes: dict[str, int] = {}
-    for trial in done:
-        for name in trial["extended"]:
-            passes[name] = passes.get(name, 0) + 1
-    often = "; most often " + " and ".join(sorted(passes, key=lambda n: -passes[n])[:2])
-    often = often if passes else ""
-    parts = [
-        "# What the gate promises, and keeps",
-        "Written by `python -m bench validate_gate` from the files beside it; `parity gate` is "
-        "described in the README.",
-        tabulate(table(results), headers="keys", tablefmt="github", disable_numparse=True),
-        "A trial is what the gate's timing does for one pull request: 15 restarts, verdicts, and "
-        "the extension. Of five trials four time the same commit in both arms; in the fifth the "
-        "head's arm executes 2, 5, 10 and 20 % more units of work, in a benchmark each. A sample "
-        "of such a benchmark has as many units as make that a whole number, up to 50, and is "
-        "longer than the gate's own where a unit is long: its power is a little flattered. "
-        "Shares have their 95 % intervals (Clopper and Pearson), one-sided where none or all "
-        "are counted: nothing in 300 is what 1 % takes. The thresholds "
-        "(`parity/gate/verdicts.py`) were committed before the first trial, and a test derives "
-        "each verdict again from the log ratios that are kept.",
-        "Not tried so: the accuracy's tests, which by their levels raise an alarm in 1 of 500 "
-        "pull requests of the same code, and the ratio to torch.",
-        "![the power of the gate](power.svg)",
-        f"Extended: {sum(bool(t['extended']) for t in done)} of {len(done)} trials{often}.",
-        "Not seen: " + (", ".join(missed) if missed else "nothing") + ".",
-        f"Measured on {results['seconds']['caption']}; trials from {dates[0] if dates else '-'} "
-        f"to {dates[-1] if dates else '-'}, while other work was done on the machine at times.",
-    ]  # fmt: skip
-    return "\n\n".join(parts) + "\n"
-
-
-def figure(results: dict[str, Any]) -> bytes:
-    """The power curve, as an SVG."""
-    counted = {dose: pair for dose, pair in shares(results["trials"]).items() if pair[1]}
-    with mpl.rc_context({"svg.hashsalt": "validate_gate", "svg.fonttype": "none", "font.size": 9}):
-        drawn = Figure(figsize=(5.5, 3.2), layout="constrained")
-        axes = drawn.subplots()
-        doses = [100 * dose for dose in counted]
-        middle = np.array([100 * k / n for k, n in counted.values()])
-        ends = 100 * np.array([bounds(k, n) for k, n in counted.values()]).T
-        around = np.maximum([middle - ends[0], ends[1] - middle], 0)
-        axes.errorbar(doses, middle, yerr=around, fmt="o-", ms=4, lw=1, capsize=3, color="#1a5276")
-        labels = [
-            f"{dose:g}\nn = {of}" for dose, (_, of) in zip(doses, counted.values(), strict=True)
-        ]
-        axes.set_xticks(doses, labels)
-        axes.axhline(95, color="#888888", lw=0.8, ls=":")
-        axes.set_xlabel("more work in the head's arm, %")
-        axes.set_ylabel("failed, %")
-        axes.set_ylim(-4, 106)
-        axes.spines[["top", "right"]].set_visible(False)
-        file = io.BytesIO()
-        drawn.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()
-
-
-def kept_promises(results: dict[str, Any]) -> bool:
-    """Whether what was measured is what is promised."""
-    counted, whole = shares(results["trials"]), results["seconds"]
-    alarms, tried = counted[0.0]
-    failed, slowed = counted[0.1]
-    return (
-        bool(results["faults"])
-        and all(one["seen"] for one in results["faults"])
-        and alarms <= 0.01 * tried
-        and failed >= 0.95 * slowed
-        and whole["exit code"] in (0, 3)
-        and whole["seconds"] <= 300
-    )
-
-
-def written(plan: Plan, results: dict[str, Any]) -> list[Path]:
-    """Writes the report and its figure."""
-    files = [plan.folder / "VALIDATION.md", plan.folder / "power.svg"]
-    write(files[0], text(results))
-    write(files[1], figure(results))
-    return files

@@ -14,13 +14,12 @@ from parity.gate.result import BROKEN, NOTE, Row
 from parity.gate.verdicts import FAIL
 from parity.outcome import PASSED, WAIVED, Outcome
 
-ROOM, LEAST = 2.0, 0.2
+ROOM, LEAST = 2.5, 0.2
 """How much larger a ratio may be than the largest at the seeds it was recorded at, and the least
 that is allowed: what rounds otherwise, and no worse, is to pass.
 
-Of nine rewrites of scratch that are equal in exact arithmetic seven exceeded bounds of 1.25 and
-0.02. Of these, three do: two that lose digits at extremes, `y - y^2` for `y (1 - y)` and softmax's
-derivative multiplied out, and Adam with products for interpolations, in one check of 356, by 4 %.
+It was chosen by rewrites that are equal in exact arithmetic: those that lose no digits made a ratio
+up to 2.1 times as large; `y - y^2` for `y (1 - y)`, which loses some, 3 times.
 """
 
 

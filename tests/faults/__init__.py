@@ -54,21 +54,25 @@ class Fault:
             and str(one.case).startswith(self.cases)
         ]
 
-    @contextlib.contextmanager
-    def planted(self) -> Iterator[None]:
+    def planted(self) -> contextlib.AbstractContextManager[None]:
         """Within it, scratch has the fault."""
-        planting = self.plant()
-        with contextlib.ExitStack() as stack:
-            for owner, attributes in planting if isinstance(planting, list) else [planting]:
-                for name, replacement in attributes.items():
-                    stack.enter_context(mock.patch.object(owner, name, replacement))
-            yield
+        return planted(self.plant())
 
     def __str__(self) -> str:
         return f"{self.cases}-{self.name}".replace(" ", "_")
 
 
 _REGISTERED: list[Fault] = []
+
+
+@contextlib.contextmanager
+def planted(planting: Planting) -> Iterator[None]:
+    """Within it, attributes are replaced."""
+    with contextlib.ExitStack() as stack:
+        for owner, attributes in planting if isinstance(planting, list) else [planting]:
+            for name, replacement in attributes.items():
+                stack.enter_context(mock.patch.object(owner, name, replacement))
+        yield
 
 
 def swap(owner: Any, **attributes: Any) -> Swap:
