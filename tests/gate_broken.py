@@ -204,6 +204,8 @@ BREAKAGES = [
              edited("timed.py", "library.work()", "library.gone()"), layer="timing"),
     Breakage("baseline missing", "there is no baseline",
              lambda toy: shutil.rmtree(toy.folder / "baseline")),
+    Breakage("no repository", "is in no git repository: git init",
+             lambda toy: shutil.rmtree(toy.folder / ".git")),
     Breakage("baseline cut off", "corrupt", _truncated),
     Breakage("baseline changed by hand", "changed by hand", _by_hand),
     Breakage("baseline stale", "stale", _stale),

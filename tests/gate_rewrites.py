@@ -2,7 +2,7 @@
 
 Those that round otherwise and no worse must stay within them; those that lose digits should not.
 `parity.gate.numerics.ROOM` was chosen by them. The gate's exact counts are another matter: more
-operations are told, whatever they compute.
+operations fail, whatever they compute.
 """
 
 from __future__ import annotations

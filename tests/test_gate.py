@@ -101,6 +101,7 @@ def test_without_a_base_nothing_is_passed(toy: Toy) -> None:
     done = toy.gate()
     assert done.returncode == 3, done.stdout + done.stderr
     assert "the head is the first commit" in done.stdout
+    assert "To see it again" not in done.stdout
     assert toy.gate("--strict", "--layers", "timing").returncode == 1
 
 
@@ -176,8 +177,10 @@ def test_options_that_mean_nothing_together_are_refused(
 def test_what_is_looser_than_at_the_base_is_told_with_its_reason(toy: Toy) -> None:
     toy.replace("plan.py", '"operations": 20', '"operations": 22')
     assert toy.gate("--update-baseline", "--reason", "two more are needed").returncode == 0
-    done = toy.gate("--layers", "numerics")
+    done = toy.gate("--layers", "numerics", "--markdown", "gate.md")
     assert done.returncode == 0, done.stdout + done.stderr
+    shown = (toy.folder / "gate.md").read_text().split("<details>")[0]
+    assert "work; reason: two more are needed" in shown
     says = " ".join(done.stdout.split())
     assert "looser than in the base's baseline" in says
     assert "work; reason: two more are needed" in says
@@ -320,6 +323,20 @@ def test_markdown_has_regressions_first_and_what_passes_folded() -> None:
     assert text.index("slow\\|one") < text.index("<details>") < text.index("fine")
     assert "<b>" not in text
     assert report.MARKER in text
+
+
+def test_what_is_to_be_copied_is_not_broken_at_its_hyphens() -> None:
+    for before in range(20, 90):
+        shown = report.text(
+            result(Row("it", FAIL, f"{'x' * before} parity gate --update-baseline"))
+        )
+        assert "--update-baseline" in shown
+
+
+def test_a_layer_without_anything_to_judge_does_not_pass() -> None:
+    empty = Section("accuracy", "nothing", [], judged=False)
+    assert empty.verdict == NOTE
+    assert Result([empty], {}).code == 0
 
 
 def test_annotations_are_few_and_escaped() -> None:

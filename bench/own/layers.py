@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 import scratch
+from bench.own.defaults import defaults
 from parity import Comparison, Tensors, Trial
 from parity.checks.layers import one_pass, weights
 from parity.trial import equal, fact
@@ -124,4 +125,5 @@ CHECKS: dict[str, Callable[[Trial], Any]] = {
     "runs_apart": runs_apart,
     "state_dicts": state_dicts,
     "infinite_gradient": infinite_gradient,
+    "defaults": defaults,
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from bench.own.defaults import defaults
 from parity import Comparison, Trial
 from reference import pairs
 
@@ -29,4 +30,4 @@ def stacked(trial: Trial) -> list[Comparison]:
     return verdicts
 
 
-CHECKS: dict[str, Callable[[Trial], Any]] = {"stacked": stacked}
+CHECKS: dict[str, Callable[[Trial], Any]] = {"stacked": stacked, "defaults": defaults}

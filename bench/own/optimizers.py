@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import parity
+from bench.own.defaults import defaults
 from parity import Comparison, Tensors, Trial
 from parity.trial import equal, fact
 from reference import pairs
@@ -158,4 +159,5 @@ CHECKS: dict[str, Callable[[Trial], Any]] = {
     "states": states,
     "handover": handover,
     "packing": packing,
+    "defaults": defaults,
 }

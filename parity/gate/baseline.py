@@ -18,10 +18,11 @@ from typing import Any
 
 from parity.gate import machine
 from parity.gate.broken import Broken
+from parity.gate.command import CALLED
 from parity.report import write
 
 FORMAT = 1
-UPDATE = 'record it: parity gate --update-baseline --reason "…"'
+UPDATE = f'record it: {CALLED} --update-baseline --reason "…"'
 
 #: Names, and the metrics of each, by kind.
 Manifest = dict[str, dict[str, list[str]]]

@@ -73,7 +73,7 @@ def of_ratios(ratios: Mapping[str, Sequence[float]], rule: Rule) -> list[Calibra
         spread = float(np.std(x, ddof=1))
         own = rule.margin_of(name)
         reached = max(abs(bound) for bound in interval(x, 0.99)[1:])
-        margin = max(own, math.expm1(reached))
+        margin = max(own, math.ceil(1000 * math.expm1(reached)) / 1000)
         found.append(Calibrated(name, spread, _restarts(spread, margin, rule, len(names)), margin))
     return sorted(found, key=lambda one: (one.restarts == 0, one.restarts), reverse=True)
 

@@ -8,6 +8,9 @@ import sys
 from datetime import date
 from typing import Any
 
+CALLED = os.environ.get("PARITY_GATE", "parity gate")
+"""How the command is called, in what is said: `tox -e gate --`, where tox calls it."""
+
 LAYERS = ("numerics", "timing", "accuracy")
 GATE_BROKEN = 2
 
@@ -15,8 +18,9 @@ GATE_BROKEN = 2
 def add(commands: Any) -> None:
     """Adds the command to a parser's."""
     gate = commands.add_parser(
-        "gate", help="judge a change: is it slower, numerically worse, or less accurate?"
-    )
+        "gate", help="judge a change: is it slower, numerically worse, or less accurate?",
+        epilog="exit codes: 0 pass, 1 regression, 2 the gate is broken, 3 inconclusive",
+    )  # fmt: skip
     gate.add_argument("--base", metavar="COMMIT",
                       help="compare with its merge base (default: the branch of the pull request, "
                            "or main; on main the commit before)")  # fmt: skip
@@ -43,6 +47,6 @@ def _run(options: argparse.Namespace) -> int:
     try:
         from parity.gate import main
     except ImportError as error:
-        print(f"parity gate: {error}: pip install 'torch-parity[gate]'", file=sys.stderr)
+        print(f"parity gate: {error}: pip install {error.name}", file=sys.stderr)
         return GATE_BROKEN
     return main.run(options)

@@ -70,13 +70,11 @@ def counts(
 ) -> list[Row]:
     """Counts that are not those recorded: more of anything fails, and fewer parameters; less of
     the others is told."""
-    rows = []
+    rows, meant = [], f"if that is meant, {UPDATE}"
     for name, there in sorted(measured.items()):
         for what, count in there.items():
             before = recorded.get(name, {}).get(what, count)
             if count != before:
                 verdict = FAIL if count > before or what == "parameters" else NOTE
-                rows.append(
-                    Row(f"{name}: {what}", verdict, f"{count}, recorded {before}; {UPDATE}")
-                )
+                rows.append(Row(f"{name}: {what}", verdict, f"{count}, recorded {before}; {meant}"))
     return rows

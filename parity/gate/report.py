@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tabulate import tabulate
 
 from parity.gate.result import BROKEN, FASTER, NOTE, VERDICTS, Result, Row, Section
-from parity.gate.verdicts import FAIL, INCONCLUSIVE
+from parity.gate.verdicts import FAIL, INCONCLUSIVE, PASS
 
 ENDS = {
     0: "PASSED: no regression",
@@ -54,9 +55,17 @@ def end(result: Result) -> str:
 
 
 def _wrapped(rows: Sequence[Mapping[str, str]]) -> str:
-    """A table whose last column is wrapped."""
-    widths = [None] * (len(rows[0]) - 1) + [WIDTH]
-    return tabulate(rows, headers="keys", disable_numparse=True, maxcolwidths=widths)
+    """A table whose last column is wrapped; commands and paths in it stay whole."""
+    wrapped = [
+        {
+            **row,
+            "says": textwrap.fill(
+                row["says"], WIDTH, break_long_words=False, break_on_hyphens=False
+            ),
+        }
+        for row in rows
+    ]
+    return tabulate(wrapped, headers="keys", disable_numparse=True)
 
 
 def _ordered(rows: Sequence[Row]) -> list[Row]:
@@ -89,13 +98,19 @@ def markdown(result: Result) -> str:
         parts.append(_pipes(_table(_ordered(told)[:MOST])))
         parts += [f"and {len(told) - MOST} more"] if len(told) > MOST else []
         parts += [f"To see it again: `{result.again}`"] if result.again else []
+    notes = [row for section, row in result.rows(NOTE) if section.title == "integrity"]
+    parts += [_pipes(_table(notes[:MOST]))] if notes else []  # what was loosened, or left out
     for section in result.sections:
-        rows = [row for row in section.rows if row.verdict not in (BROKEN, FAIL, INCONCLUSIVE)]
+        rows = [row for row in section.of(FASTER, NOTE, PASS) if row not in notes]
         if rows:
-            wins = len(section.of(FASTER))
-            faster = f", {wins} faster" if wins else ""
+            counted = {
+                "that pass": len(section.of(FASTER, PASS)),
+                "faster": len(section.of(FASTER)),
+                "to note": len(rows) - len(section.of(FASTER, PASS)),
+            }
+            what = ", ".join(f"{count} {kind}" for kind, count in counted.items() if count)
             parts.append(
-                f"<details><summary>{section.title}: {len(rows)} rows that pass{faster}</summary>"
+                f"<details><summary>{section.title}: {what}</summary>"
                 f"\n\n{_pipes(_table(_ordered(rows)[:MOST]))}\n\n</details>"
             )
     facts = "; ".join(f"{key} {value}" for key, value in result.facts.items())

@@ -39,12 +39,14 @@ class Section:
         summary: all of it in a sentence.
         rows: what is to be told; of what passed, as much as is worth a row.
         seconds: of it that it had the machine for itself.
+        judged: whether there was anything to judge.
     """
 
     title: str
     summary: str
     rows: list[Row]
     seconds: float = 0.0
+    judged: bool = True
 
     def of(self, *verdicts: str) -> list[Row]:
         return [row for row in self.rows if row.verdict in verdicts]
@@ -55,7 +57,7 @@ class Section:
         for verdict in (BROKEN, FAIL, INCONCLUSIVE):
             if self.of(verdict):
                 return verdict
-        return PASS
+        return PASS if self.judged else NOTE
 
 
 @dataclass(frozen=True)

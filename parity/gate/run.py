@@ -14,7 +14,7 @@ from typing import Any
 from parity.gate import accuracy, baseline, jobs, machine, numerics, speed, trees
 from parity.gate.baseline import Baseline, Manifest
 from parity.gate.broken import Broken
-from parity.gate.command import LAYERS
+from parity.gate.command import CALLED, LAYERS
 from parity.gate.jobs import Job
 from parity.gate.lockstep import Design
 from parity.gate.plan import Gate, loaded, plan_of
@@ -90,9 +90,11 @@ def _again(run: _Run) -> str:
         layers = [one.title for one in run.sections if one.of(verdict) and one.title in LAYERS]
         if not layers:
             continue
+        if layers == ["timing"] and not run.base.commit:
+            return ""
         base = f" --base {run.base.commit[:12]}" if "timing" in layers and run.base.commit else ""
         day = f" --date {run.wanted.day}" if "accuracy" in layers else ""
-        return f"parity gate --layers {' '.join(layers)}{base}{day}"
+        return f"{CALLED} --layers {' '.join(layers)}{base}{day}"
     return ""
 
 
@@ -145,7 +147,7 @@ class _Run:
         seeds = seeds_of(self.wanted.day)
         kinds = {kind for layer in self.wanted.layers for kind in LAYER_KINDS[layer]}
         todo = [job for job in jobs.jobs_of(self.gate, seeds) if job[0] in kinds]
-        if "accuracy" in self.wanted.layers:
+        if any(kind in ("pairs", "runs") for kind, _, _ in todo):
             first, last = seeds["runs"][0], seeds["runs"][-1]
             self.facts["seeds"] = f"{first} to {last}, those of {self.wanted.day}"
         done = 0
@@ -202,7 +204,7 @@ class _Run:
         """What of some kinds is not as the manifest has it."""
         wanted = {kind: self.baseline.manifest.get(kind, {}) for kind in offered}
         return [
-            Row(name, BROKEN, f"{says}. If it is meant, {baseline.UPDATE}")
+            Row(name, BROKEN, f"{says}; if that is meant, {baseline.UPDATE}")
             for name, says in baseline.differences(wanted, offered)
         ]
 
@@ -222,11 +224,11 @@ class _Run:
         worst = max((one.ratio for one in outcomes), default=0.0)
         self.data["error ratios"] = {one.id: one.ratio for one in outcomes}
         self.data["trajectories"], self.data["counts"] = ratios, counts
-        summary = (
-            f"{len(outcomes)} checks, the worst error {worst:.3g} of what is allowed; "
-            f"{len(ratios)} trajectories, the worst {max(ratios.values(), default=0.0):.3g}; "
-            f"exact counts of {len(counts)} networks"
-        )
+        summary = f"{len(outcomes)} checks, the worst error {worst:.3g} of what is allowed"
+        if ratios:
+            summary += f"; {len(ratios)} trajectories, the worst {max(ratios.values()):.3g}"
+        if counts:
+            summary += f"; exact counts of {len(counts)} networks"
         self.sections.append(Section("numerics", summary, rows))
 
     def timing(self) -> None:
@@ -246,7 +248,7 @@ class _Run:
             rows.append(speed.beside_torch(name, ratio, self._recorded("against_torch", name)))
         self.data["against torch"] = {name: ratio for (_, name), ratio in ratios.items()}
         seconds = time.perf_counter() - start
-        self.sections.append(Section("timing", summary, rows, seconds))
+        self.sections.append(Section("timing", summary, rows, seconds, judged=bool(rows)))
 
     def accuracy(self) -> None:
         rows = [
@@ -258,5 +260,8 @@ class _Run:
             for name, runs in sorted(self._of("runs").items())
         ]
         self.data["accuracy"] = {kind: self._of(kind) for kind in ("pairs", "runs")}
-        summary = f"{PAIRS} pairs and {RUNS} runs of each network, seeds of {self.wanted.day}"
-        self.sections.append(Section("accuracy", summary, rows))
+        ran = [f"{PAIRS} pairs"] * bool(self.gate.pairs) + [f"{RUNS} runs"] * bool(self.gate.runs)
+        summary = f"{' and '.join(ran)} of each network, seeds of {self.wanted.day}"
+        if not rows:
+            summary = "the plan has no pairs and no runs: of this nothing is said"
+        self.sections.append(Section("accuracy", summary, rows, judged=bool(rows)))

@@ -43,6 +43,8 @@ def git(
         )  # fmt: skip
     except OSError as error:
         raise Broken(f"git cannot be run: {error}") from None
+    if b"not a git repository" in done.stderr:
+        raise Broken(f"{root} is in no git repository: git init, and commit what is to be judged")
     if done.returncode and check:
         raise Broken(f"git {arguments[0]} fails: {done.stderr.decode(errors='replace').strip()}")
     return done.stdout.decode(errors="replace").strip() if not done.returncode else ""

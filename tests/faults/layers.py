@@ -346,3 +346,11 @@ def _() -> Planting:
 @fault("zero_grad forgets the bias", "layer.accumulation", "Linear")
 def _() -> Planting:
     return swap(scratch.Module, zero_grad=lambda self: self.param()[0][1].zero_())
+
+
+@fault(
+    "another rate by default", "layer.defaults", "Dropout-p=0.5",
+    "the default of Dropout's p is 0.4; torch's is 0.5", subtle="where the rate is given",
+)  # fmt: skip
+def _() -> Planting:
+    return swap(scratch.Dropout.__init__, __defaults__=(0.4,))

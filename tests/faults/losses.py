@@ -222,3 +222,11 @@ def _() -> Planting:
         return right(self, x.as_strided(x.shape, torch.empty(x.shape).stride()), t)
 
     return swap(scratch.MSELoss, _entries=entries)
+
+
+@fault(
+    "a sum by default", "loss.defaults", "MSELoss", "the default of MSELoss's reduction is 'sum'",
+    subtle="where the reduction is given",
+)  # fmt: skip
+def _() -> Planting:
+    return swap(scratch.MSELoss.__init__, __defaults__=("sum",))
