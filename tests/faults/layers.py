@@ -350,7 +350,7 @@ def _() -> Planting:
 
 @fault(
     "another rate by default", "layer.defaults", "Dropout-p=0.5",
-    "the default of Dropout's p is 0.4; torch's is 0.5", subtle="where the rate is given",
+    "default of Dropout's p is 0.4; torch's is 0.5", subtle="where the rate is given",
 )  # fmt: skip
 def _() -> Planting:
     return swap(scratch.Dropout.__init__, __defaults__=(0.4,))

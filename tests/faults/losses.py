@@ -225,7 +225,7 @@ def _() -> Planting:
 
 
 @fault(
-    "a sum by default", "loss.defaults", "MSELoss", "the default of MSELoss's reduction is 'sum'",
+    "a sum by default", "loss.defaults", "MSELoss", "default of MSELoss's reduction is 'sum'",
     subtle="where the reduction is given",
 )  # fmt: skip
 def _() -> Planting:

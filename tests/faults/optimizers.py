@@ -240,7 +240,7 @@ def _() -> Planting:
 
 @fault(
     "another eps by default", "optimizer.defaults", "AdamW-",
-    "the default of AdamW's eps is 1e-07; torch's is 1e-08", subtle="where eps is given",
+    "default of AdamW's eps is 1e-07; torch's is 1e-08", subtle="where eps is given",
 )  # fmt: skip
 def _() -> Planting:
     return swap(scratch.AdamW.__init__, __defaults__=(1e-3, (0.9, 0.999), 1e-7, 1e-2, False))
@@ -248,7 +248,7 @@ def _() -> Planting:
 
 @fault(
     "another eps by default", "optimizer.defaults", "Adam-",
-    "the default of Adam's eps is 1e-07; torch's is 1e-08", subtle="where eps is given",
+    "default of Adam's eps is 1e-07; torch's is 1e-08", subtle="where eps is given",
 )  # fmt: skip
 def _() -> Planting:
     return swap(scratch.Adam.__init__, __defaults__=(1e-3, (0.9, 0.999), 1e-7, 0, False))
