@@ -79,11 +79,14 @@ def test_an_error_that_grows_within_the_tolerance_fails(toy: Toy) -> None:
     assert "WRONG" not in done.stdout
 
 
-def test_one_operation_more_fails(toy: Toy) -> None:
+def test_one_operation_more_fails(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
     toy.replace("plan.py", '"operations": 20', '"operations": 21')
+    monkeypatch.setenv("PARITY_GATE", "tox -e gate --")  # what it is called by is what it says
     done = toy.gate("--layers", "numerics")
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "21, recorded 20" in done.stdout
+    assert "21, recorded 20; if that is meant" in done.stdout
+    assert "tox -e gate -- --update-baseline" in done.stdout
+    assert "To see it again: tox -e gate -- --layers numerics" in done.stdout
 
 
 def test_worse_accuracy_fails_and_says_the_seeds(toy: Toy) -> None:

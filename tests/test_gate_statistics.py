@@ -222,6 +222,13 @@ def test_calibration_asks_for_more_restarts_where_it_is_noisier() -> None:
     )
 
 
+def test_a_calibrated_margin_is_rounded_up() -> None:
+    """To what would have been kept: 0.020 is the default, and was not."""
+    (found,) = calibration.of_ratios({"it": restarts(0.0203, 1e-6, 45)}, Rule())
+    assert found.margin == 0.021
+    assert "margins={'it': 0.021}" in calibration.text([found])
+
+
 def test_calibrated_restarts_have_the_power_that_they_promise() -> None:
     found = calibration.of_ratios({"it": restarts(0, 0.04, 45)}, Rule())[0]
     random = np.random.default_rng(6)

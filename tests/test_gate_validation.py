@@ -173,6 +173,19 @@ def test_the_report_is_of_the_committed_data() -> None:
     assert not any(report.missed_and_stopped(results))
 
 
+def test_promises_are_kept_only_where_enough_was_measured() -> None:
+    results = validation.kept(validation.Plan())
+    assert report.kept_promises(results)
+    assert not report.kept_promises(results | {"trials": results["trials"][:300]})
+    assert not report.kept_promises(results | {"trials": []})
+    assert not report.kept_promises(results | {"faults": []})
+    for seen, kind in ((False, "scratch"), (False, "gate"), (True, "harmless")):
+        other = {"name": f"{kind}: another", "seen": seen}
+        assert not report.kept_promises(results | {"faults": [*results["faults"], other]})
+    slow = results["seconds"] | {"seconds": 301}
+    assert not report.kept_promises(results | {"seconds": slow})
+
+
 def test_lower_accuracies_are_seen_and_the_same_are_not() -> None:
     accuracies = validation.kept(validation.Plan())["accuracies"]
     for name, verdicts in report.drawn(accuracies, count=100).items():

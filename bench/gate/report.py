@@ -233,7 +233,7 @@ def figure(results: dict[str, Any]) -> bytes:
     """The power curve, as an SVG."""
     counted = {dose: pair for dose, pair in shares(results["trials"]).items() if pair[1]}
     with mpl.rc_context({"svg.hashsalt": "validate_gate", "svg.fonttype": "none", "font.size": 9}):
-        drawn = Figure(figsize=(5.5, 3.2), layout="constrained")
+        drawn = Figure(figsize=(7.5, 3.2), layout="constrained")
         axes = drawn.subplots()
         doses = [100 * dose for dose in counted]
         middle = np.array([100 * k / n for k, n in counted.values()])
