@@ -29,7 +29,6 @@ MOST = 1e6  # seconds, or GiB
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command. 0: all passed; 1: a fault; 2: it could not run."""
     options = _parser().parse_args(arguments)
-    torch.set_num_threads(1)
     try:
         return int(options.run(options))
     except AdapterError as error:

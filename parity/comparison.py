@@ -93,10 +93,7 @@ class Comparison:
 
 def compare(subject: Tensors, truth: Truth) -> list[Comparison]:
     """Judges every result of `truth`, in its order; one that the subject lacks has failed."""
-    comparisons = [
-        compare_one(name, subject.get(name), truth.reference[name], oracle, truth.floor[name])
-        for name, oracle in truth.oracle.items()
-    ]
+    comparisons = [compare_one(name, subject.get(name), truth) for name in truth.oracle]
     if not comparisons:
         raise ValueError("nothing to compare: the truth has no results")
     extra = [name for name in subject if name not in truth.oracle]
@@ -110,10 +107,9 @@ def first_divergence(comparisons: Iterable[Comparison]) -> Comparison | None:
     return next((comparison for comparison in comparisons if not comparison.passed), None)
 
 
-def compare_one(
-    name: str, subject: Tensor | None, reference: Tensor, oracle: Tensor, floor: Tensor
-) -> Comparison:
-    """Judges one result by the rule at the head of this module."""
+def compare_one(name: str, subject: Tensor | None, truth: Truth) -> Comparison:
+    """Judges one result of `truth` by the rule at the head of this module."""
+    reference, oracle = truth.reference[name], truth.oracle[name]
     reason = _incomparable(subject, reference, oracle)
     if subject is None or reason:
         return Comparison(name, math.inf, reason=reason)
@@ -122,8 +118,8 @@ def compare_one(
     factor = GRADIENT_FACTOR if name.endswith("grad") else VALUE_FACTOR
     judged = subject.isfinite() & oracle.isfinite()
     error = _distance(subject, oracle, judged)
-    reference_error = _distance(reference, oracle, judged & reference.isfinite())
-    floor = torch.where(judged, floor, floor.min())
+    reference_error = torch.where(judged, truth.error[name], 0)
+    floor = torch.where(judged, truth.floor[name], truth.floor[name].min())
     whole = _over(error.max(), torch.maximum(reference_error.max(), floor.max()))
     floors = (reference_error / floor).max().clamp(1, MOST_FLOORS)
     units = error / torch.maximum(floors * floor, reference_error)

@@ -72,15 +72,14 @@ def certified(
 ) -> Comparison:
     """The comparison with the distance of the nearest mistake: of those that differ here at all."""
     name = comparison.name
-    right, floor = truth.oracle[name], truth.floor[name]
-    reference = truth.reference[name]
+    right, reference = truth.oracle[name], truth.reference[name]
     if not bool(right.isfinite().all()):
         return comparison
     for mistake in mistakes:
         wrong = mistake.value
         if wrong is None or wrong.shape != right.shape or alike(wrong, right, 1e-9):
             continue
-        distance = compare_one(name, wrong.to(reference), reference, right, floor).ratio
+        distance = compare_one(name, wrong.to(reference), truth).ratio
         if distance <= 1 and not strict:
             comparison = replace(comparison, blind=(*comparison.blind, mistake.name))
         elif distance < comparison.distance:

@@ -74,11 +74,7 @@ def certified(
     for one in known:
         seen = {
             v.name: compare_one(
-                v.name,
-                one.results[v.name].to(truth.reference[v.name]),
-                truth.reference[v.name],
-                truth.oracle[v.name],
-                truth.floor[v.name],
+                v.name, one.results[v.name].to(truth.reference[v.name]), truth
             ).ratio
             for v in verdicts
         }

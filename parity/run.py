@@ -3,10 +3,11 @@ waived. Nothing is printed here."""
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,21 @@ SEEDS = 2**32 - ATTEMPTS * REDRAWN
 """How many seeds there are: numpy's generator takes 32 bits."""
 
 
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Runs torch on one thread, and gives the caller's number back.
+
+    The tensors of a check are small. On more threads they wait for each other: beside other work
+    a check took ten times as long.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 @dataclass(frozen=True)
 class Planned:
     """A check that can be run: of one case, in one dtype.
@@ -59,11 +75,12 @@ class Planned:
         cancels, others are drawn.
         """
         start = time.perf_counter()
-        for seed in (self.seed + attempt * REDRAWN for attempt in range(ATTEMPTS)):
-            comparisons = self._compared(seed)
-            verdict, waiver = self._verdict(comparisons)
-            if verdict != MISTRUSTED:
-                break
+        with one_thread():
+            for seed in (self.seed + attempt * REDRAWN for attempt in range(ATTEMPTS)):
+                comparisons = self._compared(seed)
+                verdict, waiver = self._verdict(comparisons)
+                if verdict != MISTRUSTED:
+                    break
         return Outcome(
             str(self), self.case.entry.name, str(self.case), self.dtype, self.name, verdict,
             comparisons, time.perf_counter() - start, waiver, self._command(), self.case.kind,

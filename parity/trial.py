@@ -6,6 +6,7 @@ import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,8 +19,9 @@ from parity.comparison import Comparison
 from parity.diagnosis import judge
 from parity.evaluate import dropping
 from parity.mistakes import Masks, Mistakes, simple
+from parity.once import once
 from parity.subject import REDUCTIONS
-from parity.truth import Truth, truth
+from parity.truth import DRAWS, Truth, truth
 
 
 @dataclass(frozen=True)
@@ -105,31 +107,33 @@ class Trial:
         """Results of a layer's pass against torch's; options as for `judge_layer`."""
         return judge_layer(self.case, inputs, results, training=training, **options)
 
-    def judge_loss(
-        self, inputs: Tensors, results: Tensors, *, deep: bool = False, draws: int = 8
-    ) -> list[Comparison]:
+    def judge_loss(self, inputs: Tensors, results: Tensors, **options: Any) -> list[Comparison]:
         """Results of a loss against torch's; its gradient as the derivative of what its own
-        forward computes, be that reduced as declared or not."""
-        verdicts = judge_loss(self.case, inputs, results, deep=deep, draws=draws)
+        forward computes, be that reduced as declared or not; options as for `judge_loss`."""
+        verdicts = judge_loss(self.case, inputs, results, **options)
         if not verdicts[0].passed and self.case.how != "none":
             for how in REDUCTIONS:
                 other = replace(self.case, reduction=how)
-                value, gradient = judge_loss(other, inputs, results, deep=deep, draws=draws)
+                value, gradient = judge_loss(other, inputs, results, **options)
                 if value.passed:
                     return [verdicts[0], gradient]
         return verdicts
 
 
 def judge_loss(
-    case: Case, inputs: Tensors, results: Tensors, *, deep: bool, draws: int
+    case: Case, inputs: Tensors, results: Tensors, *, deep: bool = False, draws: int = DRAWS
 ) -> list[Comparison]:
     """Value and gradient of a loss against torch's, reduced as the case says."""
-    right = truth(evaluate.loss(case.reference()), inputs, draws=draws)
+    what = (case, draws)
+    right = once(
+        ("truth", what), inputs, lambda: truth(evaluate.loss(case.reference()), inputs, draws=draws)
+    )
     one = right.oracle["loss"]
     if results["loss"].numel() == one.numel() == 1:  # a number is a number, in [] or in [1, 1]
         results = results | {"loss": results["loss"].reshape(one.shape)}
+    known = partial(mistakes.of_loss, case, in_double(inputs), right.oracle)
     return _judged(
-        lambda: mistakes.of_loss(case, in_double(inputs), right.oracle),
+        lambda: once(("mistakes", what), inputs, known),
         results,
         right,
         constants=mistakes.constants(case, inputs),
@@ -158,9 +162,10 @@ def judge_layer(
     *,
     training: bool = True,
     deep: bool = False,
-    draws: int = 8,
+    draws: int = DRAWS,
     label: str = "",
     finite: bool = False,
+    ending: str = "",
     more: Mistakes | None = None,
 ) -> list[Comparison]:
     """Results of one pass through a layer, forward and backward, against torch's.
@@ -174,20 +179,33 @@ def judge_layer(
         draws: as for `truth`.
         label: whose results, in a diagnosis. Default: the entry's name.
         finite: entries at which torch is not finite are left out.
+        ending: only results are judged whose names end so.
         more: mistakes that the case alone does not know of.
     """
     module = case.module().train(training)
     masks = masks_of(module, inputs["x"], results) if training else []
-    with dropping(module, masks) if masks else contextlib.nullcontext():
-        right = truth(evaluate.layer(module), inputs, draws=draws)
+    what = (case, training, draws)
+    given = inputs | {f"mask {n}": mask for n, mask in enumerate(masks) if mask is not None}
+
+    def evaluated() -> Truth:
+        with dropping(module, masks) if masks else contextlib.nullcontext():
+            return truth(evaluate.layer(module), inputs, draws=draws)
+
+    right = once(("truth", what), given, evaluated)
+    oracle = right.oracle
+    if ending:
+        results = {name: value for name, value in results.items() if name.endswith(ending)}
+        right = right.only(name for name in oracle if name.endswith(ending))
     if finite:
         results, right = _finite(results, right)
 
     def known() -> Mistakes:
-        made = mistakes.of_layer(case, module, in_double(inputs), right.oracle, masks)
-        for name, others in (more or {}).items():
-            made[name] += others
-        return made
+        made = once(
+            ("mistakes", what),
+            given,
+            lambda: mistakes.of_layer(case, module, in_double(inputs), oracle, masks),
+        )
+        return {name: [*ones, *(more or {}).get(name, [])] for name, ones in made.items()}
 
     return _judged(
         known,
@@ -210,7 +228,8 @@ def _finite(results: Tensors, right: Truth) -> tuple[Tensors, Truth]:
             for name, value in kind.items()
         }
 
-    return kept(results), Truth(kept(right.reference), kept(right.oracle), right.floor)
+    judged = replace(right, reference=kept(right.reference), oracle=kept(right.oracle))
+    return kept(results), judged
 
 
 def masks_of(module: nn.Module, x: Tensor, results: Tensors) -> Masks:

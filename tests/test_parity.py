@@ -114,7 +114,7 @@ def test_an_evaluation_that_draws_its_own_numbers_is_refused() -> None:
 
 def test_nothing_to_compare_is_an_error() -> None:
     with pytest.raises(ValueError, match="nothing to compare"):
-        parity.compare({}, Truth({}, {}, {}))
+        parity.compare({}, Truth({}, {}, {}, {}))
 
 
 def test_first_divergence_is_in_the_order_of_computation(truth: Truth) -> None:

@@ -15,9 +15,10 @@ from parity.arrays import Tensors
 from parity.comparison import Comparison
 from parity.diagnosis import judge
 from parity.differences import compare_with_differences
+from parity.evaluate import Over, alone
 from parity.mistakes import Mistake
 from parity.trial import Trial, equal, fact
-from parity.truth import truth
+from parity.truth import DRAWS, truth
 
 
 def passed(layer: Any, inputs: Tensors, *, seed: int = 0, strided: bool = False) -> Tensors:
@@ -43,15 +44,16 @@ def one_pass(
     strided: bool = False,
     poison: bool = False,
     deep: bool = False,
-    draws: int = 8,
+    ending: str = "",
 ) -> list[Comparison]:
-    """The same inputs through the subject's layer and torch's; all results compared."""
+    """The same inputs through the subject's layer and torch's; results compared whose names end
+    so, by default all."""
     inputs = change(trial.inputs(rows))
     layer = trial.layer(weights(inputs), poison=poison)
     if not training:
         layer.train(False)
     results = passed(layer, inputs, seed=trial.seed, strided=strided)
-    verdicts = trial.judge_layer(inputs, results, training=training, deep=deep, draws=draws)
+    verdicts = trial.judge_layer(inputs, results, training=training, deep=deep, ending=ending)
     return [*verdicts, *untouched(layer, trial.case.entry.name)]
 
 
@@ -80,8 +82,7 @@ def written(name: str, label: str, holds: bool = False) -> Comparison:
 def _ending(ending: str, doc: str) -> Callable[[Trial], list[Comparison]]:
     def check(trial: Trial) -> list[Comparison]:
         # Half precision sees coarse mistakes alone; the fine ones are for float32 and float64.
-        verdicts = one_pass(trial, deep=trial.dtype != torch.bfloat16)
-        return [v for v in verdicts if v.name.endswith((ending, " untouched"))]
+        return one_pass(trial, deep=trial.dtype != torch.bfloat16, ending=ending)
 
     check.__doc__ = doc
     return check
@@ -146,9 +147,10 @@ def accumulation(trial: Trial) -> list[Comparison]:
     one_of = evaluate.layer(trial.case.module())
     accumulates = trial.case.accumulates
 
-    def both(inputs: Tensors) -> Tensors:
-        one = one_of(inputs)
-        two = one_of(inputs | {"x": inputs["x"].flip(0) / 2, "dy": inputs["dy"] * 2})
+    def both(inputs: Tensors, over: Over = alone) -> Tensors:
+        flipped = over(lambda x: x.flip(0))
+        one = one_of(inputs, over)
+        two = one_of(inputs | {"x": flipped(inputs["x"]) / 2, "dy": inputs["dy"] * 2}, over)
         names = [name for name in one if name.endswith("param_grad")]
         return {name: one[name] + two[name] if accumulates else two[name] for name in names}
 
@@ -157,7 +159,7 @@ def accumulation(trial: Trial) -> list[Comparison]:
     layer.forward(second["x"])
     layer.backward(second["dy"])
     right = truth(both, first)
-    alone = one_of({k: v.double() for k, v in first.items()})
+    first_alone = one_of({k: v.double() for k, v in first.items()})
     wrongs = {
         name: [
             Mistake(
@@ -165,7 +167,7 @@ def accumulation(trial: Trial) -> list[Comparison]:
                 "is that of the last backward alone, where gradients are declared to accumulate"
                 if accumulates
                 else "is the sum of both backwards, where gradients are declared overwritten",
-                value - alone[name] if accumulates else value + alone[name],
+                value - first_alone[name] if accumulates else value + first_alone[name],
             )
         ]
         for name, value in right.oracle.items()
@@ -303,7 +305,7 @@ def extremes(trial: Trial) -> list[Comparison]:
         inputs["x"] = x.reshape(inputs["x"].shape)
         layer = trial.layer(weights(inputs))
         results = passed(layer, inputs, seed=trial.seed)
-        draws = 0 if name == "infinite" else 8
+        draws = 0 if name == "infinite" else DRAWS
         judged = trial.judge_layer(inputs, results, draws=draws, finite=True)
         size = {"large": "as large as 1e4", "subnormal": "as small as 1e-39"}.get(name, name)
         verdicts += [_at(name, size, verdict, trial.case.entry.name) for verdict in judged]

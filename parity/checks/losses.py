@@ -13,6 +13,7 @@ from parity.checks.layers import untouched, written
 from parity.comparison import Comparison
 from parity.differences import compare_with_differences
 from parity.trial import Trial
+from parity.truth import DRAWS
 
 
 def passed(criterion: Any, inputs: Tensors, *, strided: bool = False) -> Tensors:
@@ -28,7 +29,7 @@ def one_pass(
     strided: bool = False,
     poison: bool = False,
     deep: bool = False,
-    draws: int = 8,
+    draws: int = DRAWS,
 ) -> list[Comparison]:
     """The same inputs through both sides."""
     criterion = trial.build(poison=poison)

@@ -11,6 +11,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ from parity.catalogue import Entry, by_name
 from parity.checks.layers import untouched
 from parity.comparison import Comparison, compare
 from parity.diagnosis import certified, judge
-from parity.evaluate import dropping
+from parity.evaluate import Over, alone, dropping
 from parity.mistakes import Masks, Mistake, Mistakes, simple
 from parity.trial import Trial, fact, in_double, judge_layer, judge_loss, masks_of
 from parity.truth import truth
@@ -83,7 +84,7 @@ def layer_by_layer(trial: Trial) -> list[Comparison]:
     criterion = loss_of(trial)
     given = {"prediction": got["output"], "target": t}
     results = {name: got[name] for name in ("loss", "prediction_grad")}
-    judged = judge_loss(criterion, given, results, deep=False, draws=8)
+    judged = judge_loss(criterion, given, results)
     loss = criterion.entry.name
     verdicts += [replace(v, name=f"{loss}: {v.name}, of its prediction") for v in judged]
     wrong = [v for v in verdicts if not v.passed]
@@ -121,9 +122,10 @@ def eval_mode(trial: Trial) -> list[Comparison]:
 
 
 def _forward(twin: nn.Sequential) -> Callable[[Tensors], Tensors]:
-    def evaluate(inputs: Tensors) -> Tensors:
+    def evaluate(inputs: Tensors, over: Over = alone) -> Tensors:
         parameters = {name: inputs[name] for name, _ in twin.named_parameters()}
-        return {"output": functional_call(twin, parameters, (inputs["x"],)).detach()}
+        forward = over(partial(functional_call, twin))
+        return {"output": forward(parameters, (inputs["x"],)).detach()}
 
     return evaluate
 
