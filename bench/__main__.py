@@ -1,4 +1,4 @@
-"""What is measured outside of pytest: `python -m bench` with speed, sweep, paper, validate_gate."""
+"""What is measured outside of pytest: `python -m bench` with speed, harness, sweep, …"""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from bench import pool, speed, sweep
+from bench import harness, pool, speed, sweep
 from bench.conftest import positive, processors
 from bench.peers import CONTENDERS
 from bench.storage import RESULTS, write
@@ -25,6 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     _speed_options(commands.add_parser("speed", help="every engine and every peer, in one table"))
+    _harness_options(commands.add_parser("harness", help="how long checks take, before and now"))
     _sweep_options(commands.add_parser("sweep", help="a grid of trainings, by many workers"))
     _paper_options(commands.add_parser("paper", help="both reports, reproduced: a verdict a row"))
     _gate_options(commands.add_parser("validate_gate", help="does the gate keep its promises?"))
@@ -80,6 +81,30 @@ def _speed(options: argparse.Namespace) -> int:
     print("\nWritten to " + ", ".join(str(file) for file in speed.write(results)) + ".")
     ours = [one.name for one in CONTENDERS if one.ours]
     return int(any(v > 1 and k.partition(" ")[2] in ours for k, v in results.parity.items()))
+
+
+def _harness_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--before", default=harness.BEFORE, metavar="COMMIT",
+                        help=f"what this tree is held against ({harness.BEFORE})")  # fmt: skip
+    parser.add_argument("--rounds", type=positive, default=5, help="processes of each (5)")
+    parser.set_defaults(run=_harness, interrupted="nothing is written")
+
+
+def _harness(options: argparse.Namespace) -> int:
+    try:
+        before = harness.commit(options.before)
+        with tqdm(unit="process", file=sys.stderr) as bar:
+
+            def progress(done: str) -> None:
+                bar.set_description(done, refresh=False)
+                bar.update()
+
+            times = harness.measured(before, options.rounds, progress)
+    except (harness.Failed, Broken) as error:
+        print(f"python -m bench harness: {error}", file=sys.stderr)
+        return 2
+    print(harness.text(times, before))
+    return 0
 
 
 def _sweep_options(parser: argparse.ArgumentParser) -> None:
