@@ -5,19 +5,22 @@ parity check ADAPTER.py             every check of a framework, layer by layer
 parity.check(subject)               the same as data
 """
 
-from parity import evaluate
-from parity.arrays import Tensors
-from parity.case import Case
-from parity.catalogue import CATALOGUE, Entry, Network
-from parity.comparison import Comparison, compare, first_divergence
-from parity.differences import compare_with_differences
+from parity.catalogue.case import Case
+from parity.catalogue.entry import Entry
+from parity.catalogue.network import Network
+from parity.catalogue.table import CATALOGUE
+from parity.catalogue.values import Tensors
+from parity.checks.trial import Trial
+from parity.judge import evaluate
+from parity.judge.comparison import Comparison, compare, first_divergence
+from parity.judge.differences import compare_with_differences
+from parity.judge.truth import Truth, truth
+from parity.play.remote import Remote
+from parity.play.session import Local
 from parity.plugin import parametrize
-from parity.run import Report, check
-from parity.session import Local
-from parity.subject import AdapterError, Subject
-from parity.trial import Trial
-from parity.truth import Truth, truth
-from parity.worker import Remote
+from parity.run.report import Report
+from parity.run.run import check
+from parity.subject.subject import AdapterError, Subject
 
 __all__ = [
     "CATALOGUE",

@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from parity import html, report
-from parity.catalogue import CATALOGUE
-from parity.checks import KINDS
+from parity.catalogue.table import CATALOGUE
+from parity.checks.kinds import KINDS
 from parity.gate import command
-from parity.outcome import Outcome
-from parity.run import opened, planned, run
-from parity.skeleton import skeleton
-from parity.subject import AdapterError
+from parity.judge.outcome import Outcome
+from parity.run.plan import planned
+from parity.run.run import opened, run
+from parity.show import files, html, json, junit, text
+from parity.subject.skeleton import skeleton
+from parity.subject.subject import AdapterError
 
 PASSED, FAULT, COULD_NOT_RUN = 0, 1, 2
 SHOWN = 8  # variants of a class, in a list of all
@@ -87,11 +88,11 @@ def _positive(text: str) -> float:
 
 def _check(options: argparse.Namespace) -> int:
     outputs = [
-        (report.writable(path), form)
+        (files.writable(path), form)
         for path, form in (
             (options.html, html.page),
-            (options.json, report.as_json),
-            (options.junit, report.as_junit),
+            (options.json, json.as_json),
+            (options.junit, junit.as_junit),
         )
         if path is not None
     ]
@@ -119,10 +120,10 @@ def _check(options: argparse.Namespace) -> int:
             )  # fmt: skip
     finally:
         session.close()
-    print(report.text(found, verbose=options.verbose))
+    print(text.text(found, verbose=options.verbose))
     for path, form in outputs:
         try:
-            report.write(path, form(found))
+            files.write(path, form(found))
         except OSError as error:
             raise AdapterError(f"{path} cannot be written: {error}") from None
     return PASSED if found.passed else FAULT
@@ -168,10 +169,10 @@ def _first_sentence(doc: str | None) -> str:
 
 
 def _new(options: argparse.Namespace) -> int:
-    path = report.writable(options.output or "parity_adapter.py")
+    path = files.writable(options.output or "parity_adapter.py")
     if path.exists():
         raise AdapterError(f"{path} is there already; --output names another")
-    report.write(path, skeleton(options.module, path.parent))
+    files.write(path, skeleton(options.module, path.parent))
     print(f"wrote {path}; look it over, then: parity check {path}")
     return PASSED
 

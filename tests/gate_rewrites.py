@@ -20,7 +20,7 @@ from bench.gate.plan import gate
 from parity.gate import baseline, jobs, numerics
 from parity.gate.plan import plan_of
 from parity.gate.result import NOTE
-from parity.run import Planned
+from parity.run.plan import Planned
 from scratch import activations, dropout, linear, losses, optim
 from tests.faults import Swap, planted, swap
 

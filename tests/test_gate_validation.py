@@ -14,7 +14,8 @@ from bench.gate.plan import gate
 from parity.gate import baseline
 from parity.gate.broken import Broken
 from parity.gate.verdicts import FAIL, PASS
-from parity.run import Planned, opened, planned
+from parity.run.plan import Planned, planned
+from parity.run.run import opened
 from reference import pairs
 from tests import gate_faults, gate_rewrites
 from tests.faults import all_faults, planted

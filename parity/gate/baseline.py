@@ -19,7 +19,7 @@ from typing import Any
 from parity.gate import machine
 from parity.gate.broken import Broken
 from parity.gate.command import CALLED
-from parity.report import write
+from parity.show.files import write
 
 FORMAT = 1
 UPDATE = f'record it: {CALLED} --update-baseline --reason "…"'

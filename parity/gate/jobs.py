@@ -24,8 +24,9 @@ import torch
 from parity.gate.baseline import Manifest
 from parity.gate.broken import Broken
 from parity.gate.plan import Gate, imported, loaded
-from parity.outcome import WAIVED
-from parity.run import opened, planned
+from parity.judge.outcome import WAIVED
+from parity.run.plan import planned
+from parity.run.run import opened
 
 #: Its kind, its name, and what else it takes.
 Job = tuple[str, str, Any]

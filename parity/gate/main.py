@@ -14,7 +14,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-from parity import report as files
 from parity.gate import calibration, figure, record, report
 from parity.gate.broken import Broken
 from parity.gate.command import GATE_BROKEN, LAYERS
@@ -22,6 +21,7 @@ from parity.gate.plan import loaded, plan_of
 from parity.gate.result import PASSED, Result
 from parity.gate.run import Wanted, judged
 from parity.gate.verdicts import Rule, medians
+from parity.show import files
 
 
 def run(options: argparse.Namespace) -> int:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from parity import causes
+from parity.explain import causes
 from parity.gate.baseline import UPDATE
 from parity.gate.result import BROKEN, NOTE, Row
 from parity.gate.verdicts import FAIL
-from parity.outcome import PASSED, WAIVED, Outcome
+from parity.judge.outcome import PASSED, WAIVED, Outcome
 
 ROOM, LEAST = 2.5, 0.2
 """How much larger a ratio may be than the largest at the seeds it was recorded at, and the least

@@ -21,7 +21,7 @@ else:
     import tomli as tomllib
 
 from parity.gate.broken import Broken
-from parity.subject import Subject
+from parity.subject.subject import Subject
 
 #: Accuracies, or seconds, of both sides: the project's and torch's.
 Both = tuple[Sequence[float], Sequence[float]]

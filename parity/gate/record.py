@@ -15,7 +15,7 @@ from parity.gate.progress import Progress, silent
 from parity.gate.result import BROKEN, Row
 from parity.gate.run import PAIRS, RUNS
 from parity.gate.verdicts import FAIL, INCONCLUSIVE
-from parity.outcome import Outcome
+from parity.judge.outcome import Outcome
 
 CHECK_SEEDS = 4
 """Seeds at which the error ratios are taken, of which the largest counts."""

@@ -21,7 +21,7 @@ from parity.gate.plan import Gate, loaded, plan_of
 from parity.gate.progress import Progress, silent
 from parity.gate.result import BROKEN, NOTE, Result, Row, Section
 from parity.gate.verdicts import FAIL, INCONCLUSIVE
-from parity.outcome import Outcome
+from parity.judge.outcome import Outcome
 
 PAIRS, RUNS = 10, 500
 """Seeds of a training beside torch, and of the project alone."""
