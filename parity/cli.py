@@ -7,20 +7,12 @@ import platform
 import shlex
 import sys
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from tqdm import tqdm
-
-from parity.catalogue.table import CATALOGUE
-from parity.checks.kinds import KINDS
 from parity.gate import command
-from parity.judge.outcome import Outcome
-from parity.run.plan import planned
-from parity.run.run import opened, run
-from parity.show import files, html, json, junit, text
-from parity.subject.skeleton import skeleton
-from parity.subject.subject import AdapterError
+
+if TYPE_CHECKING:
+    from parity.judge.outcome import Outcome
 
 PASSED, FAULT, COULD_NOT_RUN = 0, 1, 2
 SHOWN = 8  # variants of a class, in a list of all
@@ -30,6 +22,10 @@ MOST = 1e6  # seconds, or GiB
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command. 0: all passed; 1: a fault; 2: it could not run."""
     options = _parser().parse_args(arguments)
+    import torch  # after the options, as all that needs it: `--help` answers at once
+
+    from parity.subject.subject import AdapterError
+
     torch.set_num_threads(1)
     try:
         return int(options.run(options))
@@ -87,6 +83,13 @@ def _positive(text: str) -> float:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from parity.run.plan import planned
+    from parity.run.run import opened, run
+    from parity.show import files, html, json, junit, text
+    from parity.subject.subject import AdapterError
+
     outputs = [
         (files.writable(path), form)
         for path, form in (
@@ -130,6 +133,9 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace) -> dict[str, object]:
+    import numpy as np
+    import torch
+
     return {
         "date": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
         "adapter": shlex.quote(str(options.adapter)),
@@ -142,6 +148,11 @@ def _settings(options: argparse.Namespace) -> dict[str, object]:
 
 
 def _list(options: argparse.Namespace) -> int:
+    from parity.catalogue.table import CATALOGUE
+    from parity.checks.kinds import KINDS
+    from parity.run.plan import planned
+    from parity.run.run import opened
+
     if options.adapter is None:
         for entry in CATALOGUE.values():
             variants = [variant or "default" for variant in entry.variants]
@@ -169,6 +180,10 @@ def _first_sentence(doc: str | None) -> str:
 
 
 def _new(options: argparse.Namespace) -> int:
+    from parity.show import files
+    from parity.subject.skeleton import skeleton
+    from parity.subject.subject import AdapterError
+
     path = files.writable(options.output or "parity_adapter.py")
     if path.exists():
         raise AdapterError(f"{path} is there already; --output names another")

@@ -17,9 +17,10 @@ from typing import Any
 import torch
 
 from bench.gate.plan import gate
-from parity.gate import jobs, numerics
-from parity.gate.command import GATE_BROKEN
-from parity.gate.result import REGRESSION, Result, Row, Section
+from parity.gate.data.broken import GATE_BROKEN
+from parity.gate.judge import numerics
+from parity.gate.judge.result import REGRESSION, Result, Row, Section
+from parity.gate.measure import jobs
 from parity.run.plan import Planned, planned
 from parity.run.run import opened
 from tests.faults import Fault, all_faults

@@ -11,9 +11,9 @@ import torch
 
 from bench.gate import counts, report, timed, trajectories, trials, validation
 from bench.gate.plan import gate
-from parity.gate import baseline
-from parity.gate.broken import Broken
-from parity.gate.verdicts import FAIL, PASS
+from parity.gate.data import baseline
+from parity.gate.data.broken import Broken
+from parity.gate.judge.verdicts import FAIL, PASS
 from parity.run.plan import Planned, planned
 from parity.run.run import opened
 from reference import pairs

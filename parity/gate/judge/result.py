@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from parity.gate.command import GATE_BROKEN
-from parity.gate.verdicts import FAIL, INCONCLUSIVE, PASS
+from parity.gate.data.broken import GATE_BROKEN
+from parity.gate.judge.verdicts import FAIL, INCONCLUSIVE, PASS
 
 BROKEN, FASTER, NOTE = "BROKEN", "FASTER", "NOTE"
 

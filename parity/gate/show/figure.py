@@ -6,7 +6,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 
-from parity.gate.verdicts import FAIL, PASS, Rule, Speed
+from parity.gate.judge.verdicts import FAIL, PASS, Rule, Speed
 
 COLOURS = {FAIL: "#b2182b", PASS: "#1a5276"}
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
-from parity.gate.arm import MARK
-from parity.gate.broken import Broken
+from parity.gate.data.broken import Broken
+from parity.gate.measure.arm import MARK
 
 
 @dataclass(frozen=True)

@@ -8,17 +8,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from parity.gate import baseline, jobs, timing, trees
-from parity.gate.arm import CONTROL
-from parity.gate.baseline import Manifest
-from parity.gate.broken import Broken
-from parity.gate.lockstep import BASE, HEAD, Design, Lockstep, Offer
-from parity.gate.plan import Gate
-from parity.gate.progress import Progress
-from parity.gate.result import BROKEN, FASTER, NOTE, Row
-from parity.gate.timing import Timing
-from parity.gate.trees import Base
-from parity.gate.verdicts import FAIL, INCONCLUSIVE, PASS, Rule, Speed
+from parity.gate.data import baseline
+from parity.gate.data.baseline import Manifest
+from parity.gate.data.broken import Broken
+from parity.gate.data.plan import Gate
+from parity.gate.data.progress import Progress
+from parity.gate.judge import timing
+from parity.gate.judge.result import BROKEN, FASTER, NOTE, Row
+from parity.gate.judge.timing import Timing
+from parity.gate.judge.verdicts import FAIL, INCONCLUSIVE, PASS, Rule, Speed
+from parity.gate.measure import jobs, trees
+from parity.gate.measure.arm import CONTROL
+from parity.gate.measure.lockstep import BASE, HEAD, Design, Lockstep, Offer
+from parity.gate.measure.trees import Base
 
 TORCH_MOVES = 1.5
 """By how much the ratio to torch's time may grow: it moves when torch moves."""

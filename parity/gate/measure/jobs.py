@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from parity.gate.baseline import Manifest
-from parity.gate.broken import Broken
-from parity.gate.plan import Gate, imported, loaded
+from parity.gate.data.baseline import Manifest
+from parity.gate.data.broken import Broken
+from parity.gate.data.plan import Gate, imported, loaded
 from parity.judge.outcome import WAIVED
 from parity.run.plan import planned
 from parity.run.run import opened

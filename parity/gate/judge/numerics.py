@@ -9,9 +9,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from parity.explain import causes
-from parity.gate.baseline import UPDATE
-from parity.gate.result import BROKEN, NOTE, Row
-from parity.gate.verdicts import FAIL
+from parity.gate.data.baseline import UPDATE
+from parity.gate.judge.result import BROKEN, NOTE, Row
+from parity.gate.judge.verdicts import FAIL
 from parity.judge.outcome import PASSED, WAIVED, Outcome
 
 ROOM, LEAST = 2.5, 0.2

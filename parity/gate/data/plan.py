@@ -20,7 +20,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from parity.gate.broken import Broken
+from parity.gate.data.broken import Broken
 from parity.subject.subject import Subject
 
 #: Accuracies, or seconds, of both sides: the project's and torch's.

@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from parity.gate import arm
-from parity.gate.broken import Broken
+from parity.gate.data.broken import Broken
+from parity.gate.measure import arm
 
 BASE, HEAD = "base", "head"
 ARMS = (BASE, HEAD)

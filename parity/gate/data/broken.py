@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+GATE_BROKEN = 2
+"""The exit code."""
+
 
 class Broken(Exception):
     """Says what is wrong with the gate, and what would be right."""

@@ -9,8 +9,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from parity.gate.result import BROKEN, FASTER, NOTE, VERDICTS, Result, Row, Section
-from parity.gate.verdicts import FAIL, INCONCLUSIVE, PASS
+from parity.gate.judge.result import BROKEN, FASTER, NOTE, VERDICTS, Result, Row, Section
+from parity.gate.judge.verdicts import FAIL, INCONCLUSIVE, PASS
 
 ENDS = {
     0: "PASSED: no regression",

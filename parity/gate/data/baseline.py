@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parity.gate import machine
-from parity.gate.broken import Broken
-from parity.gate.command import CALLED
+from parity.gate.data import machine
+from parity.gate.data.broken import Broken
+from parity.gate.data.names import CALLED
 from parity.show.files import write
 
 FORMAT = 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from parity.gate.arm import CONTROL, CONTROL_DOSE
-from parity.gate.broken import Broken
-from parity.gate.lockstep import Lockstep, Offer, Raw
-from parity.gate.verdicts import INCONCLUSIVE, Rule, Speed, judged, medians
+from parity.gate.data.broken import Broken
+from parity.gate.judge.verdicts import INCONCLUSIVE, Rule, Speed, judged, medians
+from parity.gate.measure.arm import CONTROL, CONTROL_DOSE
+from parity.gate.measure.lockstep import Lockstep, Offer, Raw
 
 #: How far the control's ratio may be off, as a share of the work that it has more.
 CONTROL_OFF = 0.5

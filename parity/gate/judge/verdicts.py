@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from parity.gate.broken import Broken
-from parity.gate.lockstep import Raw
+from parity.gate.data.broken import Broken
+from parity.gate.measure.lockstep import Raw
 
 FAIL, PASS, INCONCLUSIVE = "FAIL", "PASS", "INCONCLUSIVE"
 

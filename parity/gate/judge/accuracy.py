@@ -14,9 +14,9 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
-from parity.gate.broken import Broken
-from parity.gate.result import Row
-from parity.gate.verdicts import FAIL, INCONCLUSIVE, PASS
+from parity.gate.data.broken import Broken
+from parity.gate.judge.result import Row
+from parity.gate.judge.verdicts import FAIL, INCONCLUSIVE, PASS
 
 SHOWN, ALARM = 0.01, 0.0005
 """The level at which sameness is shown; and the chance that a difference fails that is none."""
