@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from parity.gate.machine import processor as processor
+from parity.gate.data.machine import processor as processor
 
 
 def environment(device: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 import scratch
-from bench.peers import Prepared, Setting
+from bench.setting import Prepared, Setting
 from parity import Tensors
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from bench.environment import caption, environment
-from parity.gate.trees import export, git, temporary
+from parity.gate.measure.trees import export, git, temporary
 
 ROOT = Path(__file__).parent.parent
 BEFORE = "9d2c4f8"  # the last commit before the truth was shared

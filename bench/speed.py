@@ -17,8 +17,9 @@ from tabulate import tabulate
 import parity
 from bench import measure, targets
 from bench.environment import caption, environment
-from bench.peers import CONTENDERS, Contender, Prepared, Setting, setting
+from bench.peers import CONTENDERS, Contender
 from bench.problem import POINTS
+from bench.setting import Prepared, Setting, setting
 from bench.storage import RESULTS
 from bench.storage import write as written
 from bench.table import TITLES

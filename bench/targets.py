@@ -13,7 +13,8 @@ import torch
 from tabulate import tabulate
 
 from bench import measure
-from bench.peers import setting, stacked
+from bench.peers import stacked
+from bench.setting import setting
 from bench.steps import epoch
 from bench.table import TITLES
 from reference import pairs

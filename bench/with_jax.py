@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import scratch
-from bench.peers import Prepared, Setting
+from bench.setting import Prepared, Setting
 from parity import Tensors
 
 ACTIVATIONS: dict[type[scratch.Module], Callable[[Any], Any]] = {

@@ -5,19 +5,61 @@ parity check ADAPTER.py             every check of a framework, layer by layer
 parity.check(subject)               the same as data
 """
 
-from parity import evaluate
-from parity.arrays import Tensors
-from parity.case import Case
-from parity.catalogue import CATALOGUE, Entry, Network
-from parity.comparison import Comparison, compare, first_divergence
-from parity.differences import compare_with_differences
-from parity.plugin import parametrize
-from parity.run import Report, check
-from parity.session import Local
-from parity.subject import AdapterError, Subject
-from parity.trial import Trial
-from parity.truth import Truth, truth
-from parity.worker import Remote
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from parity.catalogue.case import Case
+    from parity.catalogue.entry import Entry
+    from parity.catalogue.network import Network
+    from parity.catalogue.table import CATALOGUE
+    from parity.catalogue.values import Tensors
+    from parity.checks.trial import Trial
+    from parity.judge import evaluate
+    from parity.judge.comparison import Comparison, compare, first_divergence
+    from parity.judge.differences import compare_with_differences
+    from parity.judge.truth import Truth, truth
+    from parity.play.remote import Remote
+    from parity.play.session import Local
+    from parity.plugin import parametrize
+    from parity.run.report import Report
+    from parity.run.run import check
+    from parity.subject.subject import AdapterError, Subject
+else:
+    #: Where each public name is, as above: `import parity` alone imports no torch.
+    _PLACES = {
+        "CATALOGUE": "catalogue.table",
+        "AdapterError": "subject.subject",
+        "Case": "catalogue.case",
+        "Comparison": "judge.comparison",
+        "Entry": "catalogue.entry",
+        "Local": "play.session",
+        "Network": "catalogue.network",
+        "Remote": "play.remote",
+        "Report": "run.report",
+        "Subject": "subject.subject",
+        "Tensors": "catalogue.values",
+        "Trial": "checks.trial",
+        "Truth": "judge.truth",
+        "check": "run.run",
+        "compare": "judge.comparison",
+        "compare_with_differences": "judge.differences",
+        "evaluate": "judge.evaluate",
+        "first_divergence": "judge.comparison",
+        "parametrize": "plugin",
+        "truth": "judge.truth",
+    }
+
+    def __getattr__(name: str) -> Any:
+        """Imports a public name when it is first used."""
+        if name not in _PLACES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = import_module(f"{__name__}.{_PLACES[name]}")
+        found = globals()[name] = module if name == "evaluate" else getattr(module, name)
+        return found
+
 
 __all__ = [
     "CATALOGUE",
@@ -41,3 +83,7 @@ __all__ = [
     "parametrize",
     "truth",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -7,19 +7,12 @@ import platform
 import shlex
 import sys
 from datetime import datetime, timezone
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from tqdm import tqdm
-
-from parity import html, report
-from parity.catalogue import CATALOGUE
-from parity.checks import KINDS
 from parity.gate import command
-from parity.outcome import Outcome
-from parity.run import opened, planned, run
-from parity.skeleton import skeleton
-from parity.subject import AdapterError
+
+if TYPE_CHECKING:
+    from parity.judge.outcome import Outcome
 
 PASSED, FAULT, COULD_NOT_RUN = 0, 1, 2
 SHOWN = 8  # variants of a class, in a list of all
@@ -29,6 +22,8 @@ MOST = 1e6  # seconds, or GiB
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command. 0: all passed; 1: a fault; 2: it could not run."""
     options = _parser().parse_args(arguments)
+    from parity.subject.subject import AdapterError
+
     try:
         return int(options.run(options))
     except AdapterError as error:
@@ -85,12 +80,19 @@ def _positive(text: str) -> float:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from parity.run.plan import planned
+    from parity.run.run import opened, run
+    from parity.show import files, html, json, junit, text
+    from parity.subject.subject import AdapterError
+
     outputs = [
-        (report.writable(path), form)
+        (files.writable(path), form)
         for path, form in (
             (options.html, html.page),
-            (options.json, report.as_json),
-            (options.junit, report.as_junit),
+            (options.json, json.as_json),
+            (options.junit, junit.as_junit),
         )
         if path is not None
     ]
@@ -118,16 +120,19 @@ def _check(options: argparse.Namespace) -> int:
             )  # fmt: skip
     finally:
         session.close()
-    print(report.text(found, verbose=options.verbose))
+    print(text.text(found, verbose=options.verbose))
     for path, form in outputs:
         try:
-            report.write(path, form(found))
+            files.write(path, form(found))
         except OSError as error:
             raise AdapterError(f"{path} cannot be written: {error}") from None
     return PASSED if found.passed else FAULT
 
 
 def _settings(options: argparse.Namespace) -> dict[str, object]:
+    import numpy as np
+    import torch
+
     return {
         "date": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
         "adapter": shlex.quote(str(options.adapter)),
@@ -140,6 +145,11 @@ def _settings(options: argparse.Namespace) -> dict[str, object]:
 
 
 def _list(options: argparse.Namespace) -> int:
+    from parity.catalogue.table import CATALOGUE
+    from parity.checks.kinds import KINDS
+    from parity.run.plan import planned
+    from parity.run.run import opened
+
     if options.adapter is None:
         for entry in CATALOGUE.values():
             variants = [variant or "default" for variant in entry.variants]
@@ -167,10 +177,14 @@ def _first_sentence(doc: str | None) -> str:
 
 
 def _new(options: argparse.Namespace) -> int:
-    path = report.writable(options.output or "parity_adapter.py")
+    from parity.show import files
+    from parity.subject.skeleton import skeleton
+    from parity.subject.subject import AdapterError
+
+    path = files.writable(options.output or "parity_adapter.py")
     if path.exists():
         raise AdapterError(f"{path} is there already; --output names another")
-    report.write(path, skeleton(options.module, path.parent))
+    files.write(path, skeleton(options.module, path.parent))
     print(f"wrote {path}; look it over, then: parity check {path}")
     return PASSED
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parity.outcome import FAILED, MISTRUSTED, WAIVED, Outcome
-from parity.run import Planned, matches, opened, planned
-from parity.subject import AdapterError, Subject
+from parity.judge.outcome import FAILED, MISTRUSTED, WAIVED, Outcome
+from parity.run.plan import Planned, matches, planned
+from parity.run.run import opened
+from parity.subject.subject import AdapterError, Subject
 
 
 @dataclass(frozen=True)

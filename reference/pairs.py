@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 import scratch
 from parity import CATALOGUE, Case, Entry, Network, Subject
-from parity.catalogue import Options, reductions
-from parity.session import describe
+from parity.catalogue.entry import Options, reductions
+from parity.play.describe import describe
 from reference import layers, models
 from scratch.losses import Loss
 from scratch.optimizer import Optimizer

@@ -95,14 +95,14 @@ def _deeper(toy: Toy) -> None:
 
 _FULL = """
 import errno, os
-from parity.gate import trees
+from parity.gate.measure import trees
 def full(*arguments):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 trees.export = full
 """
 
 _SWAPPED_TREES = """
-from parity.gate import trees
+from parity.gate.measure import trees
 export = trees.export
 def swapped(root, commit, folder, name):
     return export(root, commit, folder, {"base": "head", "head": "base"}[name])
@@ -110,7 +110,7 @@ trees.export = swapped
 """
 
 _SWAPPED_TIMES = """
-from parity.gate.lockstep import Lockstep
+from parity.gate.measure.lockstep import Lockstep
 restart = Lockstep._restart
 def swapped(self, both, offer):
     return {n: [p[::-1] for p in pairs] for n, pairs in restart(self, both, offer).items()}
@@ -118,7 +118,7 @@ Lockstep._restart = swapped
 """
 
 _NAN_TIMES = """
-from parity.gate.lockstep import Lockstep
+from parity.gate.measure.lockstep import Lockstep
 restart = Lockstep._restart
 def broken(self, both, offer):
     return restart(self, both, offer) | {"work": [[float("nan"), 1.0]]}
@@ -126,7 +126,7 @@ Lockstep._restart = broken
 """
 
 _NO_PAIRS = """
-from parity.gate.lockstep import Lockstep
+from parity.gate.measure.lockstep import Lockstep
 restart = Lockstep._restart
 def broken(self, both, offer):
     return restart(self, both, offer) | {"work": []}
@@ -135,7 +135,7 @@ Lockstep._restart = broken
 
 _WALL_CLOCK = """
 import time, types
-from parity.gate import lockstep
+from parity.gate.measure import lockstep
 calls = []
 def stepped():
     calls.append(0)

@@ -17,10 +17,12 @@ from typing import Any
 import torch
 
 from bench.gate.plan import gate
-from parity.gate import jobs, numerics
-from parity.gate.command import GATE_BROKEN
-from parity.gate.result import REGRESSION, Result, Row, Section
-from parity.run import Planned, opened, planned
+from parity.gate.data.broken import GATE_BROKEN
+from parity.gate.judge import numerics
+from parity.gate.judge.result import REGRESSION, Result, Row, Section
+from parity.gate.measure import jobs
+from parity.run.plan import Planned, planned
+from parity.run.run import opened
 from tests.faults import Fault, all_faults
 from tests.gate_broken import BREAKAGES, broken
 from tests.gate_rewrites import REWRITES, Rewrite, recorded

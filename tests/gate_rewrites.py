@@ -1,8 +1,8 @@
 """Rewrites of scratch that are equal in exact arithmetic: what the bounds on error ratios are for.
 
 Those that round otherwise and no worse must stay within them; those that lose digits should not.
-`parity.gate.numerics.ROOM` was chosen by them. The gate's exact counts are another matter: more
-operations fail, whatever they compute.
+`parity.gate.judge.numerics.ROOM` was chosen by them. The gate's exact counts are another matter:
+more operations fail, whatever they compute.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import torch
 from torch import Tensor
 
 from bench.gate.plan import gate
-from parity.gate import baseline, jobs, numerics
-from parity.gate.plan import plan_of
-from parity.gate.result import NOTE
-from parity.run import Planned
+from parity.gate.data import baseline
+from parity.gate.data.plan import plan_of
+from parity.gate.judge import numerics
+from parity.gate.judge.result import NOTE
+from parity.gate.measure import jobs
+from parity.run.plan import Planned
 from scratch import activations, dropout, linear, losses, optim
 from tests.faults import Swap, planted, swap
 

@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 from bench.own import SUBJECT
 from parity import Local
-from parity.outcome import FAILED, PASSED
-from parity.report import write
-from parity.run import Planned, planned
+from parity.judge.outcome import FAILED, PASSED
+from parity.run.plan import Planned, planned
+from parity.show.files import write
 from tests import trivial
 from tests.faults import Fault, all_faults
 

@@ -18,7 +18,8 @@ import pytest
 import torch
 
 from bench import environment, graphs, measure, peers, speed, storage, table, targets
-from bench.peers import CONTENDERS, Prepared
+from bench.peers import CONTENDERS
+from bench.setting import Prepared, setting
 from bench.table import Protocol, Results, Run
 
 ROOT = Path(__file__).parent.parent
@@ -235,10 +236,10 @@ def test_what_would_take_too_long_is_left_out(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("model", ["model_1", "model_2"])
 def test_what_is_captured_for_cuda_graphs_trains_as_fit(model: str, dropout: bool) -> None:
     """Here nothing is captured, and all else is as there."""
-    setting = peers.setting(model, 2, 2, 20, 60, dropout=dropout)
+    chosen = setting(model, 2, 2, 20, 60, dropout=dropout)
     found = []
     for prepare in (graphs.prepare, peers.stacked):
-        prepared = prepare(setting)
+        prepared = prepare(chosen)
         for _ in range(2):
             prepared.reset()
             prepared.train()

@@ -25,9 +25,9 @@ if DEVICE == "cpu":
 
 import parity
 import scratch
-from parity.outcome import FAILED
+from parity.judge.outcome import FAILED
 from parity.plugin import CheckTest
-from parity.run import planned
+from parity.run.plan import planned
 from scratch import data, models, runs
 from scratch.engines import Unsupported, cuda, fused, kernel
 from scratch.philox import Draws

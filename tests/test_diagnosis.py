@@ -10,10 +10,11 @@ import torch
 
 import parity
 from parity import Comparison
-from parity.diagnosis import explain, judge
-from parity.mistakes import Mistake, simple
-from parity.outcome import FAILED, MISTRUSTED, PASSED, Outcome
-from parity.run import Planned, Report
+from parity.explain.diagnosis import explain, judge
+from parity.explain.mistakes import Mistake, simple
+from parity.judge.outcome import FAILED, MISTRUSTED, PASSED, Outcome
+from parity.run.plan import Planned
+from parity.run.report import Report
 from reference import pairs
 
 RIGHT = torch.arange(1.0, 13, dtype=torch.float64).reshape(4, 3).sin()

@@ -6,8 +6,8 @@ import pytest
 
 from bench.own import SUBJECT
 from parity import Local
-from parity.outcome import FAILED
-from parity.run import planned
+from parity.judge.outcome import FAILED
+from parity.run.plan import planned
 from tests.faults import Fault, all_faults
 
 SESSION = Local(SUBJECT)

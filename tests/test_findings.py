@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import parity
-from parity.report import text as report_text
+from parity.show.text import text as report_text
 from tests.subjects import course
 
 

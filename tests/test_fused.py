@@ -17,10 +17,10 @@ import parity
 import reference.train
 import scratch
 from bench.lockstep import fitted
-from parity.case import weights_of
-from parity.outcome import FAILED
+from parity.catalogue.values import weights_of
+from parity.judge.outcome import FAILED
 from parity.plugin import CheckTest
-from parity.run import planned
+from parity.run.plan import planned
 from reference import pairs
 from scratch import data, models, runs
 from scratch.engines import Unsupported, cpu, fused

@@ -15,10 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from parity.gate import baseline, report, run, trees
-from parity.gate.broken import Broken
-from parity.gate.result import BROKEN, FASTER, NOTE, Result, Row, Section
-from parity.gate.verdicts import FAIL, INCONCLUSIVE, PASS
+from parity.gate import run
+from parity.gate.data import baseline
+from parity.gate.data.broken import Broken
+from parity.gate.judge.result import BROKEN, FASTER, NOTE, Result, Row, Section
+from parity.gate.judge.verdicts import FAIL, INCONCLUSIVE, PASS
+from parity.gate.measure import trees
+from parity.gate.show import report
 from tests.gate_broken import BREAKAGES, broken
 from tests.toy import Toy
 

@@ -8,10 +8,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from parity.gate import accuracy, calibration, numerics, speed, verdicts
-from parity.gate.broken import Broken
-from parity.gate.result import FASTER, NOTE
-from parity.gate.verdicts import FAIL, INCONCLUSIVE, PASS, Rule
+from parity.gate import calibration
+from parity.gate.data.broken import Broken
+from parity.gate.judge import accuracy, numerics, speed, verdicts
+from parity.gate.judge.result import FASTER, NOTE
+from parity.gate.judge.verdicts import FAIL, INCONCLUSIVE, PASS, Rule
 
 RESTARTS = 15
 

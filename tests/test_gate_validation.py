@@ -11,10 +11,11 @@ import torch
 
 from bench.gate import counts, report, timed, trajectories, trials, validation
 from bench.gate.plan import gate
-from parity.gate import baseline
-from parity.gate.broken import Broken
-from parity.gate.verdicts import FAIL, PASS
-from parity.run import Planned, opened, planned
+from parity.gate.data import baseline
+from parity.gate.data.broken import Broken
+from parity.gate.judge.verdicts import FAIL, PASS
+from parity.run.plan import Planned, planned
+from parity.run.run import opened
 from reference import pairs
 from tests import gate_faults, gate_rewrites
 from tests.faults import all_faults, planted

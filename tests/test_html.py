@@ -14,8 +14,8 @@ from torch import Tensor, nn
 import parity
 import scratch
 from parity import Comparison, Report, Subject
-from parity.html import page
-from parity.outcome import FAILED, MISTRUSTED, PASSED, WAIVED, Outcome
+from parity.judge.outcome import FAILED, MISTRUSTED, PASSED, WAIVED, Outcome
+from parity.show.html import page
 from tests.browser import Browser, Node, Tree, found_browser
 
 NASTY = '<script>document.title="taken"</script><img src=x onerror=alert(1)> "a" & \'b\' &amp;'

@@ -13,9 +13,9 @@ import parity
 import scratch
 from bench.own import SUBJECT
 from parity import Comparison, Tensors, Truth
-from parity.outcome import PASSED
-from parity.run import planned
-from parity.session import describe
+from parity.judge.outcome import PASSED
+from parity.play.describe import describe
+from parity.run.plan import planned
 
 SEEDS = 5
 SESSION = parity.Local(SUBJECT)

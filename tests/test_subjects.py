@@ -12,9 +12,12 @@ import pytest
 from torch import nn
 
 import parity
-from parity.outcome import FAILED, WAIVED
-from parity.run import Report, opened, planned, run
-from parity.subject import bound, load
+from parity.judge.outcome import FAILED, WAIVED
+from parity.run.plan import planned
+from parity.run.report import Report
+from parity.run.run import opened, run
+from parity.subject.adapter import load
+from parity.subject.builders import bound
 
 SUBJECTS = Path(__file__).parent / "subjects"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from parity import Local
-from parity.outcome import FAILED
-from parity.run import planned
+from parity.judge.outcome import FAILED
+from parity.run.plan import planned
 from tests import trivial
 
 

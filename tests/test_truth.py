@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 import parity
 from parity import Case, Entry, Subject, Tensors, evaluate
-from parity.catalogue import CATALOGUE
-from parity.once import KEPT, once
-from parity.trial import Trial
-from parity.truth import DRAWS
+from parity.catalogue.table import CATALOGUE
+from parity.checks.trial import Trial
+from parity.judge.once import KEPT, once
+from parity.judge.truth import DRAWS
 
 CASES = [Case(entry, variant) for entry in CATALOGUE.values() for variant in entry.variants]
 PASSES = [case for case in CASES if case.kind in ("layer", "loss")]

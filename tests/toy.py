@@ -70,7 +70,7 @@ def benchmarks():
 
 QUICK = """
 import sys
-from parity.gate.lockstep import Design
+from parity.gate.measure.lockstep import Design
 Design.__init__.__defaults__ = ({restarts}, 3, 3e-4)
 {patch}
 from parity.cli import main

@@ -17,9 +17,9 @@ from tabulate import tabulate
 
 from bench.gate.trials import DOSES, Trial, dosed
 from bench.storage import write
-from parity.gate import accuracy
+from parity.gate.judge import accuracy
+from parity.gate.judge.verdicts import FAIL, INCONCLUSIVE, Rule, judged
 from parity.gate.run import RUNS
-from parity.gate.verdicts import FAIL, INCONCLUSIVE, Rule, judged
 
 DRAWN = 1000
 """Pull requests whose runs are drawn from those that are kept."""
@@ -209,8 +209,8 @@ def text(results: dict[str, Any]) -> str:
         "longer than the gate's own where a unit is long: its power is a little flattered. "
         "Shares have their 95 % intervals (Clopper and Pearson), one-sided where none or all "
         "are counted: nothing in 300 is what 1 % takes. The thresholds "
-        "(`parity/gate/verdicts.py`) were committed before the first trial, and a test derives "
-        "each verdict again from the log ratios that are kept.",
+        "(`parity/gate/judge/verdicts.py`) were committed before the first trial, and a test "
+        "derives each verdict again from the log ratios that are kept.",
         f"Accuracies are those of {_runs(results['accuracies'])}. A pull request is {RUNS} of "
         f"them, drawn {DRAWN:,} times, and for the power {DRAWN // 5} times, points taken off "
         "each.",

@@ -9,7 +9,7 @@ import parity
 import scratch
 from bench.lockstep import batches
 from parity import Tensors
-from parity.evaluate import dropping
+from parity.judge.evaluate import dropping
 from reference import train
 from reference.pairs import ModelPair
 from scratch import data

@@ -18,11 +18,12 @@ from typing import Any
 
 from bench.environment import code, environment
 from bench.storage import write
-from parity.gate import timing, trees
-from parity.gate.arm import CONTROL
-from parity.gate.broken import Broken
-from parity.gate.lockstep import BASE, HEAD, Design, Lockstep
-from parity.gate.verdicts import Rule, medians
+from parity.gate.data.broken import Broken
+from parity.gate.judge import timing
+from parity.gate.judge.verdicts import Rule, medians
+from parity.gate.measure import trees
+from parity.gate.measure.arm import CONTROL
+from parity.gate.measure.lockstep import BASE, HEAD, Design, Lockstep
 
 ROOT = Path(__file__).parent.parent.parent
 TIMED = "bench/gate/timed.py"
@@ -31,7 +32,12 @@ DOSES = (0.02, 0.05, 0.1, 0.2)
 EVERY = 5  # trials, of which one has more work, in a benchmark for each dose
 
 #: What a trial is of: all that measures. Verdicts follow from it: `report.verdicts_of`.
-FROZEN = ("parity/gate/arm.py", "parity/gate/lockstep.py", "parity/gate/timing.py", TIMED)
+FROZEN = (
+    "parity/gate/measure/arm.py",
+    "parity/gate/measure/lockstep.py",
+    "parity/gate/judge/timing.py",
+    TIMED,
+)
 
 Trial = dict[str, Any]
 

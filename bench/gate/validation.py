@@ -25,8 +25,8 @@ from bench.gate.accuracies import of_runs
 from bench.gate.plan import REPORTED
 from bench.gate.trials import ROOT
 from bench.storage import RESULTS, write
-from parity.gate import baseline
-from parity.gate.plan import plan_of
+from parity.gate.data import baseline
+from parity.gate.data.plan import plan_of
 
 FOLDER = Path(__file__).with_name("validation")
 QUICK = RESULTS / "validate-gate-quick"

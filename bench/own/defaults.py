@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from parity import Comparison, Trial
-from parity.trial import fact
+from parity.checks.trial import fact
 from reference import pairs
 
 LEFT_OPEN: dict[str, dict[str, Any]] = {

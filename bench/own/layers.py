@@ -13,7 +13,7 @@ import scratch
 from bench.own.defaults import defaults
 from parity import Comparison, Tensors, Trial
 from parity.checks.layers import one_pass, weights
-from parity.trial import equal, fact
+from parity.checks.trial import equal, fact
 from reference import pairs
 from scratch import runs
 

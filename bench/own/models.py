@@ -13,7 +13,7 @@ import parity
 import scratch
 from bench.lockstep import fitted
 from parity import Comparison, Tensors, Trial
-from parity.trial import fact
+from parity.checks.trial import fact
 from reference import pairs
 from scratch import data, runs
 

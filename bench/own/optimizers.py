@@ -12,7 +12,7 @@ from torch import Tensor
 import parity
 from bench.own.defaults import defaults
 from parity import Comparison, Tensors, Trial
-from parity.trial import equal, fact
+from parity.checks.trial import equal, fact
 from reference import pairs
 
 STEPS = 20

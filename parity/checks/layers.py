@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from parity import evaluate
-from parity.arrays import Tensors
-from parity.comparison import Comparison
-from parity.diagnosis import judge
-from parity.differences import compare_with_differences
-from parity.evaluate import Over, alone
-from parity.mistakes import Mistake
-from parity.trial import Trial, equal, fact
-from parity.truth import DRAWS, truth
+from parity.catalogue.values import Tensors
+from parity.checks.trial import Trial, equal, fact
+from parity.explain.diagnosis import judge
+from parity.explain.mistakes import Mistake
+from parity.judge import evaluate
+from parity.judge.comparison import Comparison
+from parity.judge.differences import compare_with_differences
+from parity.judge.evaluate import Over, alone
+from parity.judge.truth import DRAWS, truth
 
 
 def passed(layer: Any, inputs: Tensors, *, seed: int = 0, strided: bool = False) -> Tensors:

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parity.arrays import Tensors
+from parity.catalogue.values import Tensors
 from parity.checks.layers import untouched, written
-from parity.comparison import Comparison
-from parity.differences import compare_with_differences
-from parity.trial import Trial
-from parity.truth import DRAWS
+from parity.checks.trial import Trial
+from parity.judge.comparison import Comparison
+from parity.judge.differences import compare_with_differences
+from parity.judge.truth import DRAWS
 
 
 def passed(criterion: Any, inputs: Tensors, *, strided: bool = False) -> Tensors:

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from parity import evaluate
-from parity.arrays import Tensors
-from parity.case import Case
+from parity.catalogue.case import Case
+from parity.catalogue.values import Tensors
 from parity.checks.layers import untouched
 from parity.checks.networks import loss_of, points
-from parity.comparison import Comparison
-from parity.diagnosis import judge
-from parity.mistakes import Mistake, Mistakes, simple
-from parity.trial import Trial, in_double
-from parity.truth import truth
+from parity.checks.trial import Trial, in_double
+from parity.explain.diagnosis import judge
+from parity.explain.mistakes import Mistake, Mistakes, simple
+from parity.judge import evaluate
+from parity.judge.comparison import Comparison
+from parity.judge.truth import truth
 
 ROWS = 7
 

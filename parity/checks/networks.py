@@ -18,17 +18,19 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from parity import evaluate
-from parity.arrays import Tensors, same_bits
-from parity.case import Case, weights_of
-from parity.catalogue import Entry, by_name
+from parity.catalogue.case import Case
+from parity.catalogue.entry import Entry
+from parity.catalogue.table import by_name
+from parity.catalogue.values import Tensors, weights_of
 from parity.checks.layers import untouched
-from parity.comparison import Comparison, compare
-from parity.diagnosis import certified, judge
-from parity.evaluate import Over, alone, dropping
-from parity.mistakes import Masks, Mistake, Mistakes, simple
-from parity.trial import Trial, fact, in_double, judge_layer, judge_loss, masks_of
-from parity.truth import truth
+from parity.checks.trial import Trial, fact, in_double, judge_layer, judge_loss, masks_of
+from parity.explain.diagnosis import certified, judge
+from parity.explain.mistakes import Masks, Mistake, Mistakes, simple
+from parity.judge import evaluate
+from parity.judge.comparison import Comparison, compare
+from parity.judge.evaluate import Over, alone, dropping
+from parity.judge.truth import truth
+from parity.play.arrays import same_bits
 
 BATCH, STEPS = 10, 100
 

@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from parity import evaluate, optimizer_mistakes
-from parity.arrays import Tensors
-from parity.case import weights_of
-from parity.comparison import Comparison, compare
-from parity.diagnosis import certified
-from parity.mistakes import simple
-from parity.session import LAYER
-from parity.trial import Trial, in_double
-from parity.truth import truth
+from parity.catalogue.values import Tensors, weights_of
+from parity.checks.trial import Trial, in_double
+from parity.explain import optimizers as mistakes
+from parity.explain.diagnosis import certified
+from parity.explain.mistakes import simple
+from parity.judge import evaluate
+from parity.judge.comparison import Comparison, compare
+from parity.judge.truth import truth
+from parity.play.session import LAYER
 
 STEPS = 20
 SILENT = 10  # the step at which every gradient is zero; after it they are small
@@ -54,15 +54,15 @@ def _steps(steps: int, doc: str) -> Callable[[Trial], list[Comparison]]:
         right = right.only(results)
         verdicts = compare(results, right)
         wrong = next((place for place, v in enumerate(verdicts) if not v.passed), None)
-        known = optimizer_mistakes.simulated(case, in_double(inputs), steps)
+        known = mistakes.simulated(case, in_double(inputs), steps)
         if wrong is not None:
-            text = optimizer_mistakes.explain(results, right.oracle, known, inputs, case)
+            text = mistakes.explain(results, right.oracle, known, inputs, case)
             diagnosis = f"{case.entry.name} {text}" if text else ""
             verdicts[wrong] = replace(verdicts[wrong], diagnosis=diagnosis)
             return verdicts
         last = [v for v in verdicts if v.name.startswith(f"step {steps}:")]
         sure = [certified(v, right, simple(right.oracle[v.name])) for v in last]
-        return optimizer_mistakes.certified(sure, right, known) + verdicts[: -len(last)]
+        return mistakes.certified(sure, right, known) + verdicts[: -len(last)]
 
     check.__doc__ = doc
     return check

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 from tabulate import tabulate
 
-from parity.gate import trees
-from parity.gate.arm import CONTROL
-from parity.gate.broken import Broken
-from parity.gate.lockstep import BASE, HEAD, Design, Lockstep
-from parity.gate.plan import Gate
-from parity.gate.progress import Progress, silent
-from parity.gate.speed import within
-from parity.gate.verdicts import Rule, interval, medians, reach
+from parity.gate.data.broken import Broken
+from parity.gate.data.plan import Gate
+from parity.gate.data.progress import Progress, silent
+from parity.gate.judge.speed import within
+from parity.gate.judge.verdicts import Rule, interval, medians, reach
+from parity.gate.measure import trees
+from parity.gate.measure.arm import CONTROL
+from parity.gate.measure.lockstep import BASE, HEAD, Design, Lockstep
 
 STAGES = 3
 """How many times a gate's restarts are measured."""

@@ -8,11 +8,8 @@ import sys
 from datetime import date
 from typing import Any
 
-CALLED = os.environ.get("PARITY_GATE", "parity gate")
-"""How the command is called, in what is said: `tox -e gate --`, where tox calls it."""
-
-LAYERS = ("numerics", "timing", "accuracy")
-GATE_BROKEN = 2
+from parity.gate.data.broken import GATE_BROKEN
+from parity.gate.data.names import LAYERS
 
 
 def add(commands: Any) -> None:

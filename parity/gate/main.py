@@ -14,14 +14,15 @@ from typing import Any
 
 from tqdm import tqdm
 
-from parity import report as files
-from parity.gate import calibration, figure, record, report
-from parity.gate.broken import Broken
-from parity.gate.command import GATE_BROKEN, LAYERS
-from parity.gate.plan import loaded, plan_of
-from parity.gate.result import PASSED, Result
+from parity.gate import calibration, record
+from parity.gate.data.broken import GATE_BROKEN, Broken
+from parity.gate.data.names import LAYERS
+from parity.gate.data.plan import loaded, plan_of
+from parity.gate.judge.result import PASSED, Result
+from parity.gate.judge.verdicts import Rule, medians
 from parity.gate.run import Wanted, judged
-from parity.gate.verdicts import Rule, medians
+from parity.gate.show import figure, report
+from parity.show import files
 
 
 def run(options: argparse.Namespace) -> int:

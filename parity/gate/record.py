@@ -7,15 +7,17 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from parity.gate import accuracy, baseline, jobs, numerics
-from parity.gate.broken import Broken
-from parity.gate.jobs import Job
-from parity.gate.plan import Gate
-from parity.gate.progress import Progress, silent
-from parity.gate.result import BROKEN, Row
+from parity.gate.data import baseline
+from parity.gate.data.broken import Broken
+from parity.gate.data.plan import Gate
+from parity.gate.data.progress import Progress, silent
+from parity.gate.judge import accuracy, numerics
+from parity.gate.judge.result import BROKEN, Row
+from parity.gate.judge.verdicts import FAIL, INCONCLUSIVE
+from parity.gate.measure import jobs
+from parity.gate.measure.jobs import Job
 from parity.gate.run import PAIRS, RUNS
-from parity.gate.verdicts import FAIL, INCONCLUSIVE
-from parity.outcome import Outcome
+from parity.judge.outcome import Outcome
 
 CHECK_SEEDS = 4
 """Seeds at which the error ratios are taken, of which the largest counts."""

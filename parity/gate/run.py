@@ -11,17 +11,19 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from parity.gate import accuracy, baseline, jobs, machine, numerics, speed, trees
-from parity.gate.baseline import Baseline, Manifest
-from parity.gate.broken import Broken
-from parity.gate.command import CALLED, LAYERS
-from parity.gate.jobs import Job
-from parity.gate.lockstep import Design
-from parity.gate.plan import Gate, loaded, plan_of
-from parity.gate.progress import Progress, silent
-from parity.gate.result import BROKEN, NOTE, Result, Row, Section
-from parity.gate.verdicts import FAIL, INCONCLUSIVE
-from parity.outcome import Outcome
+from parity.gate.data import baseline, machine
+from parity.gate.data.baseline import Baseline, Manifest
+from parity.gate.data.broken import Broken
+from parity.gate.data.names import CALLED, LAYERS
+from parity.gate.data.plan import Gate, loaded, plan_of
+from parity.gate.data.progress import Progress, silent
+from parity.gate.judge import accuracy, numerics, speed
+from parity.gate.judge.result import BROKEN, NOTE, Result, Row, Section
+from parity.gate.judge.verdicts import FAIL, INCONCLUSIVE
+from parity.gate.measure import jobs, trees
+from parity.gate.measure.jobs import Job
+from parity.gate.measure.lockstep import Design
+from parity.judge.outcome import Outcome
 
 PAIRS, RUNS = 10, 500
 """Seeds of a training beside torch, and of the project alone."""

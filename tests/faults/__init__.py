@@ -15,7 +15,7 @@ from typing import Any
 from unittest import mock
 
 from parity import Local
-from parity.run import Planned, planned
+from parity.run.plan import Planned, planned
 
 Swap = tuple[Any, dict[str, Any]]  # whose attributes, and what to put there
 Planting = Swap | list[Swap]

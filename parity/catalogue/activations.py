@@ -1,0 +1,27 @@
+"""The rows of activations."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from torch import nn
+
+from parity.catalogue.entry import Entry, Variants
+
+_DIMS: Variants = {"": {"dim": -1}, "dim=0": {"dim": 0}, "dim=1": {"dim": 1}, "dim=-2": {"dim": -2}}
+
+_softmax = partial(Entry, kind="layer", variants=_DIMS, mixes=("dim=0", "dim=-2"))
+
+ROWS: tuple[Entry, ...] = (
+    Entry(nn.ReLU, "layer"),
+    Entry(nn.LeakyReLU, "layer", {"": {}, "slope=0.3": {"negative_slope": 0.3}}),
+    Entry(nn.ELU, "layer", {"": {}, "alpha=0.01": {"alpha": 0.01}}),
+    Entry(nn.SELU, "layer"),
+    Entry(nn.GELU, "layer", {"": {}, "tanh": {"approximate": "tanh"}}),
+    Entry(nn.SiLU, "layer"),
+    Entry(nn.Softplus, "layer", {"": {}, "beta=3": {"beta": 3.0}}),
+    Entry(nn.Sigmoid, "layer"),
+    Entry(nn.Tanh, "layer"),
+    _softmax(nn.Softmax),
+    _softmax(nn.LogSoftmax),
+)

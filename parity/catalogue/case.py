@@ -1,0 +1,105 @@
+"""One thing that is checked: a catalogue entry at one variant, as one subject has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from parity.catalogue.entry import Entry, Options
+from parity.catalogue.network import Network
+
+
+@dataclass(frozen=True)
+class Case:
+    """An entry at one of its variants, with the subject's conventions that its truth depends on.
+
+    Args:
+        entry, variant: what is checked.
+        reduction: of a loss without such an option: as the subject declares it.
+        accumulates: whether the subject's gradients add up from backward to backward.
+        single: whether it takes one sample at a time.
+        missing: why it cannot be checked: an option that the subject does not offer.
+    """
+
+    entry: Entry
+    variant: str = ""
+    reduction: str = ""
+    accumulates: bool = True
+    single: bool = False
+    missing: str = ""
+
+    def __str__(self) -> str:
+        variant = self.variant
+        if (
+            self.reduction and self.kind == "loss"
+        ):  # the declared one is meant, whatever the variant's name says
+            variant = "_".join(p for p in (variant.rpartition("_")[0], self.reduction) if p)
+        return f"{self.entry.name}-{variant}" if variant else self.entry.name
+
+    @property
+    def kind(self) -> str:
+        return self.entry.kind
+
+    @property
+    def network(self) -> Network:
+        """The entry of a whole model."""
+        assert isinstance(self.entry, Network)
+        return self.entry
+
+    @property
+    def options(self) -> Options:
+        return self.entry.variants[self.variant]
+
+    @property
+    def how(self) -> str:
+        """How a loss is reduced: by its option, or as the subject declares."""
+        return self.reduction or str(self.options.get("reduction", "mean"))
+
+    @property
+    def rows(self) -> int:
+        return 1 if self.single else self.entry.shape[0]
+
+    @property
+    def target(self) -> str:
+        return self.entry.target_of(self.variant)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether samples of a batch see each other."""
+        return self.variant in self.entry.mixes
+
+    def reference(self, *args: Any) -> Any:
+        """The torch side; an optimizer takes its parameters."""
+        if self.reduction not in ("", "mean"):
+            return Reduced(self.entry, self.options, self.reduction)
+        options = {"reduction": "mean"} if self.reduction else {}
+        return self.entry.reference(*args, **self.options | options)
+
+    def module(self) -> nn.Module:
+        """The torch side of a layer, on the CPU and with the parameters that it happens to have."""
+        module: nn.Module = self.reference()
+        return module
+
+
+class Reduced(nn.Module):
+    """A torch loss reduced as the subject says: `sum`, `batch_mean`, or half of one."""
+
+    def __init__(self, entry: Entry, options: Options, reduction: str) -> None:
+        super().__init__()
+        self.criterion = entry.reference(**options | {"reduction": "none"})
+        self.how = reduction
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        return reduced(self.criterion(prediction, target), len(prediction), self.how)
+
+
+REDUCTIONS = ("mean", "sum", "batch_mean", "half_mean", "half_sum", "half_batch_mean")
+
+
+def reduced(entries: Tensor, batch: int, how: str) -> Tensor:
+    """Entries of a loss as one number."""
+    whole = entries.mean() if how.endswith("mean") and "batch" not in how else entries.sum()
+    whole = whole / batch if "batch" in how else whole
+    return whole / 2 if how.startswith("half") else whole

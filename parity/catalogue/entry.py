@@ -1,0 +1,87 @@
+"""What is checked of each torch class: at which options, on which inputs.
+
+A row is an `Entry`; a subject says which classes it has its own version of. The shapes are
+such that no two of their numbers are alike: a factor that a gradient is off by tells where it
+comes from.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+Options = dict[str, Any]
+Variants = dict[str, Options]
+
+
+@dataclass(frozen=True, eq=False)
+class Entry:
+    """One torch class, and the settings at which a subject's version of it is compared.
+
+    Args:
+        reference: makes the torch side from the options of a variant. An optimizer's takes its
+            parameters first.
+        kind: "layer", "loss", "optimizer", or "network": a whole model, see `checks.networks`.
+        variants: options by a name that reads well in a test's id.
+        shape: of a layer's input or a loss's prediction: `(batch, features)`.
+        domain: of that input: "real" or "probability".
+        target: of a loss: "real", "probability" (for each entry), or one of a class, "index"
+            (int64, one for each sample), "one_hot", "distribution" (a weight for each class,
+            which need not sum to 1); by the variant's name where it differs.
+        positional: options that are handed over by position, since frameworks name them in
+            their own ways: the widths of a layer, an optimizer's rate.
+        mixes: whether samples of a batch see each other, as in `Softmax(dim=0)`; by variant.
+        name: default: the name of the torch class.
+    """
+
+    reference: Callable[..., Any]
+    kind: str
+    variants: Variants = field(default_factory=lambda: {"": {}})
+    shape: tuple[int, ...] = (7, 5)
+    domain: str = "real"
+    target: str | dict[str, str] = "real"
+    positional: tuple[str, ...] = ()
+    mixes: tuple[str, ...] = ()
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.reference.__name__)
+
+    def target_of(self, variant: str) -> str:
+        return self.target if isinstance(self.target, str) else self.target[variant]
+
+    def defaults(self) -> Options:
+        """The torch side's own defaults of its options."""
+        parameters = inspect.signature(self.reference).parameters.values()
+        return {p.name: p.default for p in parameters if p.default is not p.empty}
+
+
+def grid(**choices: list[Any]) -> Iterator[Options]:
+    """Every combination of the choices."""
+    for values in itertools.product(*choices.values()):
+        yield dict(zip(choices, values, strict=True))
+
+
+def named(options: Iterator[Options]) -> Variants:
+    """Options by a name made of what differs from the first choice: `momentum=0.9,nesterov`."""
+    listed = list(options)
+    defaults = {key: value for one in reversed(listed) for key, value in one.items()}
+    names: Variants = {}
+    for one in listed:
+        changed = {k: v for k, v in one.items() if v != defaults[k]}
+        parts = [k if v is True else f"{k}={v}".replace(" ", "") for k, v in changed.items()]
+        names[",".join(parts)] = one
+    return names
+
+
+def reductions(**variants: Options) -> Variants:
+    """Each variant with each reduction."""
+    return {
+        "_".join(part for part in (name, reduction) if part): options | {"reduction": reduction}
+        for name, options in variants.items()
+        for reduction in ("mean", "sum", "none")
+    }

@@ -1,0 +1,42 @@
+"""The rows of optimizers."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from parity.catalogue.entry import Entry, grid, named
+
+_SGD = (
+    options
+    for options in grid(
+        lr=[0.1],
+        momentum=[0, 0.9],
+        dampening=[0, 0.5],
+        nesterov=[False, True],
+        weight_decay=[0, 0.1],
+        maximize=[False, True],
+    )
+    if not options["nesterov"] or (options["momentum"] and not options["dampening"])
+)
+_ADAM = partial(
+    grid,
+    lr=[0.01],
+    betas=[(0.9, 0.999), (0.5, 0.9)],
+    eps=[1e-8, 1e-2],
+    amsgrad=[False, True],
+    maximize=[False, True],
+)
+_optimizer = partial(Entry, kind="optimizer", positional=("lr",))
+
+ROWS: tuple[Entry, ...] = (
+    _optimizer(torch.optim.SGD, variants=named(_SGD)),
+    _optimizer(torch.optim.Adam, variants=named(_ADAM(weight_decay=[0, 0.1]))),
+    _optimizer(torch.optim.AdamW, variants=named(_ADAM(weight_decay=[0.01, 0]))),
+    _optimizer(
+        torch.optim.RMSprop,
+        variants=named(grid(lr=[0.01], alpha=[0.99, 0.5], momentum=[0, 0.9])),
+    ),
+    _optimizer(torch.optim.Adagrad, variants=named(grid(lr=[0.01], weight_decay=[0, 0.1]))),
+)

@@ -1,0 +1,32 @@
+"""All rows, by torch class and by name."""
+
+from __future__ import annotations
+
+import copyreg
+from typing import Any
+
+from parity.catalogue import activations, dropout, linear, losses, optimizers
+from parity.catalogue.entry import Entry
+
+
+def by_name(name: str) -> Entry:
+    """The catalogue's entry of that name."""
+    return next(entry for entry in CATALOGUE.values() if entry.name == name)
+
+
+#: The rows, by torch class.
+CATALOGUE: dict[type, Entry] = {
+    entry.reference: entry
+    for family in (linear, dropout, activations, losses, optimizers)
+    for entry in family.ROWS
+}
+
+
+def _reduced(entry: Entry) -> Any:
+    """Crosses to another process by name; one that is not in the catalogue cannot."""
+    if any(entry is one for one in CATALOGUE.values()):
+        return by_name, (entry.name,)
+    return entry.__reduce__()
+
+
+copyreg.pickle(Entry, _reduced)

@@ -1,0 +1,259 @@
+"""What a check is given: one case, in one dtype, from one seed, and the subject to play it on."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from parity.catalogue.case import REDUCTIONS, Case
+from parity.catalogue.values import Tensors, normal, weights_of
+from parity.explain import layers, losses, mistakes
+from parity.explain.diagnosis import judge
+from parity.explain.mistakes import Masks, Mistakes, simple
+from parity.judge import evaluate
+from parity.judge.comparison import Comparison
+from parity.judge.evaluate import dropping
+from parity.judge.once import once
+from parity.judge.truth import DRAWS, Truth, truth
+from parity.play.arrays import same_bits
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A case to be checked.
+
+    Args:
+        session: plays the subject, here or in a process of its own.
+        case: what is checked.
+        dtype, device: in which, and where.
+        seed: of all that is random.
+    """
+
+    session: Any
+    case: Case
+    dtype: torch.dtype = torch.float32
+    device: str = "cpu"
+    seed: int = 0
+
+    def generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(self.seed)
+
+    def random(self, *shape: int, generator: torch.Generator) -> Tensor:
+        """Normal numbers in the dtype, none near a kink at 0."""
+        return normal(*shape, generator=generator, dtype=self.dtype)
+
+    def build(self, *, poison: bool = False) -> Any:
+        """The subject's own object for this case."""
+        return self.session.new(self.case, self.dtype, self.device, self.seed, poison)
+
+    def layer(self, weights: Tensors, *, poison: bool = False) -> Any:
+        """The subject's layer, with these parameters."""
+        layer = self.build(poison=poison)
+        layer.set_parameters(weights)
+        return layer
+
+    def inputs(self, rows: int | None = None) -> Tensors:
+        """Random `x` and `dy` of a layer, and its parameters."""
+        generator = self.generator()
+        module = self.case.module()
+        rows = self.case.rows if rows is None else rows
+        shape = self.case.entry.shape[1:]
+        weights = weights_of(module, generator, self.dtype)
+        with torch.no_grad():
+            outputs = module.eval()(torch.ones(2, *shape)).shape[1:]
+        return {
+            "x": self.random(rows, *shape, generator=generator),
+            "dy": self.random(rows, *outputs, generator=generator),
+            **weights,
+        }
+
+    def loss_inputs(self, rows: int | None = None) -> Tensors:
+        """A random prediction and target of the kinds that the loss takes."""
+        generator, case = self.generator(), self.case
+        rows, features = case.rows if rows is None else rows, case.entry.shape[-1]
+        prediction = self.random(rows, features, generator=generator)
+        if case.entry.domain == "probability":
+            prediction = torch.sigmoid(prediction)
+        if case.entry.name == "NLLLoss":
+            prediction = torch.log_softmax(prediction, -1)
+        target = self.random(rows, features, generator=generator)
+        match case.target:
+            case "probability":
+                target = torch.sigmoid(target)
+            case "distribution":  # weights, which need not sum to 1
+                scale = torch.linspace(0.5, 2, max(rows, 1), dtype=self.dtype)[:rows, None]
+                target = torch.softmax(target, -1) * scale
+            case "index":
+                target = target.argmax(-1)
+            case "one_hot":
+                hot = nn.functional.one_hot(target.argmax(-1), features)
+                target = hot.to(self.dtype)
+        return {"prediction": prediction, "target": target}
+
+    def judge_layer(
+        self,
+        inputs: Tensors,
+        results: Tensors,
+        *,
+        training: bool = True,
+        **options: Any,
+    ) -> list[Comparison]:
+        """Results of a layer's pass against torch's; options as for `judge_layer`."""
+        return judge_layer(self.case, inputs, results, training=training, **options)
+
+    def judge_loss(self, inputs: Tensors, results: Tensors, **options: Any) -> list[Comparison]:
+        """Results of a loss against torch's; its gradient as the derivative of what its own
+        forward computes, be that reduced as declared or not; options as for `judge_loss`."""
+        verdicts = judge_loss(self.case, inputs, results, **options)
+        if not verdicts[0].passed and self.case.how != "none":
+            for how in REDUCTIONS:
+                other = replace(self.case, reduction=how)
+                value, gradient = judge_loss(other, inputs, results, **options)
+                if value.passed:
+                    return [verdicts[0], gradient]
+        return verdicts
+
+
+def judge_loss(
+    case: Case, inputs: Tensors, results: Tensors, *, deep: bool = False, draws: int = DRAWS
+) -> list[Comparison]:
+    """Value and gradient of a loss against torch's, reduced as the case says."""
+    what = (case, draws)
+    right = once(
+        ("truth", what), inputs, lambda: truth(evaluate.loss(case.reference()), inputs, draws=draws)
+    )
+    one = right.oracle["loss"]
+    if results["loss"].numel() == one.numel() == 1:  # a number is a number, in [] or in [1, 1]
+        results = results | {"loss": results["loss"].reshape(one.shape)}
+    known = partial(losses.of_loss, case, in_double(inputs), right.oracle)
+    return _judged(
+        lambda: once(("mistakes", what), inputs, known),
+        results,
+        right,
+        constants=mistakes.constants(case, inputs),
+        label=case.entry.name,
+        strict=deep,
+        averages=case.how.endswith("mean"),
+    )
+
+
+def _judged(
+    make: Callable[[], Mistakes], results: Tensors, right: Truth, *, strict: bool, **options: Any
+) -> list[Comparison]:
+    """The verdicts, certified against every known mistake if that is asked for, else against the
+    simplest; and what is wrong explained by all of them."""
+    known = make() if strict else {name: simple(y) for name, y in right.oracle.items()}
+    verdicts = judge(results, right, known, strict=strict, **options)
+    if strict or all(verdict.passed for verdict in verdicts):
+        return verdicts
+    return judge(results, right, make(), strict=False, **options)
+
+
+def judge_layer(
+    case: Case,
+    inputs: Tensors,
+    results: Tensors,
+    *,
+    training: bool = True,
+    deep: bool = False,
+    draws: int = DRAWS,
+    label: str = "",
+    finite: bool = False,
+    ending: str = "",
+    more: Mistakes | None = None,
+) -> list[Comparison]:
+    """Results of one pass through a layer, forward and backward, against torch's.
+
+    Of dropout, which entries it dropped is read off its output; the rest is judged.
+
+    Args:
+        case, inputs, results: what was played, on what, and what came of it.
+        training: torch's mode.
+        deep: whether results are held against every known mistake, or the simplest alone.
+        draws: as for `truth`.
+        label: whose results, in a diagnosis. Default: the entry's name.
+        finite: entries at which torch is not finite are left out.
+        ending: only results are judged whose names end so.
+        more: mistakes that the case alone does not know of.
+    """
+    module = case.module().train(training)
+    masks = masks_of(module, inputs["x"], results) if training else []
+    what = (case, training, draws)
+    given = inputs | {f"mask {n}": mask for n, mask in enumerate(masks) if mask is not None}
+
+    def evaluated() -> Truth:
+        with dropping(module, masks) if masks else contextlib.nullcontext():
+            return truth(evaluate.layer(module), inputs, draws=draws)
+
+    right = once(("truth", what), given, evaluated)
+    oracle = right.oracle
+    if ending:
+        results = {name: value for name, value in results.items() if name.endswith(ending)}
+        right = right.only(name for name in oracle if name.endswith(ending))
+    if finite:
+        results, right = _finite(results, right)
+
+    def known() -> Mistakes:
+        made = once(
+            ("mistakes", what),
+            given,
+            lambda: layers.of_layer(case, module, in_double(inputs), oracle, masks),
+        )
+        return {name: [*ones, *(more or {}).get(name, [])] for name, ones in made.items()}
+
+    return _judged(
+        known,
+        results,
+        right,
+        constants=mistakes.constants(case, inputs),
+        label=label or case.entry.name,
+        strict=deep,
+    )
+
+
+def _finite(results: Tensors, right: Truth) -> tuple[Tensors, Truth]:
+    """Both with 0 where torch is not finite."""
+
+    def kept(kind: Tensors) -> Tensors:
+        return {
+            name: torch.where(right.reference[name].isfinite(), value, 0)
+            if name in right.reference and value.shape == right.reference[name].shape
+            else value
+            for name, value in kind.items()
+        }
+
+    judged = replace(right, reference=kept(right.reference), oracle=kept(right.oracle))
+    return kept(results), judged
+
+
+def masks_of(module: nn.Module, x: Tensor, results: Tensors) -> Masks:
+    """What a Dropout kept: where its output is not 0, and where x is 0, its gradient is not."""
+    if not isinstance(module, nn.Dropout) or "output" not in results:
+        return [None for one in module.modules() if isinstance(one, nn.Dropout)]
+    y, dx = results["output"], results.get("input_grad", results["output"])
+    if y.shape != x.shape or dx.shape != x.shape:
+        return [torch.ones_like(x, dtype=torch.bool)]
+    return [torch.where(x != 0, y != 0, dx != 0)]
+
+
+def in_double(inputs: Tensors) -> Tensors:
+    return {k: v.double() if v.is_floating_point() else v for k, v in inputs.items()}
+
+
+def fact(name: str, holds: bool, reason: str, diagnosis: str = "") -> Comparison:
+    """A verdict on something that is so or not so."""
+    if holds:
+        return Comparison(name, 0.0)
+    return Comparison(name, math.inf, reason=reason, diagnosis=diagnosis)
+
+
+def equal(name: str, x: Tensor, y: Tensor) -> Comparison:
+    """Whether two tensors are the same, bit for bit."""
+    return fact(name, same_bits(x, y), "differs")

@@ -1,0 +1,74 @@
+"""What people get wrong in activations: their derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from parity.catalogue.case import Case
+from parity.catalogue.values import Tensors
+from parity.explain.mistakes import Mistake, Mistakes
+
+#: The derivative as a function of the output, for those that are written so.
+OF_OUTPUT: dict[str, Callable[[Tensor], Tensor]] = {
+    "Tanh": lambda y: 1 - y * y,
+    "Sigmoid": lambda y: y * (1 - y),
+}
+
+
+def of_activation(
+    made: Mistakes, case: Case, passed: Callable[..., Tensors], x: Tensor, dy: Tensor, y: Tensor
+) -> None:
+    def put(name: str, sentence: str, value: Tensor) -> None:
+        made["input_grad"].append(Mistake(name, sentence, value))
+
+    at_output = passed(x=y)["input_grad"]
+    put(
+        "at the output", "has the derivative taken at the output instead of at the input", at_output
+    )
+    at_gradient = passed(x=dy)["input_grad"]
+    put("at the gradient", "has the derivative taken at the incoming gradient", at_gradient)
+    ones = passed(dy=torch.ones_like(dy))["input_grad"]
+    put("not multiplied", "is the derivative alone, not multiplied by the incoming gradient", ones)
+    formula = OF_OUTPUT.get(case.entry.name)
+    if formula is not None and "slope" not in case.options:
+        text = "has the derivative's formula, which takes the output, applied to the {}"
+        put("of the input", text.format("input"), dy * formula(x))
+        put("of the gradient", text.format("incoming gradient"), dy * formula(dy))
+    if case.entry.name == "Tanh":
+        put("no square", "lacks the square in 1 - y^2", dy * (1 - y))
+        put("plus", "has 1 + y^2 where 1 - y^2 belongs", dy * (1 + y * y))
+    if case.entry.name == "Sigmoid" and "slope" not in case.options:
+        put("no 1 - y", "lacks the factor 1 - y", dy * y)
+        put("no y", "lacks the factor y", dy * (1 - y))
+    if case.entry.name == "SELU":
+        _of_selu(made, x, dy, y, passed()["input_grad"])
+    if "Softmax" in case.entry.name and not case.mixes:
+        unit = torch.eye(x.shape[-1]).to(x)
+        columns = [passed(dy=unit[j].expand_as(x))["input_grad"][:, j] for j in range(len(unit))]
+        diagonal = torch.stack(columns, -1)  # [B, features], each d y_j / d x_j
+        put("diagonal", "has the diagonal of the Jacobian alone", dy * diagonal)
+        if case.entry.name == "Softmax":
+            text = "has its sum taken over the batch, not over the features"
+            put("sum over the batch", text, y * (dy - (dy * y).sum(0)))
+            text = "has the diagonal of the Jacobian alone, without its factor e^x"
+            put("diagonal without e^x", text, dy * (1 - y) / x.exp().sum(-1, keepdim=True))
+        other = passed(module=case.entry.reference(dim=0))["output"]
+        text = "is normalised over the batch, not over the features"
+        made["output"].append(Mistake("over the batch", text, other))
+
+
+def _of_selu(made: Mistakes, x: Tensor, dy: Tensor, y: Tensor, dx: Tensor) -> None:
+    positive, scale = x > 0, float(nn.functional.selu(x.new_ones(())))
+    slopes = torch.where(positive, 1.0, x.exp())
+    for name, sentence, output, input_grad in (
+        ("constants of 1", "takes alpha and scale to be 1", nn.functional.elu(x), dy * slopes),
+        (
+            "no scale below 0", "leaves the scale out where x is negative",
+            torch.where(positive, y, y / scale), torch.where(positive, dx, dx / scale),
+        ),
+    ):  # fmt: skip
+        made["output"].append(Mistake(name, sentence, output))
+        made["input_grad"].append(Mistake(name, sentence, input_grad))

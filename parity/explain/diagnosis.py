@@ -1,0 +1,191 @@
+"""What a wrong result says about its cause, and what a right one is worth.
+
+A wrong result is explained if it equals that of one known mistake, or is a constant times the
+right one. Where several explanations fit, only what they agree on is said.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from parity.catalogue.values import Tensors
+from parity.explain.mistakes import Mistake, Mistakes
+from parity.judge.comparison import Comparison, compare, compare_one
+from parity.judge.truth import Truth
+
+#: How near to a mistake's result, relative to its largest entry, a wrong one is taken to equal it.
+EQUAL = 1e-4
+
+#: How near to the right result, likewise, a wrong one has lost digits and is not another thing.
+NEAR = 1e-3
+
+_UNREDUCED = re.compile(r"be: \d+ is the (batch size|number of entries)$")
+
+
+def judge(
+    subject: Tensors,
+    truth: Truth,
+    mistakes: Mistakes,
+    constants: Mapping[str, float] | None = None,
+    label: str = "",
+    strict: bool = True,
+    averages: bool = False,
+) -> list[Comparison]:
+    """Compares results with the truth; explains what is wrong, and certifies what is right.
+
+    Args:
+        subject, truth: as for `compare`.
+        mistakes: the results of known mistakes, by the name of the result.
+        constants: numbers that a result may be off by as a factor, by what they are.
+        label: what the results are of: begins each sentence.
+        strict: whether a mistake that cannot be told from the truth here makes the check
+            worthless. Not where it is so by nature: a saturated gradient is zero.
+        averages: whether the loss, whose gradients these are, is a mean.
+    """
+    judged = []
+    for comparison in compare(subject, truth):
+        name = comparison.name
+        known = mistakes.get(name, [])
+        if comparison.passed:
+            judged.append(certified(comparison, truth, known, strict=strict))
+        else:
+            got, right = subject.get(name), truth.oracle.get(name)
+            text = "" if got is None or right is None else explain(got, right, known, constants)
+            due = truth.reference[name].dtype if name in truth.reference else None
+            if got is not None and due is not None and got.dtype != due:
+                text = f"is {got.dtype}, not {due}: has the adapter the right `dtypes`?"
+            if averages and name.endswith("grad") and _UNREDUCED.search(text):
+                text += "; the loss averages, its backward does not"
+            whose = f"{label}{_called(name)}".replace("'s.", "'s ")
+            judged.append(replace(comparison, diagnosis=f"{whose} {text}" if text else ""))
+    return judged
+
+
+def certified(
+    comparison: Comparison, truth: Truth, mistakes: Sequence[Mistake], *, strict: bool = True
+) -> Comparison:
+    """The comparison with the distance of the nearest mistake: of those that differ here at all."""
+    name = comparison.name
+    right, reference = truth.oracle[name], truth.reference[name]
+    if not bool(right.isfinite().all()):
+        return comparison
+    for mistake in mistakes:
+        wrong = mistake.value
+        if wrong is None or wrong.shape != right.shape or alike(wrong, right, 1e-9):
+            continue
+        distance = compare_one(name, wrong.to(reference), truth).ratio
+        if distance <= 1 and not strict:
+            comparison = replace(comparison, blind=(*comparison.blind, mistake.name))
+        elif distance < comparison.distance:
+            comparison = replace(comparison, distance=distance, nearest=mistake.name)
+    return comparison
+
+
+def explain(
+    got: Tensor,
+    right: Tensor,
+    mistakes: Sequence[Mistake],
+    constants: Mapping[str, float] | None = None,
+) -> str:
+    """What a wrong result is, to follow its name in a sentence; empty if nothing fits."""
+    if got.shape != right.shape:
+        return _misshapen(got, right, mistakes)
+    if not bool((got.isfinite() | ~right.isfinite()).all()) or not got.numel():
+        return ""
+    dtype = got.dtype
+    tolerance = max(EQUAL, 8 * torch.finfo(dtype).eps)
+    got = got.double()
+    if not bool(right.isfinite().all()):
+        return ""
+    told = {
+        mistake.sentence
+        for mistake in mistakes
+        if not (mistake.value is not None and alike(mistake.value, right, 10 * tolerance))
+        and _fits(mistake, got, tolerance)
+    }
+    if len(told) == 1:
+        return told.pop()
+    if told:
+        return ""
+    if alike(got, right, NEAR):
+        return _digits(got, right, dtype)
+    return _ratio(got, right, tolerance, constants or {})
+
+
+def _digits(got: Tensor, right: Tensor, dtype: torch.dtype) -> str:
+    """What is nearly right: how far, and whether it has been through a smaller dtype."""
+    for smaller in (torch.bfloat16, torch.float16, torch.float32):
+        is_smaller = torch.finfo(smaller).eps > torch.finfo(dtype).eps
+        if is_smaller and torch.equal(got, got.to(smaller).double()):
+            return f"is rounded to {str(smaller).removeprefix('torch.')} on its way"
+    error = float((got - right).abs().max() / right.abs().max())
+    if not error > 0:
+        return ""
+    return f"is right to {int(-math.log10(error))} digits alone"
+
+
+def _fits(mistake: Mistake, got: Tensor, tolerance: float) -> bool:
+    if mistake.matches is not None:
+        return mistake.matches(got)
+    return mistake.value is not None and alike(got, mistake.value, tolerance)
+
+
+def alike(x: Tensor, y: Tensor, tolerance: float) -> bool:
+    """Whether two results are the same, up to a share of the largest entry."""
+    if x.shape != y.shape or not bool(y.isfinite().all()):
+        return False
+    scale = float(y.abs().max()) if y.numel() else 0.0
+    return bool(((x - y).abs() <= tolerance * scale).all())
+
+
+def _misshapen(got: Tensor, right: Tensor, mistakes: Sequence[Mistake]) -> str:
+    """What is to be said of another shape: a mistake that makes it, or how it differs."""
+    told = {m.sentence for m in mistakes if m.value is not None and alike(got, m.value, EQUAL)}
+    if len(told) == 1:
+        return told.pop()
+    if right.dim() == 2 and got.shape == right.mT.shape:
+        return "is shaped as its transpose"
+    if got.dim() == right.dim() + 1 and got.shape[1:] == right.shape:
+        return "is not summed over the batch: it has a row for each sample"
+    if got.numel() == right.numel():
+        return "has the right number of entries, in another shape"
+    return ""
+
+
+def _ratio(got: Tensor, right: Tensor, tolerance: float, constants: Mapping[str, float]) -> str:
+    """A constant that the result is off by, and what number it is, if only one is so large."""
+    power = float((right * right).sum())
+    ratio = float((got * right).sum()) / power if power else 0.0
+    if ratio == 0 or not alike(got, ratio * right, tolerance):
+        return ""
+    off = f"is {ratio:.3g} times what it should be"
+    size = abs(ratio)
+    named = [
+        (name, value, inverse)
+        for name, value in constants.items()
+        for inverse in (False, True)
+        if math.isclose(size, 1 / value if inverse else value, rel_tol=10 * tolerance)
+    ]
+    if len(named) != 1:
+        return off if got.numel() > 1 else ""  # any number is some times any other
+    name, value, inverse = named[0]
+    return f"{off}: {f'1 / {value:g}, ' if inverse else ''}{value:g} is {name}"
+
+
+def _called(name: str) -> str:
+    """A result's name as a sentence has it: `.weight gradient` for `weight.param_grad`."""
+    known = {
+        "output": " output",
+        "input_grad": " input gradient",
+        "loss": " value",
+        "prediction_grad": " gradient",
+    }
+    if name.endswith(".param_grad"):
+        return f".{name.removesuffix('.param_grad')} gradient"
+    return known.get(name, f" {name}")

@@ -1,0 +1,27 @@
+"""What people get wrong in a Linear layer."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from parity.catalogue.values import Tensors
+from parity.explain.mistakes import Mistake, Mistakes
+
+
+def of_linear(made: Mistakes, module: nn.Module, inputs: Tensors, oracle: Tensors) -> None:
+    if not isinstance(module, nn.Linear):
+        return
+    x, dy, weight = inputs["x"], inputs["dy"], inputs["weight"]
+    y = oracle["output"]
+    if module.bias is not None:
+        bias = inputs["bias"]
+        made["output"] += [
+            Mistake("no bias", "lacks the bias", y - bias),
+            Mistake("minus bias", "has the bias subtracted", y - 2 * bias),
+        ]
+    if weight.shape[0] == weight.shape[1]:
+        turned = y - x @ weight.mT + x @ weight
+        made["output"].append(Mistake("transposed", "uses the weight transposed", turned))
+        made["input_grad"].append(
+            Mistake("transposed", "uses the weight transposed", dy @ weight.mT)
+        )

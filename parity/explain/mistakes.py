@@ -1,0 +1,63 @@
+"""What people get wrong in layers and losses, as the results that they would get.
+
+Each mistake is evaluated at the very inputs of a check. That serves twice: a result that is
+wrong and equals one of them is explained by it (`diagnosis.py`), and the distance of the
+nearest one from the truth says how much a pass is worth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from parity.catalogue.case import Case
+from parity.catalogue.values import Tensors
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong result.
+
+    Args:
+        name: in a word or two, for a certificate.
+        sentence: what there is to say of a result that equals it.
+        value: that result, in float64.
+        matches: how to recognise it, if it cannot be foretold; it has no value then.
+    """
+
+    name: str
+    sentence: str
+    value: Tensor | None = None
+    matches: Callable[[Tensor], bool] | None = None
+
+
+Mistakes = dict[str, list[Mistake]]  # by the name of the result
+Masks = list[Tensor | None]
+
+
+def simple(right: Tensor) -> list[Mistake]:
+    """What can be wrong with any result."""
+    return [
+        Mistake("zero", "is zero everywhere", torch.zeros_like(right)),
+        Mistake("sign", "has the wrong sign", -right),
+    ]
+
+
+def constants(case: Case, inputs: Tensors) -> dict[str, float]:
+    """The numbers that a result may be off by as a factor, by what they are."""
+    x = inputs.get("x", inputs.get("prediction"))
+    assert x is not None
+    found = {"the batch size": float(len(x))}
+    if x.dim() > 1:
+        found["the number of features"] = float(x.shape[1])
+        if case.kind == "loss":
+            found["the number of entries"] = float(x.numel())
+    for option, value in case.options.items():
+        if isinstance(value, float) and option not in ("p", "lr"):
+            found[option] = value
+    if "p" in case.options:
+        found["1 - p"] = 1 - case.options["p"]
+    return {name: value for name, value in found.items() if value not in (0, 1)}

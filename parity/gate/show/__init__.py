@@ -1,0 +1,1 @@
+"""Shows the gate's result: takes a `Result`, and gives text, Markdown, JSON and a plot."""

@@ -1,0 +1,48 @@
+"""Finite differences: a gradient held against its own forward, with torch out of the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from parity.judge.comparison import GRADIENT_FACTOR, Comparison
+
+STEP = 1e-3
+
+
+def compare_with_differences(
+    name: str, f: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor
+) -> Comparison:
+    """Judges `gradient` as the derivative of the scalar `f` at `x`, in float64.
+
+    Central differences at a step h and at h / 2 make Richardson's extrapolation, whose error
+    is of order h^4; its distance from the better of the two, and the rounding of f, bound what
+    the gradient may be off by. Keep x away from kinks, by 2 * `STEP` or more.
+
+    Raises:
+        TypeError: x is not float64.
+    """
+    if x.dtype != torch.float64:
+        raise TypeError(f"finite differences take float64, not {x.dtype}")
+    if gradient.shape != x.shape:
+        reason = f"shape {list(gradient.shape)}, that of its input is {list(x.shape)}"
+        return Comparison(name, float("inf"), reason=reason)
+    wide, narrow = (_central(f, x, step) for step in (STEP, STEP / 2))
+    extrapolated = (4 * narrow - wide) / 3
+    rounding = torch.finfo(x.dtype).eps * max(float(f(x).abs()), 1.0) / STEP
+    allowed = GRADIENT_FACTOR * ((extrapolated - narrow).abs().max() + 10 * rounding)
+    error = (gradient - extrapolated).abs().max() if x.numel() else torch.zeros(())
+    ratio = float(error / allowed) if x.numel() else 0.0
+    return Comparison(name, ratio, float(error), 0.0, float(allowed))
+
+
+def _central(f: Callable[[Tensor], Tensor], x: Tensor, step: float) -> Tensor:
+    slope = torch.zeros_like(x)
+    for place in range(x.numel()):
+        plus, minus = x.clone(), x.clone()
+        plus.view(-1)[place] += step
+        minus.view(-1)[place] -= step
+        slope.view(-1)[place] = (f(plus) - f(minus)) / (2 * step)
+    return slope

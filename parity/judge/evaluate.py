@@ -1,0 +1,185 @@
+"""Torch's side as pure functions from named inputs to named results, for `truth` to evaluate.
+
+The names are the contract between the two sides: a subject's results are compared by them.
+
+Each function takes `over` beside its inputs: how torch's modules are called. With `torch.vmap`,
+inputs and results have a leading axis, and each entry of it is an evaluation by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from parity.catalogue.values import Tensors
+from parity.judge.truth import Evaluate
+
+Function = Callable[..., Any]
+Over = Callable[[Function], Function]
+
+
+def alone(function: Function) -> Function:
+    """A function as it is: one evaluation."""
+    return function
+
+
+def layer(module: nn.Module) -> Evaluate:
+    """A layer's forward and backward.
+
+    Inputs: `x`, `dy`, and the module's parameters by name. Results: `output`, `input_grad`, and
+    `weight.param_grad` for a parameter called weight.
+    """
+
+    def evaluate(inputs: Tensors, over: Over = alone) -> Tensors:
+        x = _leaf(inputs["x"])
+        parameters = {name: _leaf(inputs[name]) for name, _ in module.named_parameters()}
+        y = over(partial(functional_call, module))(parameters, (x,))
+        gradients = torch.autograd.grad(y, [x, *parameters.values()], inputs["dy"])
+        names = ["input_grad", *(f"{name}.param_grad" for name in parameters)]
+        return {"output": y.detach(), **dict(zip(names, gradients, strict=True))}
+
+    return evaluate
+
+
+def loss(criterion: nn.Module) -> Evaluate:
+    """A loss and its derivative.
+
+    Inputs: `prediction`, `target`. Results: `loss`, and `prediction_grad`, of its sum if the
+    loss is not reduced.
+    """
+
+    def evaluate(inputs: Tensors, over: Over = alone) -> Tensors:
+        prediction = _leaf(inputs["prediction"])
+        value = over(criterion)(prediction, inputs["target"])
+        (gradient,) = torch.autograd.grad(value.sum(), prediction)
+        return {"loss": value.detach(), "prediction_grad": gradient}
+
+    return evaluate
+
+
+def network(model: nn.Sequential, criterion: nn.Module) -> Evaluate:
+    """Every intermediate of one pass through a whole model, forward and then backward.
+
+    Inputs: `x`, `target`, and parameters by name. Results, in the order of computation:
+    `0.output`, `1.output`, …, `loss`, `prediction_grad`, and from the last layer to the first
+    its `2.weight.param_grad`, … and `2.input_grad`.
+    """
+
+    def evaluate(inputs: Tensors, over: Over = alone) -> Tensors:
+        parameters = {name: _leaf(inputs[name]) for name, _ in model.named_parameters()}
+        values, results = [_leaf(inputs["x"])], {}
+        for place, module in model.named_children():
+            own = {k.removeprefix(f"{place}."): v for k, v in parameters.items() if _of(k, place)}
+            values.append(over(partial(functional_call, module))(own, (values[-1],)))
+            results[f"{place}.output"] = values[-1].detach()
+        value = over(criterion)(values[-1], inputs["target"])
+        results["loss"] = value.detach()
+        wanted = {"prediction_grad": values[-1]}
+        for place in reversed([place for place, _ in model.named_children()]):
+            wanted |= {f"{k}.param_grad": v for k, v in parameters.items() if _of(k, place)}
+            wanted[f"{place}.input_grad"] = values[int(place)]
+        gradients = torch.autograd.grad(value.sum(), list(wanted.values()))
+        return results | dict(zip(wanted, gradients, strict=True))
+
+    return evaluate
+
+
+def optimizer(make: Callable[[list[Tensor]], torch.optim.Optimizer], steps: int) -> Evaluate:
+    """An optimizer's steps on given gradients.
+
+    Inputs: parameters `p0`, `p1`, …, and their gradients at each step, `step 1: p0`, … Results:
+    after each step, `step 1: p0`, and its state, `step 1: p0.exp_avg`. No entry sees another, so
+    that many evaluations are one on larger tensors: there is no `over`.
+    """
+
+    def evaluate(inputs: Tensors) -> Tensors:
+        parameters = {k: inputs[k].clone().requires_grad_() for k in inputs if ":" not in k}
+        moved = make(list(parameters.values()))
+        results = {}
+        for step in range(1, steps + 1):
+            for name, parameter in parameters.items():
+                parameter.grad = inputs[f"step {step}: {name}"].clone()
+            moved.step()
+            state = moved.state_dict()["state"]
+            for index, (name, parameter) in enumerate(parameters.items()):
+                results[f"step {step}: {name}"] = parameter.detach().clone()
+                for slot, value in state.get(index, {}).items():
+                    if slot != "step" and value is not None:
+                        results[f"step {step}: {name}.{slot}"] = value.clone()
+        return results
+
+    return evaluate
+
+
+def training(
+    model: nn.Module,
+    criterion: nn.Module,
+    make: Callable[[list[Tensor]], torch.optim.Optimizer],
+    masks: Sequence[Sequence[Tensor | None]],
+) -> Evaluate:
+    """A whole training, step by step.
+
+    Inputs: initial parameters by name, and batches `x 1`, `t 1`, `x 2`, … Results: parameters
+    after each step, `step 1: 0.weight`. `masks` are, for each step, those of the model's
+    Dropout layers, as `dropping` takes them. `model` itself keeps the parameters that it has.
+    """
+
+    def evaluate(inputs: Tensors, over: Over = alone) -> Tensors:
+        names = [name for name, _ in model.named_parameters()]
+        parameters = {name: inputs[name].clone().requires_grad_() for name in names}
+        moved = make(list(parameters.values()))
+        results = {}
+        for step, dropped in enumerate(masks, 1):
+            with dropping(model, dropped):
+                prediction = over(partial(functional_call, model))(
+                    parameters, (inputs[f"x {step}"],)
+                )
+            value = over(criterion)(prediction, inputs[f"t {step}"])
+            gradients = torch.autograd.grad(value.sum(), list(parameters.values()))
+            for parameter, gradient in zip(parameters.values(), gradients, strict=True):
+                parameter.grad = gradient
+            moved.step()
+            for name, parameter in parameters.items():
+                results[f"step {step}: {name}"] = parameter.detach().clone()
+        return results
+
+    return evaluate
+
+
+@contextlib.contextmanager
+def dropping(module: nn.Module, masks: Sequence[Tensor | None]) -> Iterator[None]:
+    """Within it, the n-th Dropout of `module` drops what the n-th mask drops: True is kept.
+
+    The scale is torch's, 1 / (1 - p). A mask of None leaves that Dropout out.
+    """
+    dropouts = [one for one in module.modules() if isinstance(one, nn.Dropout)]
+    hooks, modes = [], [dropout.training for dropout in dropouts]
+    for dropout, mask in zip(dropouts, masks, strict=True):
+        dropout.eval()  # it passes its input on, and the hook drops
+        scale = 1 / (1 - dropout.p) if dropout.p < 1 else 0.0
+        factor = torch.ones(()) if mask is None else mask.double() * scale
+
+        def dropped(module: nn.Module, args: Any, y: Tensor, factor: Tensor = factor) -> Tensor:
+            return args[0] * factor.to(args[0])
+
+        hooks.append(dropout.register_forward_hook(dropped))
+    try:
+        yield
+    finally:
+        for hook, dropout, mode in zip(hooks, dropouts, modes, strict=True):
+            hook.remove()
+            dropout.train(mode)
+
+
+def _leaf(x: Tensor) -> Tensor:
+    return x.detach().requires_grad_()
+
+
+def _of(name: str, place: str) -> bool:
+    return name.startswith(f"{place}.")

@@ -1,0 +1,40 @@
+"""What torch says at given inputs, evaluated once for all the checks that ask for it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from parity.catalogue.values import Tensors
+
+KEPT = 256
+"""How many results are kept, the latest; some kilobytes each."""
+
+T = TypeVar("T")
+_kept: OrderedDict[Hashable, Any] = OrderedDict()
+
+
+def once(what: Hashable, tensors: Tensors, make: Callable[[], T]) -> T:
+    """What `make` returns, or has returned for the same `what` and the same tensors, bit for bit.
+
+    Args:
+        what: all that the result depends on beside the tensors. The result belongs to everybody:
+            it is not to be modified.
+    """
+    key = (what, *((name, *_content(x)) for name, x in tensors.items()))
+    if key in _kept:
+        _kept.move_to_end(key)
+    else:
+        _kept[key] = make()
+        while len(_kept) > KEPT:
+            _kept.popitem(last=False)
+    made: T = _kept[key]
+    return made
+
+
+def _content(x: Tensor) -> tuple[torch.dtype, torch.Size, bytes]:
+    return x.dtype, x.shape, x.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()

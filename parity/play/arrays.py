@@ -1,0 +1,148 @@
+"""Between torch's arrays, batch first, and a subject's: its kind, its axes, its memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Broken(Exception):
+    """What a subject did instead of answering: raised, hung, exited, crashed."""
+
+
+class Misfit(Broken):
+    """What a subject returned, or is, cannot be what its adapter says."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A subject's conventions for arrays; `batch` and `array` as `Subject` has them."""
+
+    array: str = "torch"
+    batch: str = "rows"
+
+    @property
+    def single(self) -> bool:
+        """Whether one sample is taken at a time."""
+        return self.batch in ("vector", "column")
+
+    def give(self, x: Tensor, strided: bool = False) -> Any:
+        """A copy of `x` `[B, …]` as the subject takes it; `strided`: not contiguous in memory."""
+        match self.batch:
+            case "columns" if x.dim() > 1:
+                x = x.movedim(0, -1)
+            case "vector" | "column" if len(x) != 1:
+                raise ValueError(f"the subject takes one sample at a time, not {len(x)}")
+            case "vector":
+                x = x[0]
+            case "column" if x.dim() > 1:
+                x = x[0].unsqueeze(-1)
+        given = torch.stack([x, x + 1], -1)[..., 0] if strided else x.clone().contiguous()
+        return given.numpy() if self.array == "numpy" else given
+
+    def take(self, y: Any) -> Tensor:
+        """A copy of what the subject returned, as `[B, …]` in torch.
+
+        Raises:
+            Misfit: it is no array of real numbers.
+        """
+        x = real(y)
+        match self.batch:
+            case "columns" if x.dim() > 1:
+                x = x.movedim(-1, 0)
+            case "vector":
+                x = x.unsqueeze(0)
+            case "column" if x.dim() > 1 and x.shape[-1] == 1:
+                x = x.squeeze(-1).unsqueeze(0)
+        return x.contiguous()
+
+
+def tensor(y: Any) -> Tensor:
+    """A copy of an array of whatever kind as a torch tensor.
+
+    Raises:
+        Misfit: it is no array of numbers that are there.
+    """
+    if isinstance(y, Tensor) and y.layout == torch.strided and not (y.is_quantized or y.is_meta):
+        return y.detach().to("cpu", copy=True)
+    if isinstance(y, (np.ndarray, np.generic, int, float, list, tuple)) and not _ragged(y):
+        array = np.array(y)
+        if array.dtype.kind in "biuf" and array.dtype.itemsize <= 8:
+            return torch.from_numpy(array)
+    kind = f" of {y.dtype}" if hasattr(y, "dtype") else ""
+    kind += f" on {y.device} ({y.layout})" if isinstance(y, Tensor) else ""
+    raise Misfit(f"it gives {type(y).__name__}{kind}, where an array is due")
+
+
+def real(y: Any) -> Tensor:
+    """A copy of an array of floating-point numbers as a torch tensor.
+
+    Raises:
+        Misfit: it is none.
+    """
+    x = tensor(y)
+    if not x.is_floating_point():
+        raise Misfit(f"it gives {x.dtype}, where real numbers are due")
+    return x
+
+
+def _ragged(y: Any) -> bool:
+    return isinstance(y, (list, tuple)) and not all(isinstance(v, (int, float)) for v in y)
+
+
+def write(array: Any, value: Tensor) -> None:
+    """Writes into a subject's array, in place.
+
+    Raises:
+        Misfit: it is not shaped so, or cannot be written.
+    """
+    shape = tuple(getattr(array, "shape", ()))
+    if [n for n in shape if n != 1] != [n for n in value.shape if n != 1]:
+        raise Misfit(f"it is {list(shape)}, where torch's is {list(value.shape)}")
+    value = value.reshape(shape)
+    try:
+        if isinstance(array, Tensor):
+            with torch.no_grad():
+                array.copy_(value)
+        else:
+            array[...] = value.numpy()
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise Misfit(f"it cannot be written: {error}") from None
+
+
+def same_bits(x: Tensor, y: Tensor) -> bool:
+    """Whether two tensors have the same shape and entries, a NaN being a NaN."""
+    return x.shape == y.shape and bool(((x == y) | ((x != x) & (y != y))).all())
+
+
+@dataclass
+class Watch:
+    """Arrays that nobody may modify: what was handed over, and what came back."""
+
+    seen: list[tuple[str, Any, Tensor]] = field(default_factory=list)
+
+    def keep(self, name: str, array: Any) -> Any:
+        """Remembers an array as it is now, and returns it."""
+        if isinstance(array, (Tensor, np.ndarray)):
+            self.seen.append((name, array, tensor(array)))
+        return array
+
+    def modified(self) -> list[str]:
+        """The names of those that are not as they were; each is named once."""
+        changed = [entry for entry in self.seen if not same_bits(tensor(entry[1]), entry[2])]
+        self.seen = [entry for entry in self.seen if not any(entry is one for one in changed)]
+        return list(dict.fromkeys(name for name, _, _ in changed))
+
+    def scribble(self) -> None:
+        """Overwrites all of them: who still reads them gives himself away."""
+        for _, array, _ in self.seen:
+            if isinstance(array, Tensor):
+                with torch.no_grad():
+                    array.fill_(123.0 if array.is_floating_point() else 0)
+            elif array.flags.writeable:
+                array[...] = 123
+        self.seen.clear()

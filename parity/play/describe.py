@@ -1,0 +1,129 @@
+"""Lists the cases of a subject: what there is to check of it, and what it does not offer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from parity.catalogue.case import Case
+from parity.catalogue.entry import Entry
+from parity.catalogue.network import Network
+from parity.catalogue.table import CATALOGUE
+from parity.subject.builders import bound
+from parity.subject.subject import Subject
+
+CLASSES = ("index", "one_hot", "distribution")
+WIDTH = 25
+
+
+@dataclass(frozen=True)
+class Description:
+    """A subject as the judge knows it: data alone, which can come from another process.
+
+    Args:
+        name: the subject's.
+        cases: what can be checked, and what is not offered, with the reason.
+        dtypes: in which.
+        waivers: reasons by pattern.
+    """
+
+    name: str
+    cases: list[Case]
+    dtypes: tuple[str, ...]
+    waivers: dict[str, str] = field(default_factory=dict)
+
+
+def describe(subject: Subject) -> Description:
+    """Every case of the subject, those that it does not offer among them."""
+    cases: list[Case] = []
+    for entry, builder in subject.entries().values():
+        cases += _cases(subject, entry, builder)
+    networks = [key for key in subject.layers if isinstance(key, Network)]
+    if not networks:
+        networks = _assembled(subject, cases)
+    cases += [_case(subject, network) for network in networks]
+    if subject.model is not None:
+        how = subject.reduction_of(CATALOGUE[subject.model_loss])
+        cases += [_case(subject, network, reduction=how) for network in _models(subject)]
+    return Description(subject.name, cases, subject.dtypes, dict(subject.waivers))
+
+
+def _case(subject: Subject, entry: Any, variant: str = "", **more: str) -> Case:
+    return Case(
+        entry,
+        variant,
+        accumulates=subject.gradients == "accumulated",
+        single=subject.batch in ("vector", "column"),
+        **more,
+    )
+
+
+def _cases(subject: Subject, entry: Entry, builder: Any) -> list[Case]:
+    found = []
+    for variant, options in entry.variants.items():
+        target = entry.target_of(variant) if entry.kind == "loss" else ""
+        if target in CLASSES and target not in subject.targets:
+            continue
+        reduction = ""
+        if entry.kind == "loss" and isinstance(bound(builder, entry, {"reduction": "sum"}), str):
+            if options["reduction"] != "mean":
+                continue
+            reduction = subject.reduction_of(entry)
+        call = bound(builder, entry, options)
+        missing = call if isinstance(call, str) else ""
+        found.append(_case(subject, entry, variant, reduction=reduction, missing=missing))
+    return found
+
+
+def _assembled(subject: Subject, cases: list[Case]) -> list[Network]:
+    """A network of what there is: Linear layers with each activation between two of them.
+
+    An entry of the subject's own is left out, since a network names its parts.
+    """
+    known = list(CATALOGUE.values())
+    offered = {c.entry.name: c for c in reversed(cases) if not c.missing and c.entry in known}
+    losses = {"MSELoss": "one_hot", "CrossEntropyLoss": subject.targets[0]}
+    loss = next((name for name in (*losses, "BCEWithLogitsLoss", "L1Loss") if name in offered), "")
+    if "Linear" not in offered or not loss:
+        return []
+    optimizer = next((c.entry.name for c in cases if c.kind == "optimizer"), "")
+    parts: list[tuple[str, Any]] = [("Linear", {"in_features": 2, "out_features": WIDTH})]
+    for name, case in offered.items():
+        plain = case.kind == "layer" and not case.entry.positional and "Softmax" not in name
+        if plain or name == "Dropout":
+            options = {"p": 0.2} if name == "Dropout" else {}
+            parts.append((name, options))
+            if plain:
+                parts.append(("Linear", {"in_features": WIDTH, "out_features": WIDTH}))
+    last = ("Linear", {"in_features": WIDTH, "out_features": 2})
+    if parts[-1][0] == "Linear" and len(parts) > 1:
+        parts.pop()  # one Linear between two activations, and none after another Linear
+    parts.append(last)
+    moved = (optimizer, {"lr": 0.01}) if optimizer else None
+    return [
+        Network(
+            name="network",
+            loss=(loss, offered[loss].options),
+            optimizer=moved,
+            target=losses.get(loss, "one_hot"),
+            parts=tuple(parts),
+        )
+    ]
+
+
+def _models(subject: Subject) -> list[Network]:
+    """The networks that a subject's `model` is checked with."""
+    found = []
+    for activation in subject.model_activations:
+        parts: list[tuple[str, Any]] = []
+        for width, following in ((2, 5), (5, 4), (4, 2)):  # `points` has two of each
+            options = {"in_features": width, "out_features": following}
+            parts += [("Linear", options), (activation, {})]
+        parts.pop()
+        if subject.model_output:
+            parts.append((subject.model_output, {}))
+        loss = (subject.model_loss.__name__, {"reduction": "mean"})
+        found.append(
+            Network(name=f"model-{activation}", kind="model", loss=loss, parts=tuple(parts))
+        )
+    return found

@@ -1,0 +1,93 @@
+"""A layer's parameters and gradients, by the adapter's conventions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from parity.play.arrays import Misfit
+from parity.subject.subject import Subject
+
+Parameters = dict[str, tuple[Any, Any]]  # by torch's name: a subject's parameter and gradient
+
+
+def own_parameters(made: Any) -> Any:
+    """What a layer's `param()`, `params` or `parameters` gives, as it is; None without any."""
+    for name in ("param", "params", "parameters"):
+        if hasattr(made, name):
+            own = getattr(made, name)
+            return own() if callable(own) else own
+    return None
+
+
+def held(subject: Subject, made: Any, parts: list[Any]) -> Any:
+    """What an optimizer takes: the model's own parameters, or those of its parts in a row."""
+    own = own_parameters(made)
+    if own is not None:
+        return own
+    each = [own for own in map(own_parameters, parts) if own]
+    match subject.parameters:
+        case "flat":
+            firsts = [p for one in each for p in one[: len(one) // 2]]
+            return firsts + [g for one in each for g in one[len(one) // 2 :]]
+        case "lists":
+            return tuple([v for one in each for v in one[i]] for i in (0, 1))
+        case str():
+            return [pair for one in each for pair in one]
+    return [pair for part in parts for pair in parameter_pairs(subject, part)]
+
+
+def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
+    """A layer's (parameter, gradient) pairs, by the adapter's convention.
+
+    Raises:
+        Misfit: what the layer gives is nothing of that kind.
+    """
+    if callable(subject.parameters):
+        return [tuple(pair) for pair in subject.parameters(made)]
+    found = own_parameters(made)
+    if found is None:
+        return []
+    found = list(found) if hasattr(found, "__iter__") else [found]
+    try:
+        return _paired(subject.parameters, found)
+    except (TypeError, ValueError, AttributeError):
+        kinds = ", ".join(dict.fromkeys(type(one).__name__ for one in found))
+        raise Misfit(
+            f"parameters={subject.parameters!r}, but its list has {len(found)} of {kinds}: say "
+            "'pairs', 'flat', 'lists', 'objects', or give a callable that returns pairs"
+        ) from None
+
+
+def _paired(how: str, found: list[Any]) -> list[tuple[Any, Any]]:
+    match how:
+        case "flat":
+            half = len(found) // 2
+            return list(zip(found[:half], found[half:], strict=True))
+        case "lists":
+            return list(zip(*found, strict=True)) if found else []
+        case "objects":
+            return [(getattr(p, "data", getattr(p, "value", None)), p.grad) for p in found]
+    if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in found):
+        raise TypeError
+    return [tuple(pair) for pair in found]
+
+
+def zero_grad(subject: Subject, made: Any) -> None:
+    """Sets one layer's gradients to zero, by the adapter's way, the layer's own, or in place."""
+    if subject.zero_grad:
+        subject.zero_grad(made)
+    elif hasattr(made, "zero_grad"):
+        made.zero_grad()
+    else:
+        for _, gradient in parameter_pairs(subject, made):
+            if gradient is not None:
+                gradient[...] = 0
+
+
+def switch(made: Any, mode: bool) -> bool:
+    """Sets training or evaluation mode by the layer's own method, if it has one."""
+    for name in ("train", "Train") if mode else ("eval", "Eval", "evaluate"):
+        if hasattr(made, name):
+            getattr(made, name)()
+            return True
+    return False

@@ -1,0 +1,88 @@
+"""A subject in this process: makes its objects for the checks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from parity.catalogue.case import Case
+from parity.catalogue.network import Network
+from parity.play import guard, objects
+from parity.play.describe import describe
+from parity.play.network import Model, Whole
+from parity.subject.subject import Subject
+
+
+class Local:
+    """A subject in this process."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+        self.description = describe(subject)
+
+    def new(
+        self, case: Case, dtype: torch.dtype, device: str, seed: int, poison: bool = False
+    ) -> Any:
+        """The subject's own object for a case: a `Layer`, `Loss`, … of `objects` or `network`."""
+        subject = self.subject
+        made: objects.Instance
+        match case.kind:
+            case "network":
+                made = _whole(subject, case.network, dtype, device, seed)
+            case "model":
+                made = _model(subject, case.network, dtype, device, seed)
+            case "optimizer":
+                layer = objects.build(subject, "Linear", LAYER, dtype, seed, poison, device)
+                whole = layer  # an optimizer over a model wants a model, be it of one layer
+                if subject.optimizer == "model":
+                    with guard.guarded(dtype, poison, device):
+                        whole = objects.assembled(subject, [layer])
+                made = objects.Optimizer(subject, dtype, whole, poison, [layer])
+            case kind:
+                name, options = case.entry.name, case.options
+                own = objects.build(subject, name, options, dtype, seed, poison, device)
+                made = (objects.Loss if kind == "loss" else objects.Layer)(
+                    subject, dtype, own, poison
+                )
+        made.device = device
+        return made
+
+    def own_checks(self, kind: str) -> dict[str, Any]:
+        """The checks that the subject brings, of that kind of case."""
+        return dict(self.subject.checks.get(kind, {}))
+
+    def habits(self) -> list[str]:
+        """What the subject has done to the state of the process that is everybody's."""
+        return list(guard.habits)
+
+    def close(self) -> None:
+        """Nothing to end: the subject is this process's own."""
+
+
+#: The layer whose parameters an optimizer moves.
+LAYER = {"in_features": 4, "out_features": 3}
+
+
+def _whole(subject: Subject, network: Network, dtype: torch.dtype, device: str, seed: int) -> Whole:
+    guard.seed_all(seed)
+    with guard.guarded(dtype, device=device):
+        if network in subject.layers:
+            made = subject.layers[network]()
+            parts = subject.children(made)
+        else:
+            parts = [objects.construct(subject, name, options) for name, options in network.parts]
+            made = objects.assembled(subject, parts)
+        loss = objects.Loss(subject, dtype, objects.construct(subject, *network.loss))
+    loss.device = device
+    return Whole(subject, dtype, made, parts, loss)
+
+
+def _model(subject: Subject, network: Network, dtype: torch.dtype, device: str, seed: int) -> Model:
+    assert subject.model is not None
+    widths = [options["in_features"] for name, options in network.parts if name == "Linear"]
+    widths.append(network.parts[-1 if network.parts[-1][1] else -2][1]["out_features"])
+    activation = network.name.removeprefix("model-")
+    guard.seed_all(seed)
+    with guard.guarded(dtype, device=device):
+        return Model(subject, dtype, subject.model(widths, activation))

@@ -1,0 +1,142 @@
+"""The checks of a subject, each ready to be run and judged. Nothing is printed here."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import shlex
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from parity.catalogue.case import Case
+from parity.checks.kinds import Check, checks_of
+from parity.checks.trial import Trial, fact
+from parity.judge.comparison import Comparison
+from parity.judge.outcome import FAILED, MISTRUSTED, PASSED, WAIVED, Outcome
+from parity.play.arrays import Broken
+from parity.play.guard import randomness_kept, said
+from parity.subject.subject import AdapterError, waiver_for
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
+
+ATTEMPTS, REDRAWN = 3, 1_000_003
+"""How often inputs are drawn for a check to be worth something, and how far apart in seeds."""
+
+SEEDS = 2**32 - ATTEMPTS * REDRAWN
+"""How many seeds there are: numpy's generator takes 32 bits."""
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Runs torch on one thread, and gives the caller's number back.
+
+    The tensors of a check are small. On more threads they wait for each other: beside other work
+    a check took ten times as long.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A check that can be run: of one case, in one dtype.
+
+    `str` of it is its id, such as `Linear-no_bias-float32-param_grad`.
+    """
+
+    session: Any
+    case: Case
+    dtype: str
+    name: str
+    check: Check
+    device: str = "cpu"
+    seed: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.case}-{self.dtype}-{self.name}"
+
+    def run(self) -> Outcome:
+        """Runs the check, whatever the subject does, and judges what came of it.
+
+        Where the inputs happen to be such that a mistake would hardly show, as when a sum
+        cancels, others are drawn.
+        """
+        start = time.perf_counter()
+        with one_thread():
+            for seed in (self.seed + attempt * REDRAWN for attempt in range(ATTEMPTS)):
+                comparisons = self._compared(seed)
+                verdict, waiver = self._verdict(comparisons)
+                if verdict != MISTRUSTED:
+                    break
+        return Outcome(
+            str(self), self.case.entry.name, str(self.case), self.dtype, self.name, verdict,
+            comparisons, time.perf_counter() - start, waiver, self._command(), self.case.kind,
+        )  # fmt: skip
+
+    def _command(self) -> str:
+        path = getattr(self.session, "path", "ADAPTER.py")
+        options = f" --seed {self.seed}" if self.seed else ""
+        options += f" --device {self.device}" if self.device != "cpu" else ""
+        return f"parity check {shlex.quote(str(path))} --only {shlex.quote(str(self))}{options} -v"
+
+    def _compared(self, seed: int) -> list[Comparison]:
+        trial = Trial(self.session, self.case, DTYPES[self.dtype], self.device, seed)
+        try:
+            with randomness_kept():
+                comparisons = self.check(trial)
+        except Broken as broken:
+            return [fact("run", False, str(broken))]
+        except Exception as error:  # what it gave is so odd that the check itself fell over it
+            return [fact("run", False, f"gives what cannot be judged: the check {said(error)}")]
+        return comparisons or [fact("run", False, "the check compared nothing")]
+
+    def _verdict(self, comparisons: list[Comparison]) -> tuple[str, str]:
+        if all(comparison.passed for comparison in comparisons):
+            trusted = all(comparison.trusted for comparison in comparisons)
+            return (PASSED if trusted else MISTRUSTED), ""
+        waivers = self.session.description.waivers
+        pattern = waiver_for(waivers, str(self))
+        return (WAIVED, pattern) if pattern is not None else (FAILED, "")
+
+
+def planned(
+    session: Any, *, device: str = "cpu", seed: int = 0, only: str | tuple[str, ...] = ()
+) -> list[Planned]:
+    """Every check of a subject; or those whose id matches one of the patterns `only`.
+
+    Raises:
+        AdapterError: a device that there is not, or a seed out of range.
+    """
+    if device != "cpu" and not (device.startswith("cuda") and torch.cuda.is_available()):
+        why = "this torch sees no CUDA device" if device.startswith("cuda") else "takes cpu or cuda"
+        raise AdapterError(f"device {device!r}: {why}")
+    if not isinstance(seed, int) or not 0 <= seed < SEEDS:
+        raise AdapterError(f"a seed is an integer from 0 to {SEEDS - 1}, not {seed!r}")
+    if isinstance(only, str):
+        only = (only,)
+    description = session.description
+    found = []
+    for case in description.cases:
+        if case.missing:
+            continue
+        for dtype in description.dtypes:
+            for name, check in checks_of(case, DTYPES[dtype]).items():
+                found.append(Planned(session, case, dtype, name, check, device, seed))
+            own = session.own_checks(case.kind) if dtype != "bfloat16" else {}
+            for name, check in own.items():
+                found.append(Planned(session, case, dtype, name, check, device, seed))
+    return [one for one in found if not only or matches(str(one), only)]
+
+
+def matches(identity: str, patterns: tuple[str, ...], *, whole: bool = False) -> bool:
+    """Whether an id has one of the patterns in it, or is one; `*` stands for anything."""
+    around = "" if whole else "*"
+    return any(fnmatch.fnmatchcase(identity, f"{around}{p}{around}") for p in patterns)

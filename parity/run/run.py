@@ -1,0 +1,99 @@
+"""Runs checks, one after another, and reports what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from parity.catalogue.case import Case
+from parity.judge.outcome import Outcome
+from parity.play.arrays import Broken
+from parity.play.remote import Remote
+from parity.play.session import Local
+from parity.run.plan import Planned, planned
+from parity.run.report import Report
+from parity.subject.subject import AdapterError, Subject
+
+
+def opened(subject: Subject | str | Path, **limits: float) -> Local | Remote:
+    """A subject ready to be played: in this process, or by its adapter's path in one of its own.
+
+    Raises:
+        AdapterError: the adapter cannot be used.
+    """
+    if isinstance(subject, Subject):
+        return Local(subject)
+    try:
+        return Remote(subject, **limits)
+    except Broken as broken:
+        raise AdapterError(f"{subject}: {broken}") from None
+
+
+def check(
+    subject: Subject | str | Path,
+    *,
+    only: str | tuple[str, ...] = (),
+    device: str = "cpu",
+    seed: int = 0,
+) -> Report:
+    """Checks a subject, and returns all that was found.
+
+    Args:
+        subject: the path of an adapter, which is played in a process of its own; or a `Subject`,
+            which is played in this one.
+        only: a pattern of ids, or several; without any, all checks.
+        device, seed: where, and of all that is random.
+
+    Raises:
+        AdapterError: the adapter cannot be used, or nothing is left to check.
+    """
+    session = opened(subject)
+    try:
+        checks = planned(session, device=device, seed=seed, only=only)
+        if not checks:
+            raise AdapterError(f"{session.description.name}: there is nothing to check")
+        return run(session, checks, complete=not only)
+    finally:
+        session.close()
+
+
+def run(
+    session: Any,
+    checks: list[Planned],
+    *,
+    complete: bool = True,
+    on_outcome: Callable[[Outcome], object] = lambda outcome: None,
+    settings: dict[str, Any] | None = None,
+) -> Report:
+    """Runs checks one after another.
+
+    Args:
+        complete: whether these are all checks, so that an unused waiver is one too many.
+        on_outcome: called after each, for progress.
+    """
+    outcomes = []
+    for one in checks:
+        outcomes.append(one.run())
+        on_outcome(outcomes[-1])
+    description = session.description
+    used = {outcome.waiver for outcome in outcomes}
+    unused = [w for w in description.waivers if w not in used] if complete else []
+    missing = [(str(case), case.missing) for case in description.cases if case.missing]
+    return Report(
+        description.name, outcomes, missing, unused, description.waivers,
+        session.habits(), settings or {}, _gaps(description.cases) if complete else [],
+    )  # fmt: skip
+
+
+def _gaps(cases: list[Case]) -> list[str]:
+    """What no check could look at: how layers work together, and how parameters move."""
+    gaps = []
+    if not any(case.kind in ("network", "model") for case in cases):
+        gaps.append(
+            "how layers work together, for which the adapter needs nn.Linear and a loss such as "
+            "nn.MSELoss"
+        )
+    if not any(case.kind == "optimizer" for case in cases):
+        gaps.append("how parameters are moved, for which it needs an optimizer of torch.optim's")
+    return gaps

@@ -1,0 +1,38 @@
+"""A report as JSON: all figures."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from typing import Any
+
+from parity.run.report import Report
+
+
+def as_json(report: Report) -> str:
+    """All of it: every comparison with its certificate. Not-a-numbers and infinities are null."""
+    data = {
+        "name": report.name,
+        "passed": report.passed,
+        "settings": report.settings,
+        "faults": {why: [o.id for o in outcomes] for why, outcomes in report.faults().items()},
+        "outcomes": [
+            asdict(outcome) | {"diagnosis": outcome.diagnosis, "reproduce": outcome.reproduce}
+            for outcome in report.outcomes
+        ],
+        "not_offered": dict(report.missing),
+        "not_checked": report.gaps,
+        "waivers": report.waivers,
+        "unused_waivers": report.unused,
+        "habits": report.habits,
+    }
+    return json.dumps(_finite(data), indent=1, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

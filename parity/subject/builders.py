@@ -1,0 +1,43 @@
+"""Matches torch's options with those that a subject's builder takes, by position or by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Any
+
+from torch import nn
+
+from parity.catalogue.entry import Entry, Options
+
+
+def bound(builder: Callable[..., Any], entry: Entry, options: Options) -> tuple[Any, Any] | str:
+    """How to call a subject's builder: positional and named arguments; or why it cannot be.
+
+    An option that the builder has not is left out if its value is torch's default.
+    """
+    try:
+        takes = inspect.signature(builder).parameters
+    except (ValueError, TypeError):
+        takes = MappingProxyType({})
+    if getattr(builder, "__init__", None) is nn.Module.__init__:
+        takes = MappingProxyType({})  # its `*args, **kwargs` are there to be refused
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in takes.values())
+    needs = [p.name for p in takes.values() if p.default is p.empty]
+    args = [options[name] for name in entry.positional if name in options]
+    room = [p for p in takes.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    taken = {p.name for p in room[: len(args) + (entry.kind == "optimizer")]}
+    defaults, named = entry.defaults(), {}
+    for name, value in options.items():
+        if name in entry.positional or name in taken:
+            continue
+        if name in takes or open_ended:
+            named[name] = value
+        elif (name, value) == ("dim", -1):
+            continue  # a softmax without the option is over the features
+        elif name not in defaults or defaults[name] != value:
+            return f"takes no {name}={value}"
+    # What the builder cannot do without is torch's default, where torch has one.
+    filled = {n: defaults[n] for n in needs if n in defaults and n not in taken | options.keys()}
+    return args, filled | named

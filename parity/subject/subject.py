@@ -1,0 +1,224 @@
+"""What a subject is: which layers it has, and its conventions. An adapter file defines one.
+
+import torch
+from torch import nn
+
+import parity
+import framework
+
+subject = parity.Subject(
+    {nn.Linear: framework.Linear, nn.ReLU: framework.ReLU, nn.MSELoss: framework.LossMSE,
+     nn.Sequential: framework.Sequential, torch.optim.SGD: framework.SGD},
+    reduction="sum",
+)
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from parity.catalogue.case import REDUCTIONS
+from parity.catalogue.entry import Entry
+from parity.catalogue.network import Network
+from parity.catalogue.table import CATALOGUE
+
+CHOICES = {
+    "array": ("torch", "numpy"),
+    "batch": ("rows", "columns", "vector", "column"),
+    "weight": ("out_in", "in_out"),
+    "parameters": ("pairs", "flat", "lists", "objects"),
+    "gradients": ("accumulated", "overwritten"),
+    "optimizer": ("parameters", "model"),
+}
+SEVERAL = {
+    "targets": ("index", "one_hot", "distribution"),
+    "dtypes": ("float32", "float64", "bfloat16"),
+}
+CALLABLE = (
+    "model", "forward", "backward", "loss_forward", "loss_backward", "zero_grad", "train", "step",
+    "children",
+)  # fmt: skip
+
+
+class AdapterError(Exception):
+    """An adapter that cannot be used: what is wrong with it, and what would be right."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """An implementation under test.
+
+    Args:
+        layers: how the subject builds its own version of a torch class, by that class: a
+            callable that takes the class's options. Widths, a dropout rate and an optimizer's
+            rate come by position, other options by torch's names, and only if the callable has
+            them: what it has not is listed as not offered. Keys are `torch.nn` layers and losses,
+            `torch.nn.Sequential` (a container: gets layers as arguments), `torch.optim`
+            optimizers, an `Entry` of one's own, or a `Network`, a whole model of one's own.
+        model: for a framework that cannot be taken apart: `build(widths, activation)` returns
+            `step(x, t) -> (output, loss, parameters, gradients)`: a network of Linear layers of
+            those widths with the activation between them; parameters as weight, bias, weight, …,
+            as they were when the gradients were taken.
+        name: as in reports. Default: that of the adapter's file.
+
+        array: "torch" (default) or "numpy": what the subject takes.
+        batch: how samples come: "rows" (default), `[B, features]`; "columns", `[features, B]`;
+            "vector", one sample at a time, `[features]`; "column", one, `[features, 1]`.
+        weight: a Linear's weight is "out_in" (default) `[out, in]`, or "in_out".
+        parameters: what a layer's `param()` (or `params`, `parameters`, as a method or an
+            attribute) gives: "pairs" (default), a list of (parameter, gradient); "flat", such as
+            [w, b, dw, db]; "lists", (parameters, gradients); "objects" with `.data` or `.value`,
+            and `.grad`; or a callable from a layer to a list of pairs.
+        gradients: a backward's are "accumulated" (default) or "overwritten".
+        reduction: what a loss's forward computes: "mean" (default) over all entries, "sum",
+            "batch_mean" (a mean over the batch of sums), or half of one: "half_mean",
+            "half_sum", "half_batch_mean". A mapping by torch class where losses differ. Only
+            for losses without a `reduction` option.
+        targets: what CrossEntropyLoss takes: of "index" (default), "one_hot", "distribution".
+        optimizer: is built from "parameters" (default), what the layer's `param()` gives, or
+            from the "model".
+        dtypes: in which it can be built. Default: float32 and float64.
+
+        forward, backward: `forward(layer, x)` and `backward(layer, dy)`, where they are not
+            `layer.forward(x)` (or `layer(x)`) and `layer.backward(dy)`.
+        loss_forward, loss_backward: `(loss, prediction, target)`, where they are not
+            `loss.forward(prediction, target)` and `loss.backward()`.
+        zero_grad: `zero_grad(layer)`, where it is not `layer.zero_grad()`; a layer without one
+            has its gradients set to zero in place.
+        train: `train(layer, mode)`, where it is not `layer.train()` and `layer.eval()`.
+        step: `step(optimizer)`, where it is not `optimizer.step()`.
+        children: the layers of a model, for `Entry`s of kind "network".
+
+        model_activations, model_output, model_loss: what `model` is checked with: names of
+            torch.nn classes for the activation between layers (default: ReLU) and after the last
+            (default: none), and the loss (default: `nn.MSELoss`).
+        waivers: a reason for each finding that is to be accepted, by the check's id, in which
+            `*` stands for anything: `{"ReLU-*-kink": "our convention is 1 at 0"}`. A waiver that
+            nothing needs is a fault itself.
+        checks: checks of the subject's own, plain functions of a `Trial`, by kind and name.
+
+    Raises:
+        AdapterError: a setting that there is not, nothing to check.
+    """
+
+    layers: Mapping[Any, Callable[..., Any]] = field(default_factory=dict)
+    model: Callable[..., Any] | None = None
+    name: str = ""
+    array: str = "torch"
+    batch: str = "rows"
+    weight: str = "out_in"
+    parameters: str | Callable[[Any], Any] = "pairs"
+    gradients: str = "accumulated"
+    reduction: str | Mapping[Any, str] = "mean"
+    targets: tuple[str, ...] = ("index",)
+    optimizer: str = "parameters"
+    dtypes: tuple[str, ...] = ("float32", "float64")
+    forward: Callable[..., Any] | None = None
+    backward: Callable[..., Any] | None = None
+    loss_forward: Callable[..., Any] | None = None
+    loss_backward: Callable[..., Any] | None = None
+    zero_grad: Callable[[Any], Any] | None = None
+    train: Callable[[Any, bool], Any] | None = None
+    step: Callable[[Any], Any] | None = None
+    children: Callable[[Any], list[Any]] = list
+    model_activations: tuple[str, ...] = ("ReLU",)
+    model_output: str | None = None
+    model_loss: type = nn.MSELoss
+    waivers: Mapping[str, str] = field(default_factory=dict)
+    checks: Mapping[str, Mapping[str, Callable[..., Any]]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for setting, choices in CHOICES.items():
+            value = getattr(self, setting)
+            if value not in choices and not (setting == "parameters" and callable(value)):
+                raise AdapterError(f"Subject takes {setting}={_either(choices)}, not {value!r}")
+        stated = self.reduction
+        for value in [stated] if isinstance(stated, str) else stated.values():
+            if value not in REDUCTIONS:
+                raise AdapterError(f"Subject takes reduction={_either(REDUCTIONS)}, not {value!r}")
+        for setting, choices in SEVERAL.items():
+            value = getattr(self, setting)
+            if isinstance(value, str) or not value or not set(value) <= set(choices):
+                raise AdapterError(
+                    f"Subject takes as {setting} a tuple of {', '.join(map(repr, choices))}, "
+                    f"not {value!r}"
+                )
+        if not self.layers and self.model is None:
+            raise AdapterError("Subject needs layers, by torch class, or a model; it got neither")
+        for key, builder in self.layers.items():
+            self.entry(key)
+            if not callable(builder):
+                raise AdapterError(
+                    f"layers takes what makes the subject's own {_named(key)}, a class or a "
+                    f"function, not {builder!r}"
+                )
+        for setting in CALLABLE:
+            value = getattr(self, setting)
+            if value is not None and not callable(value):
+                raise AdapterError(f"Subject takes a function as {setting}, not {value!r}")
+        if not isinstance(stated, str) and (absent := stated.keys() - self.layers.keys()):
+            raise AdapterError(f"reduction has {_named(absent.pop())}, which layers has not")
+        if self.model is None and (self.model_activations != ("ReLU",) or self.model_output):
+            raise AdapterError("model_activations and model_output are of a model; there is none")
+        if not isinstance(self.waivers, Mapping) or not all(
+            isinstance(reason, str) and reason.strip() for reason in self.waivers.values()
+        ):
+            raise AdapterError(
+                "waivers takes a reason for each pattern of ids, {'ReLU-*-kink': 'our convention'},"
+                f" not {self.waivers!r}"
+            )
+
+    def entry(self, key: Any) -> Entry | None:
+        """What the catalogue knows of one of `layers`' keys; None for a container or a network.
+
+        Raises:
+            AdapterError: it knows nothing of it.
+        """
+        if key is nn.Sequential or isinstance(key, Network):
+            return None
+        if isinstance(key, Entry):
+            return key
+        if not isinstance(key, type) or key not in CATALOGUE:
+            known = ", ".join(entry.name for entry in CATALOGUE.values())
+            raise AdapterError(
+                f"layers has {_named(key)}, and its keys are classes of torch: parity knows "
+                f"Sequential, {known}"
+            )
+        return CATALOGUE[key]
+
+    def entries(self) -> dict[str, tuple[Entry, Callable[..., Any]]]:
+        """All that can be checked, by name: what the catalogue says, and the subject's builder."""
+        found = {}
+        for key, builder in self.layers.items():
+            entry = self.entry(key)
+            if entry is not None:
+                found[entry.name] = (entry, builder)
+        return found
+
+    def container(self) -> Callable[..., Any] | None:
+        """What makes the subject's Sequential from layers as arguments, if it has one."""
+        return self.layers.get(nn.Sequential)
+
+    def reduction_of(self, entry: Entry) -> str:
+        """The declared reduction of a loss without such an option."""
+        if isinstance(self.reduction, str):
+            return self.reduction
+        return self.reduction.get(entry.reference, "mean")
+
+
+def waiver_for(waivers: Mapping[str, str], identity: str) -> str | None:
+    """The pattern of the waiver that a check's id falls under, if there is one."""
+    return next((w for w in waivers if fnmatch.fnmatchcase(identity, w)), None)
+
+
+def _named(key: Any) -> str:
+    return f"nn.{key.__name__}" if isinstance(key, type) else repr(key)
+
+
+def _either(choices: tuple[str, ...]) -> str:
+    return " or ".join(map(repr, choices))
