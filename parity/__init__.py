@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from parity.plugin import parametrize
     from parity.run.report import Report
     from parity.run.run import check
-    from parity.subject.subject import AdapterError, Subject
+    from parity.subject.error import AdapterError
+    from parity.subject.subject import Subject
 else:
     #: Where each public name is, as above: `import parity` alone imports no torch.
     _PLACES = {

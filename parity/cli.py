@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import platform
 import shlex
 import sys
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from parity.gate import command
+from parity.play.broken import Broken
+from parity.play.remote import GIBIBYTES, Process, end, started
+from parity.subject.error import AdapterError
 
 if TYPE_CHECKING:
     from parity.judge.outcome import Outcome
@@ -22,8 +27,6 @@ MOST = 1e6  # seconds, or GiB
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command. 0: all passed; 1: a fault; 2: it could not run."""
     options = _parser().parse_args(arguments)
-    from parity.subject.subject import AdapterError
-
     try:
         return int(options.run(options))
     except AdapterError as error:
@@ -80,12 +83,31 @@ def _positive(text: str) -> float:
 
 
 def _check(options: argparse.Namespace) -> int:
+    # A GPU's memory is mapped into the address space, which is what the limit is on.
+    memory = options.memory if options.device == "cpu" else 0.0
+    with _started(options.adapter, memory) as process:
+        return _checked(options, process, memory)
+
+
+@contextlib.contextmanager
+def _started(adapter: str, gibibytes: float = GIBIBYTES) -> Iterator[Process]:
+    """The adapter's process, which imports torch while this one does; at the end it is ended."""
+    try:
+        process = started(adapter, gibibytes)
+    except Broken as broken:
+        raise AdapterError(str(broken)) from None
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+def _checked(options: argparse.Namespace, process: Process, memory: float) -> int:
     from tqdm import tqdm
 
     from parity.run.plan import planned
     from parity.run.run import opened, run
     from parity.show import files, html, json, junit, text
-    from parity.subject.subject import AdapterError
 
     outputs = [
         (files.writable(path), form)
@@ -98,10 +120,7 @@ def _check(options: argparse.Namespace) -> int:
     ]
     if len({path.resolve() for path, _ in outputs}) < len(outputs):
         raise AdapterError("--html, --json and --junit take a file each")
-    # A GPU's memory is mapped into the address space, which is what the limit is on.
-    memory = options.memory if options.device == "cpu" else 0.0
-    limits = {"seconds": options.seconds, "gibibytes": memory}
-    session = opened(options.adapter, **limits)
+    session = opened(options.adapter, seconds=options.seconds, gibibytes=memory, process=process)
     try:
         only = tuple(options.only)
         checks = planned(session, device=options.device, seed=options.seed, only=only)
@@ -145,22 +164,28 @@ def _settings(options: argparse.Namespace) -> dict[str, object]:
 
 
 def _list(options: argparse.Namespace) -> int:
+    if options.adapter is not None:
+        with _started(options.adapter) as process:
+            return _list_of(options.adapter, process)
     from parity.catalogue.table import CATALOGUE
     from parity.checks.kinds import KINDS
+
+    for entry in CATALOGUE.values():
+        variants = [variant or "default" for variant in entry.variants]
+        more = f" and {len(variants) - SHOWN} more" if len(variants) > SHOWN else ""
+        print(f"{entry.name} ({entry.kind}): {', '.join(variants[:SHOWN])}{more}")
+    for kind, module in KINDS.items():
+        print(f"\nchecks of a{'n' * (kind[0] in 'aeiou')} {kind}:")
+        for name, check in module.CHECKS.items():
+            print(f"  {name}: {_first_sentence(check.__doc__)}")
+    return PASSED
+
+
+def _list_of(adapter: str, process: Process) -> int:
     from parity.run.plan import planned
     from parity.run.run import opened
 
-    if options.adapter is None:
-        for entry in CATALOGUE.values():
-            variants = [variant or "default" for variant in entry.variants]
-            more = f" and {len(variants) - SHOWN} more" if len(variants) > SHOWN else ""
-            print(f"{entry.name} ({entry.kind}): {', '.join(variants[:SHOWN])}{more}")
-        for kind, module in KINDS.items():
-            print(f"\nchecks of a{'n' * (kind[0] in 'aeiou')} {kind}:")
-            for name, check in module.CHECKS.items():
-                print(f"  {name}: {_first_sentence(check.__doc__)}")
-        return PASSED
-    session = opened(options.adapter)
+    session = opened(adapter, process=process)
     try:
         for one in planned(session):
             print(one)
@@ -179,7 +204,6 @@ def _first_sentence(doc: str | None) -> str:
 def _new(options: argparse.Namespace) -> int:
     from parity.show import files
     from parity.subject.skeleton import skeleton
-    from parity.subject.subject import AdapterError
 
     path = files.writable(options.output or "parity_adapter.py")
     if path.exists():

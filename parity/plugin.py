@@ -11,7 +11,8 @@ from typing import Any
 from parity.judge.outcome import FAILED, MISTRUSTED, WAIVED, Outcome
 from parity.run.plan import Planned, matches, planned
 from parity.run.run import opened
-from parity.subject.subject import AdapterError, Subject
+from parity.subject.error import AdapterError
+from parity.subject.subject import Subject
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-
-class Broken(Exception):
-    """What a subject did instead of answering: raised, hung, exited, crashed."""
-
-
-class Misfit(Broken):
-    """What a subject returned, or is, cannot be what its adapter says."""
+from parity.play.broken import Misfit
 
 
 @dataclass(frozen=True)

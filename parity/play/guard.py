@@ -13,13 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from parity.play.arrays import Broken
-from parity.subject.subject import AdapterError
+from parity.play.broken import Broken
+from parity.subject.error import AdapterError
 
 
 def seed_all(seed: int) -> None:
-    """Seeds whatever a subject may draw from."""
-    torch.manual_seed(seed)
+    """Seeds whatever a subject may draw from.
+
+    `torch.manual_seed` also keeps a copy of the stack for each kind of device that is not in use:
+    a millisecond a call, most of a check.
+    """
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
     np.random.seed(seed)  # noqa: NPY002 - the subject's choice
     random.seed(seed)
 

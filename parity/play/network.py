@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from parity.catalogue.values import Tensors
-from parity.play.arrays import Misfit, same_bits, tensor
+from parity.play.arrays import same_bits, tensor
+from parity.play.broken import Misfit
 from parity.play.objects import Chain, Layer, Loss, Optimizer
 from parity.subject.subject import Subject
 

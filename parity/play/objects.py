@@ -16,7 +16,8 @@ from torch import Tensor
 
 from parity.catalogue.entry import Options
 from parity.catalogue.values import Tensors
-from parity.play.arrays import Broken, Layout, Misfit, Watch, real, tensor, write
+from parity.play.arrays import Layout, Watch, real, tensor, write
+from parity.play.broken import Broken, Misfit
 from parity.play.guard import guarded, seed_all
 from parity.play.parameters import Parameters, held, parameter_pairs, switch, zero_grad
 from parity.subject.builders import bound

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from parity.play.arrays import Misfit
+from parity.play.broken import Misfit
 from parity.subject.subject import Subject
 
 Parameters = dict[str, tuple[Any, Any]]  # by torch's name: a subject's parameter and gradient

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
-import queue
 import signal
 import subprocess
 import sys
-import threading
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-import torch
+from parity.play.broken import Broken
 
-from parity.catalogue.case import Case
-from parity.play.arrays import Broken
-from parity.play.describe import Description
+if TYPE_CHECKING:
+    import torch
+
+    from parity.catalogue.case import Case
+    from parity.play.describe import Description
 
 SECONDS = 20.0
 """How long one call of the subject may take."""
@@ -31,6 +30,39 @@ GIBIBYTES = 4.0
 """How much memory it may take, beyond what torch itself has taken."""
 PATIENCE = 2
 """How often a case may break the process before its other checks are given up."""
+GRACE = 5.0
+"""How long a process that has closed the line may take to end by itself."""
+
+Process = subprocess.Popen[bytes]
+
+
+def started(path: str | Path, gibibytes: float = GIBIBYTES) -> Process:
+    """A process that imports the adapter, and meanwhile its caller whatever it needs itself.
+
+    Raises:
+        Broken: there is no such file.
+    """
+    if not Path(path).is_file():
+        raise Broken(f"there is no file {path}")
+    command = [sys.executable, "-m", "parity.play.worker", str(path), str(gibibytes)]
+    environment = os.environ | {"MPLBACKEND": "Agg", "PYTHONPATH": _import_path()}
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        env=environment, start_new_session=True,
+    )  # fmt: skip
+
+
+def end(process: Process) -> None:
+    """Ends a process that has been `started`, and those of its group; once."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    if process.stdin.closed:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
 
 
 class Remote:
@@ -39,16 +71,22 @@ class Remote:
     Args:
         path: the adapter's file.
         seconds, gibibytes: limits of one call, and of memory.
+        process: one that has been `started` for it already.
 
     Raises:
         Broken: the adapter cannot be imported: the message says what it did.
     """
 
     def __init__(
-        self, path: str | Path, *, seconds: float = SECONDS, gibibytes: float = GIBIBYTES
+        self,
+        path: str | Path,
+        *,
+        seconds: float = SECONDS,
+        gibibytes: float = GIBIBYTES,
+        process: Process | None = None,
     ) -> None:
         self.path, self.seconds, self.gibibytes = Path(path), seconds, gibibytes
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process = process
         self.broken: dict[str, int] = {}
         self.known: dict[str, None] = {}
         try:
@@ -80,55 +118,55 @@ class Remote:
     def close(self) -> None:
         """Ends the process, and those that it has started."""
         if self.process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.reader.join()  # it has read to the end
-            for stream in (self.process.stdin, self.process.stdout):
-                if stream is not None:
-                    with contextlib.suppress(BrokenPipeError):
-                        stream.close()
+            end(self.process)
             self.process = None
 
     def _start(self) -> Description:
-        command = [sys.executable, "-m", "parity.play.worker", str(self.path), str(self.gibibytes)]
-        environment = os.environ | {"MPLBACKEND": "Agg", "PYTHONPATH": _import_path()}
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-            env=environment, start_new_session=True,
-        )  # fmt: skip
-        self.answers: queue.Queue[Any] = queue.Queue()
-        reading = (self.process.stdout, self.answers)
-        self.reader = threading.Thread(target=_read, args=reading, daemon=True)
-        self.reader.start()
+        if self.process is None:
+            self.process = started(self.path, self.gibibytes)
+        from parity.play.line import Line  # torch's import, beside that of the process
+
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.line = Line(self.process.stdout.fileno(), self.process.stdin.fileno())
         described: Description = self._answer("", LOADING + self.seconds, "when imported")
         return described
 
     def _ask(self, verb: str, what: tuple[Any, ...], case: str, when: str) -> Any:
+        from parity.play.line import Ended, Late
+
         assert self.process is not None
-        assert self.process.stdin is not None
-        try:
-            pickle.dump((verb, what), self.process.stdin)
-            self.process.stdin.flush()
-        except (BrokenPipeError, OSError):
-            pass  # it has ended: `_answer` says how
+        with contextlib.suppress(Ended, Late):  # `_answer` says how it has ended, or that it hangs
+            self.line.send((verb, what), self.seconds)
         return self._answer(case, self.seconds, when)
 
     def _answer(self, case: str, seconds: float, when: str) -> Any:
+        from parity.play.line import Ended, Late
+
         try:
-            kind, value, habits = self.answers.get(timeout=seconds)
-        except queue.Empty:
+            kind, value, habits = self.line.receive(seconds)
+        except Late:
             self._end(case)
             raise Broken(f"hangs {when}: no answer within {seconds:g} seconds") from None
-        self.known |= dict.fromkeys(habits)
-        if kind == "ended":
-            assert self.process is not None
-            code = self.process.wait()
+        except Ended:
+            code = self._exit_code()
             self._end(case)
-            raise Broken(f"{_ending(code)}, {when}")
+            raise Broken(f"{_ending(code)}, {when}") from None
+        except Exception as error:  # of a class that is known to the adapter alone
+            raise Broken(
+                f"gives what this process cannot read: {error}; judge it by parity.check(subject)"
+            ) from None
+        self.known |= dict.fromkeys(habits)
         if kind == "error":
             raise Broken(value)
         return value
+
+    def _exit_code(self) -> int | None:
+        assert self.process is not None
+        try:
+            return self.process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            return None
 
     def _end(self, case: str) -> None:
         self.broken[case] = self.broken.get(case, 0) + 1
@@ -149,22 +187,9 @@ class _Proxy:
         return call
 
 
-def _read(stream: BinaryIO, answers: queue.Queue[Any]) -> None:
-    while True:
-        try:
-            answers.put(pickle.load(stream))
-        except (EOFError, pickle.UnpicklingError, OSError, ValueError):
-            answers.put(("ended", None, ()))
-            return
-        except Exception as error:  # of a class that is known to the adapter alone
-            said = (
-                f"gives what this process cannot read: {error}; judge it by parity.check(subject)"
-            )
-            answers.put(("error", said, ()))
-            return
-
-
-def _ending(code: int) -> str:
+def _ending(code: int | None) -> str:
+    if code is None:
+        return "closes the line to the judge, and goes on"
     if code < 0:
         with contextlib.suppress(ValueError):
             return f"crashed the interpreter: {signal.Signals(-code).name}"

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import sys
 import tempfile
@@ -17,8 +16,9 @@ from typing import Any
 
 import torch
 
-from parity.play.arrays import Broken
+from parity.play.broken import Broken
 from parity.play.guard import guarded, habits, said
+from parity.play.line import Ended, Line
 from parity.play.session import Local
 from parity.subject.adapter import load
 
@@ -28,7 +28,7 @@ KEPT = 16
 
 def serve(path: str, gibibytes: float) -> None:
     """Imports an adapter, describes it, and answers calls until the other side has gone."""
-    incoming, outgoing = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    line = Line(os.dup(0), os.dup(1))
     printed = tempfile.TemporaryFile()  # noqa: SIM115 - for as long as the process lives
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(printed.fileno(), 1)
@@ -50,11 +50,10 @@ def serve(path: str, gibibytes: float) -> None:
         sys.stdout.flush()
         if printed.tell() or os.fstat(printed.fileno()).st_size:
             habits["prints"] = None
-        pickle.dump((*answer, list(habits)), outgoing)
-        outgoing.flush()
         try:
-            verb, what = pickle.load(incoming)
-        except EOFError:
+            line.send((*answer, list(habits)))
+            verb, what = line.receive()
+        except Ended:
             return
 
 

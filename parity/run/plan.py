@@ -17,9 +17,10 @@ from parity.checks.kinds import Check, checks_of
 from parity.checks.trial import Trial, fact
 from parity.judge.comparison import Comparison
 from parity.judge.outcome import FAILED, MISTRUSTED, PASSED, WAIVED, Outcome
-from parity.play.arrays import Broken
+from parity.play.broken import Broken
 from parity.play.guard import randomness_kept, said
-from parity.subject.subject import AdapterError, waiver_for
+from parity.subject.error import AdapterError
+from parity.subject.subject import waiver_for
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 

@@ -8,16 +8,18 @@ from typing import Any
 
 from parity.catalogue.case import Case
 from parity.judge.outcome import Outcome
-from parity.play.arrays import Broken
+from parity.play.broken import Broken
 from parity.play.remote import Remote
 from parity.play.session import Local
 from parity.run.plan import Planned, planned
 from parity.run.report import Report
-from parity.subject.subject import AdapterError, Subject
+from parity.subject.error import AdapterError
+from parity.subject.subject import Subject
 
 
-def opened(subject: Subject | str | Path, **limits: float) -> Local | Remote:
-    """A subject ready to be played: in this process, or by its adapter's path in one of its own.
+def opened(subject: Subject | str | Path, **options: Any) -> Local | Remote:
+    """A subject ready to be played: in this process, or by its adapter's path in one of its own;
+    options as for `Remote`.
 
     Raises:
         AdapterError: the adapter cannot be used.
@@ -25,7 +27,7 @@ def opened(subject: Subject | str | Path, **limits: float) -> Local | Remote:
     if isinstance(subject, Subject):
         return Local(subject)
     try:
-        return Remote(subject, **limits)
+        return Remote(subject, **options)
     except Broken as broken:
         raise AdapterError(f"{subject}: {broken}") from None
 

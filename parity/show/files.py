@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from parity.subject.subject import AdapterError
+from parity.subject.error import AdapterError
 
 
 def writable(path: str | Path) -> Path:

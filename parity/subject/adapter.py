@@ -6,7 +6,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from parity.subject.subject import AdapterError, Subject
+from parity.subject.error import AdapterError
+from parity.subject.subject import Subject
 
 
 def load(path: str | Path) -> Subject:

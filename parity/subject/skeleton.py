@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from parity.catalogue.table import CATALOGUE
-from parity.subject.subject import AdapterError
+from parity.subject.error import AdapterError
 
 #: Names that frameworks give to what torch calls otherwise, in lower case.
 ALIASES = {

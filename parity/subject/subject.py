@@ -26,6 +26,7 @@ from parity.catalogue.case import REDUCTIONS
 from parity.catalogue.entry import Entry
 from parity.catalogue.network import Network
 from parity.catalogue.table import CATALOGUE
+from parity.subject.error import AdapterError
 
 CHOICES = {
     "array": ("torch", "numpy"),
@@ -43,10 +44,6 @@ CALLABLE = (
     "model", "forward", "backward", "loss_forward", "loss_backward", "zero_grad", "train", "step",
     "children",
 )  # fmt: skip
-
-
-class AdapterError(Exception):
-    """An adapter that cannot be used: what is wrong with it, and what would be right."""
 
 
 @dataclass(frozen=True, eq=False)
