@@ -83,7 +83,7 @@ def _launch(
                 torch.tensor(numbers, dtype=torch.float64, device=layout.device), rates,
                 training.x_stride, training.t_stride, training.samples, max(training.batch, 1),
                 epoch, orders.shape[1],
-                NET=tuple(map(_tuple, layout.layers)), CRITERION=training.criterion,
+                NET=tl.constexpr(tuple(map(_tuple, layout.layers))), CRITERION=training.criterion,
                 MEAN=bool(training.mean), RULE=training.rule, MOMENTA=training.momentum != 0,
                 NESTEROV=bool(training.nesterov), AMSGRAD=bool(training.amsgrad),
                 SIGN=-1.0 if training.maximize else 1.0, SIZE=layout.size, WIDEST=layout.widest,

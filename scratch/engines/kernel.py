@@ -38,7 +38,8 @@ CROSS_ENTROPY_INDEX: tl.constexpr = tl.constexpr(5)
 SGD: tl.constexpr = tl.constexpr(0)
 ADAMW: tl.constexpr = tl.constexpr(2)
 
-# A layer in the kernel is a tuple of what is known when that is compiled; see cuda.py.
+# A layer in the kernel is a tuple of what is known when that is compiled; see cuda.py. It is kept
+# in a constexpr, as its `value`: of tuples themselves each Triton from 3.3 to 3.7 refuses some use.
 KIND: tl.constexpr = tl.constexpr(0)
 IN: tl.constexpr = tl.constexpr(1)
 OUT: tl.constexpr = tl.constexpr(2)
@@ -65,6 +66,12 @@ ADAM_EPS: tl.constexpr = tl.constexpr(-2)
 BCE_EPS: tl.constexpr = tl.constexpr(-1)
 
 
+#: Before Triton 3.5 `tl.dot` takes float32 at most.
+DOT_OF_DOUBLES: tl.constexpr = tl.constexpr(
+    tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 5)
+)
+
+
 # ---- functions of one tile ----
 
 
@@ -89,6 +96,22 @@ def expm1(x):
 
 
 @triton.jit
+def product(a, b):
+    """a @ b; where `tl.dot` takes no float64, a sum of the columns of a times the rows of b."""
+    double: tl.constexpr = a.dtype == tl.float64
+    if double and not DOT_OF_DOUBLES:
+        inner = tl.arange(0, a.shape[1])
+        c = tl.zeros([a.shape[0], b.shape[1]], tl.float64)
+        for i in range(a.shape[1]):
+            column = tl.sum(tl.where(inner[None, :] == i, a, 0.0), 1, keep_dims=True)
+            row = tl.sum(tl.where(inner[:, None] == i, b, 0.0), 0, keep_dims=True)
+            c += column * row
+    else:
+        c = tl.dot(a, b, input_precision="ieee", out_dtype=a.dtype)
+    return c
+
+
+@triton.jit
 def sigmoid(x):
     return 1 / (1 + tl.exp(-x))
 
@@ -103,9 +126,9 @@ def tanh(x):
 @triton.jit
 def drawn(LAYER: tl.constexpr, below, keep, row, column, seed, epoch, step):
     """A Dropout's mask: entry e = row * width + column has word e % 4 of counter e // 4."""
-    e = row * LAYER[OUT] + column
+    e = row * LAYER.value[OUT] + column
     same = e * 0
-    a, b, c, d = tl.philox(seed, e // 4, same + step, same + epoch, same + LAYER[STREAM])
+    a, b, c, d = tl.philox(seed, e // 4, same + step, same + epoch, same + LAYER.value[STREAM])
     word = tl.where(e % 4 < 2, tl.where(e % 4 == 0, a, b), tl.where(e % 4 == 2, c, d))
     return tl.where(word.to(tl.int64) < below, 1 / keep, 0 * keep)
 
@@ -122,15 +145,16 @@ def kept(plane, row, column, rows, width):
 @triton.jit
 def forward(LAYER: tl.constexpr, x, p, numbers, row, rows, seed, epoch, step):
     """A layer's y, from its x."""
-    kind: tl.constexpr = LAYER[KIND]
+    kind: tl.constexpr = LAYER.value[KIND]
     alpha, scale = tl.load(numbers), tl.load(numbers + 1).to(x.dtype)
-    column = tl.arange(0, LAYER[OUT_TILE])[None, :]
+    column = tl.arange(0, LAYER.value[OUT_TILE])[None, :]
     if kind == LINEAR:
-        depth = tl.arange(0, LAYER[IN_TILE])[:, None]
-        weight = kept(p + LAYER[OFFSET], depth, column, LAYER[IN], LAYER[OUT])
-        y = tl.dot(x, weight, input_precision="ieee", out_dtype=x.dtype)
-        if LAYER[BIAS]:
-            y += kept(p + LAYER[OFFSET] + LAYER[IN] * LAYER[OUT], 0, column, 1, LAYER[OUT])
+        depth = tl.arange(0, LAYER.value[IN_TILE])[:, None]
+        weight = kept(p + LAYER.value[OFFSET], depth, column, LAYER.value[IN], LAYER.value[OUT])
+        y = product(x, weight)
+        if LAYER.value[BIAS]:
+            bias = p + LAYER.value[OFFSET] + LAYER.value[IN] * LAYER.value[OUT]
+            y += kept(bias, 0, column, 1, LAYER.value[OUT])
     elif kind == RELU:
         y = tl.where(x <= 0, 0.0, x)
     elif kind == LEAKY_RELU:
@@ -144,8 +168,8 @@ def forward(LAYER: tl.constexpr, x, p, numbers, row, rows, seed, epoch, step):
     elif kind == DROPOUT:
         y = x * drawn(LAYER, alpha.to(tl.int64), scale, row, column, seed, epoch, step)
     else:
-        axis: tl.constexpr = 0 if LAYER[OVER_BATCH] else 1
-        within = row < rows if LAYER[OVER_BATCH] else column < LAYER[OUT]
+        axis: tl.constexpr = 0 if LAYER.value[OVER_BATCH] else 1
+        within = row < rows if LAYER.value[OVER_BATCH] else column < LAYER.value[OUT]
         x = tl.where(within, x, float("-inf"))
         x -= tl.max(x, axis, keep_dims=True)
         e = tl.exp(x)
@@ -157,57 +181,59 @@ def forward(LAYER: tl.constexpr, x, p, numbers, row, rows, seed, epoch, step):
 @triton.jit
 def gradients(LAYER: tl.constexpr, x, dy, g, begin, rows):
     """Those of a Linear's parameters; of the first tile of a batch, or added to those before."""
-    g += LAYER[OFFSET]
-    depth = tl.arange(0, LAYER[IN_TILE])[:, None]
-    column = tl.arange(0, LAYER[OUT_TILE])[None, :]
+    g += LAYER.value[OFFSET]
+    depth = tl.arange(0, LAYER.value[IN_TILE])[:, None]
+    column = tl.arange(0, LAYER.value[OUT_TILE])[None, :]
     row = begin + tl.arange(0, dy.shape[0])[None, :]
-    transposed = tl.load(x + row * LAYER[IN] + depth, (row < rows) & (depth < LAYER[IN]), 0)
-    dw = tl.dot(transposed, dy, input_precision="ieee", out_dtype=dy.dtype)
-    within = (depth < LAYER[IN]) & (column < LAYER[OUT])
-    to = g + depth * LAYER[OUT] + column
+    within = (row < rows) & (depth < LAYER.value[IN])
+    transposed = tl.load(x + row * LAYER.value[IN] + depth, within, 0)
+    dw = product(transposed, dy)
+    within = (depth < LAYER.value[IN]) & (column < LAYER.value[OUT])
+    to = g + depth * LAYER.value[OUT] + column
     tl.store(to, dw + tl.load(to, within & (begin > 0), 0), within)
-    if LAYER[BIAS]:
+    if LAYER.value[BIAS]:
         db = tl.sum(dy, 0, keep_dims=True)
-        to = g + LAYER[IN] * LAYER[OUT] + column
-        tl.store(to, db + tl.load(to, (column < LAYER[OUT]) & (begin > 0), 0), column < LAYER[OUT])
+        to = g + LAYER.value[IN] * LAYER.value[OUT] + column
+        within = column < LAYER.value[OUT]
+        tl.store(to, db + tl.load(to, within & (begin > 0), 0), within)
 
 
 @triton.jit
 def backward(LAYER: tl.constexpr, x, y, dy, p, numbers, row, rows, seed, epoch, step):
     """d loss / d x, from d loss / d y; x and y are in memory."""
-    kind: tl.constexpr = LAYER[KIND]
+    kind: tl.constexpr = LAYER.value[KIND]
     alpha, scale = tl.load(numbers), tl.load(numbers + 1).to(dy.dtype)
-    column = tl.arange(0, LAYER[OUT_TILE])[None, :]
+    column = tl.arange(0, LAYER.value[OUT_TILE])[None, :]
     if kind == LINEAR:
-        depth = tl.arange(0, LAYER[IN_TILE])[None, :]
-        out = tl.arange(0, LAYER[OUT_TILE])[:, None]
-        weight = p + LAYER[OFFSET] + depth * LAYER[OUT] + out  # transposed back, [out, in]
-        weight = tl.load(weight, (depth < LAYER[IN]) & (out < LAYER[OUT]), 0)
-        dx = tl.dot(dy, weight, input_precision="ieee", out_dtype=dy.dtype)
+        depth = tl.arange(0, LAYER.value[IN_TILE])[None, :]
+        out = tl.arange(0, LAYER.value[OUT_TILE])[:, None]
+        transposed = p + LAYER.value[OFFSET] + depth * LAYER.value[OUT] + out  # [out, in]
+        weight = tl.load(transposed, (depth < LAYER.value[IN]) & (out < LAYER.value[OUT]), 0)
+        dx = product(dy, weight)
     elif kind == RELU:
-        dx = tl.where(kept(y, row, column, rows, LAYER[OUT]) == 0, 0.0, dy)
+        dx = tl.where(kept(y, row, column, rows, LAYER.value[OUT]) == 0, 0.0, dy)
     elif kind == LEAKY_RELU:
-        positive = kept(x, row, column, rows, LAYER[OUT]) > 0
+        positive = kept(x, row, column, rows, LAYER.value[OUT]) > 0
         dx = tl.where(positive, dy, alpha.to(dy.dtype) * dy)
     elif kind == ELU:
-        x = kept(x, row, column, rows, LAYER[OUT])
+        x = kept(x, row, column, rows, LAYER.value[OUT])
         slope = alpha.to(dy.dtype) * tl.exp(tl.where(x > 0, 0.0, x))
         dx = scale * tl.where(x > 0, dy, slope * dy)
     elif kind == SIGMOID:
-        y = kept(y, row, column, rows, LAYER[OUT])
+        y = kept(y, row, column, rows, LAYER.value[OUT])
         dx = scale * dy * y * (1 - y)
     elif kind == TANH:
-        y = kept(y, row, column, rows, LAYER[OUT])
+        y = kept(y, row, column, rows, LAYER.value[OUT])
         dx = dy * (1 - y * y)
     elif kind == DROPOUT:
         dx = dy * drawn(LAYER, alpha.to(tl.int64), scale, row, column, seed, epoch, step)
     else:
-        axis: tl.constexpr = 0 if LAYER[OVER_BATCH] else 1
-        y = kept(y, row, column, rows, LAYER[OUT])
+        axis: tl.constexpr = 0 if LAYER.value[OVER_BATCH] else 1
+        y = kept(y, row, column, rows, LAYER.value[OUT])
         if kind == SOFTMAX:
             dx = y * (dy - tl.sum(dy * y, axis, keep_dims=True))
         else:
-            within = (row < rows) & (column < LAYER[OUT])
+            within = (row < rows) & (column < LAYER.value[OUT])
             share = tl.where(within, tl.exp(y), 0.0)
             dx = dy - share * tl.sum(dy, axis, keep_dims=True)
     return dx
@@ -316,7 +342,7 @@ def train(
     MODE: tl.constexpr,
 ):  # fmt: skip
     """Trains a run in some epochs, from `epoch`; in a traced mode does one pass, and no update."""
-    count: tl.constexpr = len(NET)
+    count: tl.constexpr = len(NET.value)
     run = tl.program_id(0).to(tl.int64)
     x += run * x_stride
     t += run * t_stride
@@ -339,39 +365,44 @@ def train(
             for begin in range(0, rows, ROWS):
                 row = begin + tl.arange(0, ROWS)[:, None]
                 sample = tl.load(orders + past * samples + start + row, row < rows, 0).to(tl.int64)
-                column = tl.arange(0, NET[0][IN_TILE])[None, :]
-                within = (row < rows) & (column < NET[0][IN])
-                h = tl.load(x + sample * NET[0][IN] + column, within, 0)
-                tl.store(ys + row * NET[0][IN] + column, h, within)
+                column = tl.arange(0, NET.value[0][IN_TILE])[None, :]
+                within = (row < rows) & (column < NET.value[0][IN])
+                h = tl.load(x + sample * NET.value[0][IN] + column, within, 0)
+                tl.store(ys + row * NET.value[0][IN] + column, h, within)
                 for i in tl.static_range(count):
-                    h = forward(NET[i], h, p, numbers + 2 * i, row, rows, seed, epoch + past, step)
-                    column = tl.arange(0, NET[i][OUT_TILE])[None, :]
-                    within = (row < rows) & (column < NET[i][OUT])
-                    tl.store(ys + (i + 1) * plane + row * NET[i][OUT] + column, h, within)
+                    h = forward(
+                        tl.constexpr(NET.value[i]), h, p, numbers + 2 * i,
+                        row, rows, seed, epoch + past, step,
+                    )  # fmt: skip
+                    column = tl.arange(0, NET.value[i][OUT_TILE])[None, :]
+                    within = (row < rows) & (column < NET.value[i][OUT])
+                    tl.store(ys + (i + 1) * plane + row * NET.value[i][OUT] + column, h, within)
                 tl.debug_barrier()  # what a thread has stored, others load
                 if MODE == TRACED_DY:
-                    column = tl.arange(0, NET[count - 1][OUT_TILE])[None, :]
-                    dh = kept(dys + count * plane, row, column, rows, NET[count - 1][OUT])
+                    column = tl.arange(0, NET.value[count - 1][OUT_TILE])[None, :]
+                    dh = kept(dys + count * plane, row, column, rows, NET.value[count - 1][OUT])
                 else:
                     dh = loss(
-                        CRITERION, MEAN, NET[count - 1][OUT], h, t, eps, sample, row, rows, refused
-                    )
+                        CRITERION, MEAN, NET.value[count - 1][OUT],
+                        h, t, eps, sample, row, rows, refused,
+                    )  # fmt: skip
                 for i in tl.static_range(count - 1, -1, -1):
                     if MODE > 0:
-                        column = tl.arange(0, NET[i][OUT_TILE])[None, :]
-                        within = (row < rows) & (column < NET[i][OUT])
-                        tl.store(dys + (i + 1) * plane + row * NET[i][OUT] + column, dh, within)
-                    if NET[i][KIND] == LINEAR:
-                        gradients(NET[i], ys + i * plane, dh, g, begin, rows)
+                        column = tl.arange(0, NET.value[i][OUT_TILE])[None, :]
+                        within = (row < rows) & (column < NET.value[i][OUT])
+                        to = dys + (i + 1) * plane + row * NET.value[i][OUT] + column
+                        tl.store(to, dh, within)
+                    if tl.constexpr(NET.value[i][KIND]) == LINEAR:
+                        gradients(tl.constexpr(NET.value[i]), ys + i * plane, dh, g, begin, rows)
                     if i > 0 or MODE > 0:
                         dh = backward(
-                            NET[i], ys + i * plane, ys + (i + 1) * plane, dh, p, numbers + 2 * i,
-                            row, rows, seed, epoch + past, step,
+                            tl.constexpr(NET.value[i]), ys + i * plane, ys + (i + 1) * plane,
+                            dh, p, numbers + 2 * i, row, rows, seed, epoch + past, step,
                         )  # fmt: skip
                 if MODE > 0:
-                    column = tl.arange(0, NET[0][IN_TILE])[None, :]
-                    within = (row < rows) & (column < NET[0][IN])
-                    tl.store(dys + row * NET[0][IN] + column, dh, within)
+                    column = tl.arange(0, NET.value[0][IN_TILE])[None, :]
+                    within = (row < rows) & (column < NET.value[0][IN])
+                    tl.store(dys + row * NET.value[0][IN] + column, dh, within)
                 tl.debug_barrier()
             if MODE == ORDINARY:
                 update(

@@ -5,7 +5,7 @@ from __future__ import annotations
 #: name: (the source, the fault, where it must show)
 FAULTS: dict[str, tuple[str, str, str]] = {
     "relu's derivative is 1": (
-        "rows, LAYER[OUT]) == 0, 0.0, dy)", "rows, LAYER[OUT]) == 0, dy, dy)",
+        "rows, LAYER.value[OUT]) == 0, 0.0, dy)", "rows, LAYER.value[OUT]) == 0, dy, dy)",
         "ReLU-float32-input_grad"),
     "leaky relu forgets its slope": (
         "tl.where(positive, dy, alpha.to(dy.dtype) * dy)", "tl.where(positive, dy, 0.0)",
@@ -30,7 +30,7 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     "softmax is not shifted": (
         "x -= tl.max(x, axis, keep_dims=True)", "x -= 0.0", "Softmax-float32-extremes"),
     "softmax counts what is beyond its width": (
-        "else column < LAYER[OUT]", "else column < 999", "Softmax-float32-forward"),
+        "else column < LAYER.value[OUT]", "else column < 999", "Softmax-float32-forward"),
     "log-softmax's derivative lacks the exponential": (
         "tl.where(within, tl.exp(y), 0.0)", "tl.where(within, y, 0.0)",
         "LogSoftmax-float32-input_grad"),
@@ -46,9 +46,10 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     "the bias has no gradient": (
         "tl.store(to, db +", "tl.store(to, 0.0 * db +", "Linear-float32-param_grad"),
     "the weight is not transposed back": (
-        "depth * LAYER[OUT] + out  #", "depth + out * LAYER[OUT]  #", "Linear-float32-input_grad"),
+        "depth * LAYER.value[OUT] + out  #", "depth + out * LAYER.value[OUT]  #",
+        "Linear-float32-input_grad"),
     "products are rounded to 10 bits": (
-        'y = tl.dot(x, weight, input_precision="ieee", out_dtype=x.dtype)',
+        "y = product(x, weight)",
         "y = tl.dot(x.to(tl.float16), weight.to(tl.float16)).to(x.dtype)",
         "Linear-float32-forward"),
     "the mean is a sum": ("    if MEAN:", "    if False:", "MSELoss-mean-float32-gradient"),
@@ -67,7 +68,7 @@ FAULTS: dict[str, tuple[str, str, str]] = {
         "same + step, same + epoch", "same, same + epoch", "tanh"),
     "every epoch has the masks of the first": (
         "same + step, same + epoch", "same + step, same + 1", "tanh"),
-    "all Dropouts have one mask": ("same + LAYER[STREAM]", "same + 2", "tanh"),
+    "all Dropouts have one mask": ("same + LAYER.value[STREAM]", "same + 2", "tanh"),
     "all runs have one seed": ("tl.load(seeds + run)", "tl.load(seeds)", "tanh"),
     "the last batch is divided by the size of the others": (
         "dx = dx / (rows *", "dx = dx / ((rows + 1) *", "mse"),
