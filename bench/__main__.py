@@ -170,7 +170,7 @@ def _paper(options: argparse.Namespace) -> int:
     try:
         for place in (folder, options.results):  # found out before anything is computed
             write(place / ".writable", "")
-            (place / ".writable").unlink()
+            (place / ".writable").unlink(missing_ok=True)
         print("1 of 3: seconds, the two sides in turn", file=sys.stderr)
         steps = b_seconds.missing(scale)
         with tqdm(total=steps, unit="step", file=sys.stderr, disable=not steps) as bar:

@@ -168,7 +168,7 @@ def results(protocol: Protocol, progress: Callable[[str], object] = lambda done:
             progress(f"{title} parity, {engine}")
     write(RESULTS / f"{protocol.name}.json", json.dumps(asdict(kept), indent=1) + "\n")
     write(RESULTS / f"{protocol.name}.md", markdown(kept))
-    partial_file.unlink()
+    partial_file.unlink(missing_ok=True)
     return kept
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -30,6 +31,16 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for results in place of the project's."""
     monkeypatch.setattr(table, "RESULTS", tmp_path)
     return tmp_path
+
+
+def test_a_run_may_have_a_folder_of_its_own(tmp_path: Path) -> None:
+    show = [sys.executable, "-c", "from bench.storage import RESULTS; print(RESULTS)"]
+    for folder, right in ((str(tmp_path), tmp_path), ("", ROOT / "bench" / "results")):
+        environment = os.environ | {"PARITY_RESULTS": folder}
+        shown = subprocess.run(
+            show, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        )
+        assert shown.stdout.strip() == str(right)
 
 
 @pytest.mark.parametrize("name", ["runs", "epochs", "batch_size", "threads"])
