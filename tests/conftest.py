@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,54 @@ from tests.browser import Browser, found_browser
 for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
     del os.environ[name]  # a pytest that a test starts is no worker of this one
 
+TIERS = ("fast", "slow", "all")
+LEFT_OUT = pytest.StashKey[int]()
+
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--tier", choices=TIERS, default="fast",
+        help="fast (default), slow: what is marked so and nothing else, or all",
+    )  # fmt: skip
+
+
+@pytest.hookimpl(trylast=True)  # of what -k and -m have left
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the tests of the other tier."""
+    tier = config.getoption("--tier")
+    others = [one for one in items if tier != ("slow" if one.get_closest_marker("slow") else "fast")]
+    if tier != "all" and others:
+        items[:] = [one for one in items if one not in set(others)]
+        config.hook.pytest_deselected(items=others)
+        config.stash[LEFT_OUT] = len(others)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist tells how many it has left out."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left out"] = session.config.stash.get(LEFT_OUT, 0)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """All workers leave out the same."""
+    node.config.stash[LEFT_OUT] = getattr(node, "workeroutput", {}).get("left out", 0)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Says what was not run, and how it is."""
+    if count := config.stash.get(LEFT_OUT, 0):
+        other = "slow" if config.getoption("--tier") == "fast" else "fast"
+        how = "tox -e slow" if other == "slow" else "tox -e tests"
+        terminalreporter.write_line("")
+        terminalreporter.write_line(
+            f"{count} tests of the {other} tier were left out. To run them: {how}, or pytest "
+            f"--tier {other}"
+        )
 
 
 @pytest.fixture(scope="session")

@@ -260,10 +260,19 @@ BREAKAGES = [
 ]  # fmt: skip
 
 
-def broken(breakage: Breakage, source: Path, folder: Path) -> tuple[int, str]:
-    """Breaks a copy of the project, and runs its gate: exit code, and all that it says."""
+def broken(
+    breakage: Breakage, source: Path, folder: Path, *, fresh: bool = False
+) -> tuple[int, str]:
+    """Breaks a copy of the project, and runs its gate: exit code, and all that it says.
+
+    Args:
+        fresh: as `Toy.gate` takes it.
+    """
     shutil.copytree(source, folder)  # makes its parents
     toy = Toy(folder)
     breakage.plant(toy)
-    done = toy.gate("--layers", breakage.layer, *breakage.options, patch=breakage.patch, restarts=2)
+    done = toy.gate(
+        "--layers", breakage.layer, *breakage.options,
+        patch=breakage.patch, restarts=2, fresh=fresh,
+    )  # fmt: skip
     return done.returncode, done.stdout + done.stderr

@@ -88,7 +88,8 @@ def main(arguments: list[str]) -> int:
                 wrong |= found and not one.loses
             else:
                 toy = toy or Toy.made(Path(folder, "toy"))
-                code, says = broken(one, toy.folder, Path(folder, str(number), "toy"))
+                place = Path(folder, str(number), "toy")
+                code, says = broken(one, toy.folder, place, fresh=True)
                 found = code == GATE_BROKEN and one.says in " ".join(says.split())
                 says = one.says if found else says
                 wrong |= not found

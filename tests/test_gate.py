@@ -65,6 +65,33 @@ def test_a_comment_passes_and_a_slower_tanh_does_not(toy: Toy, tmp_path: Path) -
     assert "left out, as asked" in done.stdout
 
 
+def test_in_fresh_processes_it_ends_as_in_forks(toy: Toy, tmp_path: Path) -> None:
+    """As its user calls it: of all that is tested here this alone is not run by forks."""
+    file = tmp_path / "a.json"
+    uneasy = "from parity.gate import timing; timing.CONTROL_OFF = 9"  # one restart says little
+    done = toy.gate("--json", str(file), patch=uneasy, restarts=1, fresh=True)
+    assert passed(done), done.stdout + done.stderr
+    found = json.loads(file.read_text())
+    assert len(found["timing"]["raw"]) == 2  # one restart decides nothing: it is extended
+    assert found["timing"]["raw"][0].keys() == {"work", "more work", "control"}
+    assert found["accuracy"]["pairs"].keys() == found["accuracy"]["runs"].keys() == {"net"}
+    by_forks = toy.gate("--json", str(file), "--layers", "numerics", "accuracy")
+    assert by_forks.returncode == 0, by_forks.stdout + by_forks.stderr
+    again = json.loads(file.read_text())
+    for what in ("error ratios", "trajectories", "counts", "accuracy"):
+        assert again[what] == found[what]
+
+
+@pytest.mark.slow
+def test_in_fresh_processes_a_comment_passes_and_a_slower_tanh_does_not(toy: Toy) -> None:
+    done = toy.gate(fresh=True)
+    assert passed(done), done.stdout + done.stderr
+    toy.replace("library.py", "range(20)", "range(60)")
+    done = toy.gate("--layers", "timing", fresh=True)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "slower: +" in done.stdout
+
+
 def test_a_wrong_gradient_fails_and_says_what_it_is(toy: Toy) -> None:
     toy.replace("library.py", "1 - self.y**2", "1 - self.y")
     done = toy.gate("--layers", "numerics", "-v")
@@ -121,7 +148,7 @@ def test_a_new_benchmark_is_not_compared_and_is_told(toy: Toy) -> None:
     toy.replace("library.py", "def work", "def new():\n    pass\n\n\ndef work")
     done = toy.gate("--update-baseline", "--reason", "one more")
     assert done.returncode == 0, done.stdout + done.stderr
-    done = toy.gate("--layers", "timing", restarts=3)
+    done = toy.gate("--layers", "timing")
     assert passed(done), done.stdout + done.stderr
     assert "new, and not compared" in done.stdout
 
@@ -138,7 +165,7 @@ def test_what_the_manifest_lost_since_the_base_is_told_with_its_reason(toy: Toy)
     toy.replace("timed.py", ', "more work": repeated', "")
     done = toy.gate("--update-baseline", "--reason", "it was the same as work")
     assert done.returncode == 0, done.stdout + done.stderr
-    done = toy.gate("--layers", "timing", restarts=3)
+    done = toy.gate("--layers", "timing")
     assert passed(done), done.stdout + done.stderr
     assert "reason: it was the same as work" in " ".join(done.stdout.split())
 
@@ -199,8 +226,9 @@ def test_fewer_parameters_fail(toy: Toy) -> None:
     assert toy.gate("--layers", "numerics").returncode == 1
 
 
-#: Of all ways to break it some of each kind; `python -m tests.gate_faults` tries all of them, and
-#: what came of them is committed, and looked at in `test_gate_validation.py`.
+#: Of all ways to break it some of each kind; the slow tier tries all of them. So does
+#: `python -m tests.gate_faults`, in fresh processes; what came of that is committed, and looked at
+#: in `test_gate_validation.py`.
 HERE = (
     "benchmark deleted, benchmark renamed, error ratio NaN, time NaN, baseline missing, "
     "baseline cut off, baseline changed by hand, baseline of another machine, trees swapped, "
@@ -209,7 +237,13 @@ HERE = (
 ).split(", ")
 
 
-@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(one.name, marks=() if one.name in HERE else pytest.mark.slow)
+        for one in BREAKAGES
+    ],
+)
 def test_what_breaks_the_gate_is_red_by_name(name: str, source: Path, tmp_path: Path) -> None:
     breakage = next(one for one in BREAKAGES if one.name == name)
     code, says = broken(breakage, source, tmp_path / "it" / "toy")
@@ -226,9 +260,9 @@ def test_ctrl_c_leaves_nothing_behind(toy: Toy, tmp_path: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     until = time.monotonic() + 100
-    while not list(tmp_path.glob("parity-gate-*")) and time.monotonic() < until:
+    while not _alive(str(tmp_path)) and time.monotonic() < until:  # the arms, told of their trees
         time.sleep(0.05)
-    time.sleep(1)
+    assert list(tmp_path.glob("parity-gate-*"))
     os.killpg(running.pid, signal.SIGINT)
     said, _ = running.communicate(timeout=60)
     assert running.returncode == 130, said
