@@ -32,7 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out the tests of the other tier."""
     tier = config.getoption("--tier")
-    others = [one for one in items if tier != ("slow" if one.get_closest_marker("slow") else "fast")]
+    others = [one for one in items if (one.get_closest_marker("slow") is None) != (tier == "fast")]
     if tier != "all" and others:
         items[:] = [one for one in items if one not in set(others)]
         config.hook.pytest_deselected(items=others)

@@ -42,7 +42,7 @@ def python(
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(SHARED)
     with tempfile.TemporaryDirectory() as folder:
-        files = [os.path.join(folder, name) for name in ("stdout", "stderr")]
+        files = [str(Path(folder, name)) for name in ("stdout", "stderr")]
         given = (list(arguments), str(cwd), dict(os.environ if env is None else env), files)
         process = context.Process(target=_main, args=given)
         process.start()
@@ -90,7 +90,7 @@ def fork_workers() -> None:
             return _Forked(command[1:], **options)
         return popen(command, **options)
 
-    multiprocessing.get_context = lambda method=None: fork  # type: ignore[assignment,misc]
+    multiprocessing.get_context = lambda method=None: fork  # type: ignore[assignment]
     subprocess.Popen = started  # type: ignore[assignment,misc]
 
 
@@ -141,7 +141,7 @@ def _ending() -> Iterator[None]:
 
 
 def _close_all_but(kept: set[int]) -> None:
-    for one in range(max(map(int, os.listdir("/dev/fd"))) + 1):
+    for one in range(max(int(one.name) for one in Path("/dev/fd").iterdir()) + 1):
         if one not in kept:
             with contextlib.suppress(OSError):
                 os.close(one)
