@@ -25,6 +25,7 @@ import course
 import torch
 from torch import nn
 import parity
+from parity.play.guard import randomness_kept, seed_all
 
 class Tanh(course.Tanh):
     def backward(self, dy):
@@ -266,3 +267,49 @@ def test_an_adapter_with_an_entry_of_its_own_is_told_to_be_judged_in_process(
     )
     assert cli.main(["check", str(path)]) == 2
     assert "judge it by parity.check(subject)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["check", "nothing.py"], ["check", "--help"]])
+def test_what_needs_no_torch_answers_before_it_is_imported(arguments: list[str]) -> None:
+    program = (
+        "import sys\n"
+        "from parity.cli import main\n"
+        "try:\n"
+        f"    main({arguments})\n"
+        "except SystemExit:\n"
+        "    pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_the_callers_number_of_threads_is_given_back() -> None:
+    seen = []
+
+    class Tanh:
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(torch.get_num_threads())
+            self.y = torch.tanh(x)
+            return self.y
+
+        def backward(self, dy: torch.Tensor) -> torch.Tensor:
+            return dy * (1 - self.y**2)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert parity.check(parity.Subject({torch.nn.Tanh: Tanh}), only="-forward").passed
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_seeds_are_torchs_and_leave_nothing_behind() -> None:
+    with randomness_kept():
+        seed_all(3)
+        drawn = torch.rand(4)
+        assert torch.initial_seed() == 3
+        torch.manual_seed(3)
+        assert torch.rand(4).equal(drawn)
