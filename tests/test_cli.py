@@ -12,8 +12,11 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
+import torch
 
+import parity
 from parity import cli
+from parity.play.guard import randomness_kept, seed_all
 
 SUBJECTS = Path(__file__).parent / "subjects"
 COURSE = SUBJECTS / "course_adapter.py"
@@ -25,7 +28,6 @@ import course
 import torch
 from torch import nn
 import parity
-from parity.play.guard import randomness_kept, seed_all
 
 class Tanh(course.Tanh):
     def backward(self, dy):
