@@ -12,11 +12,8 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-import torch
 
-import parity
 from parity import cli
-from parity.play.guard import randomness_kept, seed_all
 
 SUBJECTS = Path(__file__).parent / "subjects"
 COURSE = SUBJECTS / "course_adapter.py"
@@ -284,34 +281,3 @@ def test_what_needs_no_torch_answers_before_it_is_imported(arguments: list[str])
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
-
-
-def test_the_callers_number_of_threads_is_given_back() -> None:
-    seen = []
-
-    class Tanh:
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            seen.append(torch.get_num_threads())
-            self.y = torch.tanh(x)
-            return self.y
-
-        def backward(self, dy: torch.Tensor) -> torch.Tensor:
-            return dy * (1 - self.y**2)
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        assert parity.check(parity.Subject({torch.nn.Tanh: Tanh}), only="-forward").passed
-        assert set(seen) == {1}
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
-
-
-def test_seeds_are_torchs_and_leave_nothing_behind() -> None:
-    with randomness_kept():
-        seed_all(3)
-        drawn = torch.rand(4)
-        assert torch.initial_seed() == 3
-        torch.manual_seed(3)
-        assert torch.rand(4).equal(drawn)

@@ -15,6 +15,7 @@ from bench.own import SUBJECT
 from parity import Comparison, Tensors, Truth
 from parity.judge.outcome import PASSED
 from parity.play.describe import describe
+from parity.play.guard import randomness_kept, seed_all
 from parity.run.plan import planned
 
 SEEDS = 5
@@ -249,3 +250,34 @@ def test_what_was_a_false_alarm_is_none(seed: int, identity: str) -> None:
     outcome = checks[identity].run()
     assert outcome.verdict == PASSED
     assert outcome.ratio < 0.6
+
+
+def test_the_callers_number_of_threads_is_given_back() -> None:
+    seen = []
+
+    class Tanh:
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(torch.get_num_threads())
+            self.y = torch.tanh(x)
+            return self.y
+
+        def backward(self, dy: Tensor) -> Tensor:
+            return dy * (1 - self.y**2)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert parity.check(parity.Subject({nn.Tanh: Tanh}), only="-forward").passed
+        assert set(seen) == {1}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_seeds_are_torchs_and_leave_nothing_behind() -> None:
+    with randomness_kept():
+        seed_all(3)
+        drawn = torch.rand(4)
+        assert torch.initial_seed() == 3
+        torch.manual_seed(3)
+        assert torch.rand(4).equal(drawn)
