@@ -110,8 +110,10 @@ def test_a_trajectory_stays_among_those_of_rounding(name: str, engine: str) -> N
     )  # fmt: skip
     plain = by_torch(None)
     others = [by_torch(torch.Generator().manual_seed(seed)) for seed in range(4)]
-    distances = [(run - plain).norm(dim=-1) for run in (torch.stack(weights), *others)]
-    assert (distances[0] <= torch.stack(distances[1:]).amax(0)).all()
+    # Where one run crosses a kink and others do not, no one of them is the middle.
+    nearest = torch.stack([(torch.stack(weights) - run).norm(dim=-1) for run in (plain, *others)])
+    spread = torch.stack([(run - plain).norm(dim=-1) for run in others])
+    assert (nearest.amin(0) <= spread.amax(0)).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)

@@ -83,15 +83,18 @@ def fork_workers() -> None:
 
     What it has imported from its own folder they import again, as a fresh process would.
     """
-    fork, popen = multiprocessing.get_context("fork"), subprocess.Popen
+    fork = multiprocessing.get_context("fork")
 
-    def started(command: Any, **options: Any) -> Any:
-        if command[0] == sys.executable and command[1].endswith(".py"):
-            return _Forked(command[1:], **options)
-        return popen(command, **options)
+    class Started(subprocess.Popen[Any]):
+        """As `Popen`; of a Python file, its fork."""
+
+        def __new__(cls, command: Any, **options: Any) -> Any:
+            if command[0] == sys.executable and command[1].endswith(".py"):
+                return _Forked(command[1:], **options)
+            return super().__new__(cls)
 
     multiprocessing.get_context = lambda method=None: fork  # type: ignore[assignment]
-    subprocess.Popen = started  # type: ignore[assignment,misc]
+    subprocess.Popen = Started  # type: ignore[misc,assignment]
 
 
 class _Forked:
