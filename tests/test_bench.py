@@ -110,6 +110,7 @@ def test_table_is_measured_and_written(results: Path) -> None:
     assert "| Model 1 (scratch)" in (results / f"{TINY.name}.md").read_text()
 
 
+@pytest.mark.slow
 def test_an_interrupted_table_goes_on_where_it_was(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +174,7 @@ def test_agreement_is_students_interval_of_the_paired_differences() -> None:
 SMALL = speed.Plan(runs=(2, 1), batches=(100,), epochs=1, rounds=2)
 
 
+@pytest.mark.slow
 def test_every_contender_is_timed_and_judged(
     results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

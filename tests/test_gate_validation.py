@@ -153,6 +153,7 @@ def test_a_trial_that_breaks_is_kept_and_counts(
     assert report.verdicts_of(done[0]) == {}
 
 
+@pytest.mark.slow
 def test_committed_verdicts_follow_from_committed_ratios() -> None:
     """Also by the rule as it is now: the thresholds are those that the trials began with."""
     done = validation.kept(validation.Plan())["trials"]

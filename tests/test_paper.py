@@ -28,7 +28,6 @@ from bench.paper.protocol import Protocol
 from bench.paper.report import page
 from bench.paper.training import Task
 from bench.problem import disks
-from bench.storage import RESULTS
 from tests.browser import Browser, Tree
 
 ROOT = Path(__file__).parent.parent
@@ -353,6 +352,7 @@ def started(folder: Path, workers: int = 2) -> subprocess.Popen[str]:
             "--output", str(folder / "report"), "--results", str(folder / "results"),
         ],
         cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | {"PARITY_RESULTS": str(folder / "seconds")},
     )  # fmt: skip
 
 
@@ -379,6 +379,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @ONCE
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_killed_it_goes_on_and_computes_nothing_twice(reported: Path) -> None:
@@ -389,11 +390,12 @@ def test_killed_it_goes_on_and_computes_nothing_twice(reported: Path) -> None:
     assert len(after) > len(before)
 
 
+@pytest.mark.slow
 @ONCE
 def test_a_second_run_computes_nothing_and_writes_the_same(reported: Path) -> None:
     files = [one for one in sorted((reported / "report").rglob("*")) if one.is_file()]
     before, contents = stored(reported), [one.read_bytes() for one in files]
-    seconds = RESULTS / "table-cpu-2x2-batch10-threads1.json"
+    seconds = reported / "seconds" / "table-cpu-2x2-batch10-threads1.json"
     measured = seconds.stat().st_mtime_ns
     _, err = started(reported).communicate(timeout=300)
     assert stored(reported) == before
@@ -406,6 +408,7 @@ def test_a_second_run_computes_nothing_and_writes_the_same(reported: Path) -> No
     assert not changed
 
 
+@pytest.mark.slow
 @ONCE
 def test_the_report_has_a_verdict_for_every_published_row(reported: Path) -> None:
     text = (reported / "report" / "REPORT.md").read_text()
@@ -432,6 +435,7 @@ def test_the_report_has_a_verdict_for_every_published_row(reported: Path) -> Non
             assert (reported / "report" / "figures" / f"{name}.{kind}").stat().st_size > 5000
 
 
+@pytest.mark.slow
 @ONCE
 def test_the_page_shows_all_of_it_in_a_browser(reported: Path, browser: Browser) -> None:
     html = (reported / "report" / "REPORT.html").read_text()

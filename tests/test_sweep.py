@@ -155,6 +155,7 @@ def _poison(task: sweep.Task, worst: sweep.Task) -> dict[str, Any]:
     return {"task": task.__dict__, "accuracies": [0.5]}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_a_task_that_kills_its_worker_does_not_stop_the_others(tmp_path: Path) -> None:
     tasks = SMALL.tasks()
@@ -181,6 +182,7 @@ def test_a_worker_that_is_lost_is_replaced(tmp_path: Path) -> None:
     assert len(found) == len(results(tmp_path)) == len(done) == len(tasks)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_workers_that_are_always_lost_are_given_up(tmp_path: Path) -> None:
     with pytest.raises(pool.Lost, match="3 times all workers were lost"):
@@ -284,6 +286,7 @@ def dask(tmp_path: Path, start_in: Path) -> Iterator[tuple[str, list[subprocess.
         log.close()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
 def test_on_dask_a_worker_may_be_killed(tmp_path: Path) -> None:
     folder = tmp_path / "results"
@@ -303,6 +306,7 @@ def test_on_dask_a_worker_may_be_killed(tmp_path: Path) -> None:
     assert results(folder).items() >= before.items()
 
 
+@pytest.mark.slow
 def test_dask_that_cannot_import_bench_says_where_to_start_it(tmp_path: Path) -> None:
     with dask(tmp_path, tmp_path) as (address, _):
         process = started(tmp_path / "results", "--scheduler", address)
