@@ -15,6 +15,7 @@ from parity.explain.diagnosis import certified
 from parity.explain.mistakes import simple
 from parity.judge import evaluate
 from parity.judge.comparison import Comparison, compare
+from parity.judge.once import once
 from parity.judge.truth import truth
 from parity.play.session import LAYER
 
@@ -50,11 +51,16 @@ def _steps(steps: int, doc: str) -> Callable[[Trial], list[Comparison]]:
     def check(trial: Trial) -> list[Comparison]:
         inputs, results = played(trial, steps)
         case = trial.case
-        right = truth(evaluate.optimizer(case.reference, steps), inputs, elementwise=True)
+        what, torchs = (case, steps), evaluate.optimizer(case.reference, steps)
+        right = once(("truth", what), inputs, lambda: truth(torchs, inputs, elementwise=True))
         right = right.only(results)
         verdicts = compare(results, right)
         wrong = next((place for place, v in enumerate(verdicts) if not v.passed), None)
-        known = mistakes.simulated(case, in_double(inputs), steps)
+        known = once(
+            ("mistakes", what),
+            inputs,
+            lambda: mistakes.simulated(case, in_double(inputs), steps),
+        )
         if wrong is not None:
             text = mistakes.explain(results, right.oracle, known, inputs, case)
             diagnosis = f"{case.entry.name} {text}" if text else ""

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from parity.catalogue.values import Tensors
 
-KEPT = 256
-"""How many results are kept, the latest; some kilobytes each."""
+KEPT = 1024
+"""How many results are kept, the latest: some kilobytes each, of an optimizer up to a hundred."""
 
 T = TypeVar("T")
 _kept: OrderedDict[Hashable, Any] = OrderedDict()
