@@ -6,9 +6,10 @@ has no need of, the value of a loss and evaluation, is scratch's own.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -92,7 +93,7 @@ class Training:
     target: str = "probability"
     runs: int | None = None
     dtype: torch.dtype = torch.float32
-    samples: int = 24
+    samples: int = 17
     batch_size: int = 7
     epochs: int = 2
     device: str = "cpu"
@@ -100,16 +101,7 @@ class Training:
 
     def model(self) -> scratch.Module:
         """Dropout after each hidden activation; stacked, if it is of several runs."""
-        made = []
-        for run in range(self.runs or 1):
-            linear = partial(scratch.Linear, generator=torch.Generator().manual_seed(run))
-            layers = [
-                linear(3, 17), self.activation(), scratch.Dropout(0.3),
-                linear(17, 9, bias=False), self.activation(), scratch.Dropout(0.6),
-                linear(9, 4), self.last(),
-            ]  # fmt: skip
-            made.append(scratch.Sequential(layers).to(self.dtype))
-        return made[0] if self.runs is None else runs.stack(made)
+        return copy.deepcopy(_untrained(self))
 
     def inputs(self) -> Tensors:
         """Data and initial weights."""
@@ -140,12 +132,29 @@ class Training:
 
     def judged(self) -> list[Comparison]:
         """What the fused engine leaves, against eager's, in the dtype and in float64."""
-        inputs = self.inputs()
-        truth = parity.truth(partial(self.results, "eager"), inputs)
-        return parity.compare(self.results("fused", inputs), truth)
+        return parity.compare(self.results("fused", self.inputs()), _truth(self))
 
     def __str__(self) -> str:
         return ""
+
+
+@cache  # a truth trains it some twenty times, and its weights take long to draw
+def _untrained(training: Training) -> scratch.Module:
+    made = []
+    for run in range(training.runs or 1):
+        linear = partial(scratch.Linear, generator=torch.Generator().manual_seed(run))
+        layers = [
+            linear(3, 17), training.activation(), scratch.Dropout(0.3),
+            linear(17, 9, bias=False), training.activation(), scratch.Dropout(0.6),
+            linear(9, 4), training.last(),
+        ]  # fmt: skip
+        made.append(scratch.Sequential(layers).to(training.dtype))
+    return made[0] if training.runs is None else runs.stack(made)
+
+
+@cache  # faults are planted in the engine alone, several for one training
+def _truth(training: Training) -> parity.Truth:
+    return parity.truth(partial(training.results, "eager"), training.inputs())
 
 
 ACTIVATIONS: dict[str, Callable[[], scratch.Module]] = {

@@ -262,8 +262,8 @@ def test_ctrl_c_leaves_nothing_behind(toy: Toy, tmp_path: Path) -> None:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     until = time.monotonic() + 100
-    while not _alive(str(tmp_path)) and time.monotonic() < until:  # the arms, told of their trees
-        time.sleep(0.05)
+    while not _alive(f"{tmp_path}/parity-gate-") and time.monotonic() < until:
+        time.sleep(0.05)  # until there are arms, told of their trees
     assert list(tmp_path.glob("parity-gate-*"))
     os.killpg(running.pid, signal.SIGINT)
     said, _ = running.communicate(timeout=60)
