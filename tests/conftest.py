@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
 
 TIERS = ("fast", "slow", "all")
 LEFT_OUT = pytest.StashKey[int]()
+#: Whole trainings of scratch in float64, which train in float32 in the fast tier.
+SLOW = re.compile(r"test_scratch\[.*-float64-(training|runs_together)\]")
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -31,6 +34,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(trylast=True)  # of what -k and -m have left
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leaves out the tests of the other tier."""
+    for one in items:
+        if SLOW.search(one.name):
+            one.add_marker("slow")
     tier = config.getoption("--tier")
     others = [one for one in items if (one.get_closest_marker("slow") is None) != (tier == "fast")]
     if tier != "all" and others:

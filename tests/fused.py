@@ -200,5 +200,9 @@ TRAININGS: dict[str, Training] = {
 }
 
 
+#: One of each kind.
+KINDS = ("tanh", "softmax_batch", "bce", "cross_entropy_index", "momentum", "adam")
+
+
 def training(name: str, runs: int | None, dtype: torch.dtype) -> Training:
     return replace(TRAININGS[name], runs=runs, dtype=dtype)

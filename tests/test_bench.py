@@ -18,10 +18,11 @@ import numpy as np
 import pytest
 import torch
 
-from bench import environment, graphs, measure, peers, speed, storage, table, targets
+from bench import environment, graphs, measure, peers, speed, table, targets
 from bench.peers import CONTENDERS
 from bench.setting import Prepared, setting
 from bench.table import Protocol, Results, Run
+from tests import warm
 
 ROOT = Path(__file__).parent.parent
 TINY = Protocol(runs=2, epochs=1, batch_size=100)
@@ -288,8 +289,7 @@ def test_multiply_adds_are_those_of_the_products() -> None:
 
 
 def _pytest(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", "bench", "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return warm.python(["-m", "pytest", "bench", "-p", "no:cacheprovider", *arguments], cwd=ROOT)
 
 
 def _listen_to_ctrl_c() -> None:
@@ -298,35 +298,27 @@ def _listen_to_ctrl_c() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send")
-def test_ctrl_c_leaves_no_traceback_and_what_was_measured() -> None:
+def test_ctrl_c_leaves_no_traceback_and_what_was_measured(tmp_path: Path) -> None:
     """Twice, as a terminal and tox send it."""
     options = ["--runs=9", "--epochs=9", "--batch-size=11", "--device=cpu"]
-    protocol = Protocol(runs=9, epochs=9, batch_size=11)
-    partial = storage.RESULTS / f"{protocol.name}.partial.json"
-    command = [sys.executable, "-m", "pytest", "bench/test_table.py", "--benchmark-only", *options]
-    try:
-        with subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            preexec_fn=_listen_to_ctrl_c,
-        ) as running:
-            deadline = time.monotonic() + 120
-            while not partial.exists() and time.monotonic() < deadline:
-                time.sleep(0.05)
-            time.sleep(0.5)
-            running.send_signal(signal.SIGINT)
-            time.sleep(0.1)
-            running.send_signal(signal.SIGINT)
-            output, _ = running.communicate(timeout=60)
-        assert "Traceback" not in output
-        assert "runs are kept: the same command goes on from them" in output
-        assert running.returncode == 130
-        assert json.loads(partial.read_text())["runs"]
-    finally:
-        partial.unlink(missing_ok=True)
+    partial = tmp_path / f"{Protocol(runs=9, epochs=9, batch_size=11).name}.partial.json"
+    with subprocess.Popen(
+        [sys.executable, "-m", "pytest", "bench/test_table.py", "--benchmark-only", *options],
+        cwd=ROOT, env=os.environ | {"PARITY_RESULTS": str(tmp_path)}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, preexec_fn=_listen_to_ctrl_c,
+    ) as running:  # fmt: skip
+        deadline = time.monotonic() + 120
+        while not (partial.exists() and json.loads(partial.read_text())["runs"]):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        time.sleep(0.1)
+        running.send_signal(signal.SIGINT)
+        output, _ = running.communicate(timeout=60)
+    assert "Traceback" not in output
+    assert "runs are kept: the same command goes on from them" in output
+    assert running.returncode == 130
+    assert json.loads(partial.read_text())["runs"]
 
 
 @pytest.mark.parametrize(

@@ -60,9 +60,15 @@ def test_layers(check: CheckTest) -> None:
     check()
 
 
-#: In float64 only what has constants of its own there, and one of each kind.
-TRAININGS = [(name, torch.float32) for name in adapter.TRAININGS]
-TRAININGS += [(name, torch.float64) for name in ("elu", "tanh", "bce", "momentum", "adam")]
+#: In float32 one of each kind, and in the slow tier all; in float64 only what has constants of its
+#: own there, and one of each kind.
+TRAININGS = [
+    pytest.param(name, torch.float32, marks=() if name in adapter.KINDS else pytest.mark.slow)
+    for name in adapter.TRAININGS
+]
+TRAININGS += [
+    pytest.param(name, torch.float64) for name in ("elu", "tanh", "bce", "momentum", "adam")
+]
 
 
 @pytest.mark.parametrize(("name", "dtype"), TRAININGS, ids=str)

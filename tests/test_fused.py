@@ -49,12 +49,21 @@ def test_layers(check: CheckTest) -> None:
 
 #: Of one run and of 64, one of each kind, and in float64 what has constants of its own there; the
 #: slow tier has all of them.
-KINDS = ("tanh", "softmax_batch", "bce", "cross_entropy_index", "momentum", "adam")
-DOUBLES = (*KINDS, "elu", "selu_own", "sigmoid", "log_softmax", "bce_logits", "adamw_amsgrad")
+DOUBLES = (
+    *adapter.KINDS,
+    "elu",
+    "selu_own",
+    "sigmoid",
+    "log_softmax",
+    "bce_logits",
+    "adamw_amsgrad",
+)
 
 
 def is_slow(name: str, count: int, dtype: torch.dtype) -> bool:
-    return name not in (DOUBLES if dtype == torch.float64 else KINDS if count != 7 else [name])
+    return name not in (
+        DOUBLES if dtype == torch.float64 else adapter.KINDS if count != 7 else [name]
+    )
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ def test_a_comment_passes_and_a_slower_tanh_does_not(toy: Toy, tmp_path: Path) -
     assert "left out, as asked" in done.stdout
 
 
+@pytest.mark.slow
 def test_in_fresh_processes_it_ends_as_in_forks(toy: Toy, tmp_path: Path) -> None:
     """As its user calls it: of all that is tested here this alone is not run by forks."""
     file = tmp_path / "a.json"

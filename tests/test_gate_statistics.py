@@ -75,6 +75,7 @@ def test_no_verdict_is_passed_at_the_limit() -> None:
     assert passed <= 12
 
 
+@pytest.mark.slow
 def test_false_alarms_at_the_margin_are_as_rare_as_promised() -> None:
     """Of forty benchmarks that are all just at the margin: 1 % of looks, of both half."""
     random, alarms, level = np.random.default_rng(1), 0, Rule().level(40)

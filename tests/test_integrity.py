@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests import warm
 
 ROOT = Path(__file__).parent.parent
 CONFTEST = """
@@ -34,14 +35,13 @@ def test_max(benchmark):
 
 
 def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [
-            sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "test_it.py",
-            "--benchmark-only", "--benchmark-max-time=0.01", "--benchmark-min-rounds=2", *options,
-        ],
-        cwd=folder, capture_output=True, text=True, timeout=120,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    quick = ("--benchmark-only", "--benchmark-max-time=0.01", "--benchmark-min-rounds=2")
+    return pytest_in(folder, *quick, *options)
+
+
+def pytest_in(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command = ["-m", "pytest", "-p", "no:cacheprovider", "-q", "test_it.py", *options]
+    return warm.python(command, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)})
 
 
 @pytest.fixture(scope="module")
@@ -121,13 +121,8 @@ def test_what_cannot_be_compared_is_red_and_told(compared: Any, given: Any, says
 
 def test_disabled_it_is_red(recorded: Path) -> None:
     """--benchmark-only refuses it; without that, nothing would be measured, and nothing said."""
-    command = [sys.executable, "-m", "pytest", "-q", "test_it.py", "--benchmark-disable",
-               "--benchmark-compare"]  # fmt: skip
     (recorded / "test_it.py").write_text(BENCHMARKS)
-    done = subprocess.run(
-        command, cwd=recorded, capture_output=True, text=True, timeout=120,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    done = pytest_in(recorded, "--benchmark-disable", "--benchmark-compare")
     assert done.returncode == 2
     assert "no benchmark was measured: are they skipped, deselected or disabled?" in done.stdout
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import parity
+from parity.play import remote
 from parity.play.line import Ended, Late, Line
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.int64, torch.bool]
@@ -123,7 +124,10 @@ def test_a_child_in_a_session_of_its_own_that_holds_the_pipes_does_not_hold_up_t
     assert time.monotonic() - start < 45
 
 
-def test_a_process_that_closes_the_line_and_lives_is_told(tmp_path: Path) -> None:
+def test_a_process_that_closes_the_line_and_lives_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "GRACE", 0.5)
     closes = "        os.closerange(3, 256)\n        time.sleep(60)\n"
     report = checked(tmp_path, backward=closes)
     assert not report.passed

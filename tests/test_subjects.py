@@ -188,6 +188,9 @@ def test_an_option_that_a_builder_cannot_do_without_is_torchs_default() -> None:
     assert bound(lambda: None, entry, {}) == ([], {})
 
 
+ROUGHS = pytest.mark.xdist_group("rough")  # made once
+
+
 @pytest.fixture(scope="module")
 def rough() -> Report:
     """One check of each layer of `rough`, and all of its LeakyReLU, which is right."""
@@ -199,6 +202,7 @@ def rough() -> Report:
         session.close()
 
 
+@ROUGHS
 @pytest.mark.parametrize("cls", ROUGH)
 def test_it_is_told_what_a_layer_does_instead_of_answering(cls: str, rough: Report) -> None:
     (outcome,) = [one for one in rough.outcomes if one.cls == cls]
@@ -206,12 +210,14 @@ def test_it_is_told_what_a_layer_does_instead_of_answering(cls: str, rough: Repo
     assert ROUGH[cls] in outcome.diagnosis
 
 
+@ROUGHS
 def test_the_other_layers_of_a_rough_framework_are_still_judged(rough: Report) -> None:
     judged = [one for one in rough.outcomes if one.cls in ("LeakyReLU", "Linear")]
     assert len(judged) > 10
     assert failed(rough) == set(ROUGH)
 
 
+@ROUGHS
 def test_what_a_framework_does_to_the_process_is_reported(rough: Report) -> None:
     assert sorted(rough.habits) == [
         "changes torch's default dtype",
