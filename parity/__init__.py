@@ -32,7 +32,7 @@ else:
     #: Where each public name is, as above: `import parity` alone imports no torch.
     _PLACES = {
         "CATALOGUE": "catalogue.table",
-        "AdapterError": "subject.subject",
+        "AdapterError": "subject.error",
         "Case": "catalogue.case",
         "Comparison": "judge.comparison",
         "Entry": "catalogue.entry",

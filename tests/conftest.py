@@ -63,7 +63,7 @@ def pytest_terminal_summary(
     """Says what was not run, and how it is."""
     if count := config.stash.get(LEFT_OUT, 0):
         other = "slow" if config.getoption("--tier") == "fast" else "fast"
-        how = "tox -e slow" if other == "slow" else "tox -e tests"
+        how = "tox -e tests -- --tier slow" if other == "slow" else "tox -e tests"
         terminalreporter.write_line("")
         terminalreporter.write_line(
             f"{count} tests of the {other} tier were left out. To run them: {how}, or pytest "

@@ -34,6 +34,9 @@ from scratch.philox import Draws
 from tests import fused as adapter
 from tests.faults.kernel import FAULTS
 
+#: Triton 3.3's interpreter takes a scalar from an array in a way that NumPy 1.25 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:Conversion of an array:DeprecationWarning")
+
 ROOT = Path(__file__).parent.parent
 X, LABELS = (tensor.to(DEVICE) for tensor in data.disk(40, seed=0))
 T = data.one_hot(LABELS)

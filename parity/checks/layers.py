@@ -18,7 +18,7 @@ from parity.judge import evaluate
 from parity.judge.comparison import Comparison
 from parity.judge.differences import compare_with_differences
 from parity.judge.evaluate import Over, alone
-from parity.judge.truth import DRAWS, truth
+from parity.judge.truth import truth
 
 
 def passed(layer: Any, inputs: Tensors, *, seed: int = 0, strided: bool = False) -> Tensors:
@@ -305,8 +305,7 @@ def extremes(trial: Trial) -> list[Comparison]:
         inputs["x"] = x.reshape(inputs["x"].shape)
         layer = trial.layer(weights(inputs))
         results = passed(layer, inputs, seed=trial.seed)
-        draws = 0 if name == "infinite" else DRAWS
-        judged = trial.judge_layer(inputs, results, draws=draws, finite=True)
+        judged = trial.judge_layer(inputs, results, finite=True)
         size = {"large": "as large as 1e4", "subnormal": "as small as 1e-39"}.get(name, name)
         verdicts += [_at(name, size, verdict, trial.case.entry.name) for verdict in judged]
         verdicts += untouched(layer, trial.case.entry.name)

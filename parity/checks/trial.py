@@ -163,7 +163,6 @@ def judge_layer(
     *,
     training: bool = True,
     deep: bool = False,
-    draws: int = DRAWS,
     label: str = "",
     finite: bool = False,
     ending: str = "",
@@ -177,7 +176,6 @@ def judge_layer(
         case, inputs, results: what was played, on what, and what came of it.
         training: torch's mode.
         deep: whether results are held against every known mistake, or the simplest alone.
-        draws: as for `truth`.
         label: whose results, in a diagnosis. Default: the entry's name.
         finite: entries at which torch is not finite are left out.
         ending: only results are judged whose names end so.
@@ -185,12 +183,12 @@ def judge_layer(
     """
     module = case.module().train(training)
     masks = masks_of(module, inputs["x"], results) if training else []
-    what = (case, training, draws)
+    what = (case, training)
     given = inputs | {f"mask {n}": mask for n, mask in enumerate(masks) if mask is not None}
 
     def evaluated() -> Truth:
         with dropping(module, masks) if masks else contextlib.nullcontext():
-            return truth(evaluate.layer(module), inputs, draws=draws)
+            return truth(evaluate.layer(module), inputs)
 
     right = once(("truth", what), given, evaluated)
     oracle = right.oracle

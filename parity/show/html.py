@@ -36,8 +36,6 @@ STEPS = (0.001, 0.01, 0.1, 0.3, 1.0, 10.0, 1000.0)
 MARKS = {FAILED: "✕", MISTRUSTED: "?", WAIVED: "w", PASSED: ""}
 """The gravest first. Nothing is said by colour alone."""
 
-"""What those checks are that have no docstring."""
-
 RULE = f"""\
 Every result, be it an output, a gradient or a parameter after a step, is measured against the
 oracle: torch in float64, on the same inputs. Two errors say how large a subject's may be. One is

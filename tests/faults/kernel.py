@@ -73,7 +73,7 @@ FAULTS: dict[str, tuple[str, str, str]] = {
     "the last batch is divided by the size of the others": (
         "dx = dx / (rows *", "dx = dx / ((rows + 1) *", "mse"),
     "gradients are added to those of the step before": (
-        "within & (begin > 0), 0), within)", "within, 0), within)", "mse"),
+        "within & later, 0), within)", "within, 0), within)", "mse"),
     "nesterov is left out": ("d + momentum * kept if NESTEROV else", "kept if NESTEROV else",
                              "nesterov"),
     "weight decay is left out": ("d += decay * value\n            if", "d += 0.0\n            if",
