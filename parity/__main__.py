@@ -1,7 +1,21 @@
-"""`python -m parity`."""
+"""The command's door: `parity`, and `python -m parity`."""
+
+from __future__ import annotations
 
 import sys
 
-from parity.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Runs the command; Ctrl-C is heard from the first moment."""
+    try:
+        from parity import cli
+
+        return cli.main()
+    except KeyboardInterrupt:
+        print("\nparity: interrupted, nothing written", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    del sys.path[0]  # the folder that one works in: a `random.py` there is not Python's
+    sys.exit(main())

@@ -9,11 +9,12 @@ import shlex
 import sys
 from collections.abc import Iterator
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.gate import command
-from parity.play.broken import Broken
-from parity.play.remote import GIBIBYTES, Process, end, started
+from parity.play.broken import Broken, Stopped, legible
+from parity.play.remote import GIBIBYTES, Process
 from parity.subject.error import AdapterError
 
 if TYPE_CHECKING:
@@ -25,19 +26,38 @@ MOST = 1e6  # seconds, or GiB
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command. 0: all passed; 1: a fault; 2: it could not run."""
+    """Runs the command. 0: all passed; 1: a fault; 2: it could not run, or not to its end."""
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
-    except AdapterError as error:
-        print(f"parity: {error}", file=sys.stderr)
-        return COULD_NOT_RUN
+    except (AdapterError, Stopped) as error:
+        return _refused(str(error))
     except KeyboardInterrupt:
         print("\nparity: interrupted, nothing written", file=sys.stderr)
         return 130
     except BrokenPipeError:  # `parity list | head`
         sys.stderr.close()
         return COULD_NOT_RUN
+    except Exception as error:
+        if getattr(options, "debug", False):
+            raise
+        what = f"{type(error).__name__}: {legible(str(error))}{_place(error)}"
+        return _refused(f"an error of parity's own, {what}; --debug shows where it comes from")
+
+
+def _refused(why: str) -> int:
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        print(f"parity: {why}", file=sys.stderr)
+    return COULD_NOT_RUN
+
+
+def _place(error: BaseException) -> str:
+    """Where an exception was raised: the file and the line."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return f" ({Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno})" if last else ""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -55,10 +75,15 @@ def _parser() -> argparse.ArgumentParser:
                        help="how long one call of the subject may take (default: 20)")  # fmt: skip
     check.add_argument("--memory", type=_positive, default=4.0, metavar="GIB",
                        help="how much memory the subject may take (default: 4 GiB)")  # fmt: skip
+    check.add_argument("--total-seconds", type=_positive, default=3600.0, metavar="SECONDS",
+                       help="how long the whole run may take (default: 3600); then it reports "
+                            "what has been checked")  # fmt: skip
     check.add_argument("--html", metavar="FILE", help="write a report for people")
     check.add_argument("--json", metavar="FILE", help="write all figures")
     check.add_argument("--junit", metavar="FILE", help="write a report for CI systems")
     check.add_argument("-v", "--verbose", action="store_true", help="a row for each check")
+    check.add_argument("--debug", action="store_true",
+                       help="show the traceback of an error of parity's own")  # fmt: skip
     check.set_defaults(run=_check)
 
     listed = commands.add_parser("list", help="list the checks of an adapter, or all there are")
@@ -93,13 +118,13 @@ def _check(options: argparse.Namespace) -> int:
 def _started(adapter: str, gibibytes: float = GIBIBYTES) -> Iterator[Process]:
     """The adapter's process, which imports torch while this one does; at the end it is ended."""
     try:
-        process = started(adapter, gibibytes)
+        process = Process(adapter, gibibytes)
     except Broken as broken:
         raise AdapterError(str(broken)) from None
     try:
         yield process
     finally:
-        end(process)
+        process.end()
 
 
 def _checked(options: argparse.Namespace, process: Process, memory: float) -> int:
@@ -108,9 +133,10 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
     from parity.run.plan import planned
     from parity.run.run import opened, run
     from parity.show import files, html, json, junit, text
+    from parity.show.plain import plain
 
     outputs = [
-        (files.writable(path), form)
+        (files.writable(path, options.adapter), form)
         for path, form in (
             (options.html, html.page),
             (options.json, json.as_json),
@@ -121,30 +147,38 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
     if len({path.resolve() for path, _ in outputs}) < len(outputs):
         raise AdapterError("--html, --json and --junit take a file each")
     session = opened(options.adapter, seconds=options.seconds, gibibytes=memory, process=process)
-    try:
+    with contextlib.closing(session):
         only = tuple(options.only)
         checks = planned(session, device=options.device, seed=options.seed, only=only)
         if not checks:
             what = f"no check has {' or '.join(only)} in its id" if only else "nothing to check"
+            reasons = {f"{c}: {c.missing}": 0 for c in session.description.cases if c.missing}
+            what += f" ({'; '.join(reasons)})" if reasons and not only else ""
             raise AdapterError(f"{options.adapter}: {what}; see `parity list {options.adapter}`")
         with tqdm(total=len(checks), unit="check", leave=False, disable=None) as bar:
 
             def on_outcome(outcome: Outcome) -> None:
-                bar.set_postfix_str(outcome.case, refresh=False)
+                bar.set_postfix_str(plain(outcome.case), refresh=False)
                 bar.update()
 
             found = run(
                 session, checks, complete=not only, on_outcome=on_outcome,
-                settings=_settings(options),
+                settings=_settings(options), total_seconds=options.total_seconds,
             )  # fmt: skip
-    finally:
-        session.close()
-    print(text.text(found, verbose=options.verbose))
-    for path, form in outputs:
-        try:
-            files.write(path, form(found))
-        except OSError as error:
-            raise AdapterError(f"{path} cannot be written: {error}") from None
+        lost = []  # one report that cannot be had does not take the others with it
+        for path, form in outputs:
+            try:
+                files.write(path, form(found))
+            except Exception as error:
+                if options.debug:
+                    raise
+                lost.append(f"{path} cannot be written: {type(error).__name__}: {error}")
+        if why := files.say(text.text(found, verbose=options.verbose)):
+            lost.append(f"the report cannot be printed: {why}")
+    if lost:
+        raise AdapterError("; ".join(lost))
+    if found.stopped:
+        return COULD_NOT_RUN
     return PASSED if found.passed else FAULT
 
 
@@ -205,9 +239,10 @@ def _new(options: argparse.Namespace) -> int:
     from parity.show import files
     from parity.subject.skeleton import skeleton
 
-    path = files.writable(options.output or "parity_adapter.py")
-    if path.exists():
+    path = Path(options.output or "parity_adapter.py")
+    if path.is_file():
         raise AdapterError(f"{path} is there already; --output names another")
+    files.writable(path)
     files.write(path, skeleton(options.module, path.parent))
     print(f"wrote {path}; look it over, then: parity check {path}")
     return PASSED

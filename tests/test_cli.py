@@ -287,7 +287,7 @@ def test_an_adapter_with_an_entry_of_its_own_is_told_to_be_judged_in_process(
         "subject = parity.Subject({parity.Entry(Double, 'layer', {'': {}}): Ours})\n"
     )
     assert cli.main(["check", str(path)]) == 2
-    assert "judge it by parity.check(subject)" in capsys.readouterr().err
+    assert "parity.check(subject) judges it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["check", "nothing.py"], ["check", "--help"]])

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copyreg
-from typing import Any
-
 from parity.catalogue import activations, dropout, linear, losses, optimizers
 from parity.catalogue.entry import Entry
 
@@ -20,13 +17,3 @@ CATALOGUE: dict[type, Entry] = {
     for family in (linear, dropout, activations, losses, optimizers)
     for entry in family.ROWS
 }
-
-
-def _reduced(entry: Entry) -> Any:
-    """Crosses to another process by name; one that is not in the catalogue cannot."""
-    if any(entry is one for one in CATALOGUE.values()):
-        return by_name, (entry.name,)
-    return entry.__reduce__()
-
-
-copyreg.pickle(Entry, _reduced)

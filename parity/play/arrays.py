@@ -62,7 +62,7 @@ def tensor(y: Any) -> Tensor:
         Misfit: it is no array of numbers that are there.
     """
     if isinstance(y, Tensor) and y.layout == torch.strided and not (y.is_quantized or y.is_meta):
-        return y.detach().to("cpu", copy=True)
+        return y.detach().to("cpu", copy=True).as_subclass(Tensor)
     if isinstance(y, (np.ndarray, np.generic, int, float, list, tuple)) and not _ragged(y):
         array = np.array(y)
         if array.dtype.kind in "biuf" and array.dtype.itemsize <= 8:

@@ -1,9 +1,29 @@
-"""What a subject can do instead of answering. Imports nothing, as the process that waits for it."""
+"""What a subject did instead of answering, as an exception; and texts of its, made legible."""
+
+LONGEST = 300
+"""How many characters of a text that the subject wrote a report quotes."""
+
+
+def legible(text: str, longest: int = LONGEST) -> str:
+    """A subject's text as a terminal and a report may have it: on one line, cut off where it is
+    long, and what is not a character escaped."""
+    cut = text[:longest] + ("…" if len(text) > longest else "")
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
 
 
 class Broken(Exception):
-    """What a subject did instead of answering: raised, hung, exited, crashed."""
+    """The subject did not give an answer that can be judged: it raised, hung, crashed.
+
+    Its text is made legible, for most of it comes from the subject.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__(legible(text, 4 * LONGEST))
 
 
 class Misfit(Broken):
-    """What a subject returned, or is, cannot be what its adapter says."""
+    """What the subject gave does not fit what the adapter says of it."""
+
+
+class Stopped(Exception):
+    """No further check of the subject can be run; the text says why."""

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
 from parity.catalogue.case import Case
 from parity.catalogue.entry import Entry
 from parity.catalogue.network import Network
-from parity.catalogue.table import CATALOGUE
+from parity.catalogue.table import CATALOGUE, by_name
+from parity.play.broken import legible
 from parity.subject.builders import bound
-from parity.subject.subject import Subject
+from parity.subject.subject import SEVERAL, Subject
 
 CLASSES = ("index", "one_hot", "distribution")
 WIDTH = 25
@@ -31,6 +33,84 @@ class Description:
     cases: list[Case]
     dtypes: tuple[str, ...]
     waivers: dict[str, str] = field(default_factory=dict)
+
+
+#: What is sent of an entry that is not of the catalogue, and of a network.
+_ROW = ("kind", "variants", "shape", "domain", "target", "positional", "mixes", "name")
+_NETWORK = (*_ROW, "loss", "optimizer", "parts")
+
+
+def as_data(description: Description) -> dict[str, Any]:
+    """A description as plain values, which can be sent; `from_data` reads it.
+
+    A reference that is not torch's own is not sent: whoever reads would have to import it.
+    """
+    entries: list[Entry] = []
+    cases = []
+    for case in description.cases:
+        if case.entry not in entries:
+            entries.append(case.entry)
+        row = (entries.index(case.entry), case.variant, case.reduction, case.accumulates)
+        cases.append((*row, case.single, case.missing))
+    return {
+        "name": description.name, "cases": cases, "dtypes": description.dtypes,
+        "waivers": description.waivers, "entries": [_entry_as_data(one) for one in entries],
+    }  # fmt: skip
+
+
+def from_data(data: dict[str, Any]) -> Description:
+    """What `as_data` has made.
+
+    Raises:
+        Exception: of any kind, where it has not.
+    """
+    entries = [_entry_of(one) for one in data["entries"]]
+    cases = []
+    for place, variant, reduction, accumulates, single, missing in data["cases"]:
+        entry, more = entries[place]
+        own, how, why = _text(variant), _text(reduction), _text(missing or more)
+        cases.append(Case(entry, own, how, bool(accumulates), bool(single), why))
+    waivers = {_text(k): _text(v) for k, v in data["waivers"].items()}
+    dtypes = tuple(name for name in data["dtypes"] if name in SEVERAL["dtypes"])
+    return Description(legible(_text(data["name"])), cases, dtypes, waivers)
+
+
+def _entry_as_data(entry: Entry) -> Any:
+    known = next((one.name for one in CATALOGUE.values() if one is entry), None)
+    if known is not None:
+        return known
+    if isinstance(entry, Network):
+        return {"network": {name: getattr(entry, name) for name in _NETWORK}}
+    made = entry.reference
+    module = getattr(made, "__module__", None)
+    place = (module, getattr(made, "__qualname__", "")) if isinstance(module, str) else None
+    return {"entry": {name: getattr(entry, name) for name in _ROW}, "reference": place}
+
+
+def _entry_of(data: Any) -> tuple[Entry, str]:
+    """An entry, and why it cannot be checked, if it cannot."""
+    if isinstance(data, str):
+        return by_name(data), ""
+    if "network" in data:
+        made = Network(**data["network"])
+        return made, "" if made.parts else f"its reference is made by the adapter: {ELSEWHERE}"
+    name, (module, qualname) = data["entry"]["name"], data["reference"] or ("", "")
+    found: Any = None
+    if module.partition(".")[0] == "torch" and module in sys.modules:
+        found = sys.modules[module]
+        for part in qualname.split("."):
+            found = getattr(found, part, None)
+    missing = "" if callable(found) else f"its reference is not torch's: {ELSEWHERE}"
+    return Entry(found if callable(found) else type(name, (), {}), **data["entry"]), missing
+
+
+ELSEWHERE = "a judge in another process does not import it; parity.check(subject) judges it"
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
 
 
 def describe(subject: Subject) -> Description:

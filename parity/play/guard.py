@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import traceback
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from parity.play.broken import Broken
+from parity.play.broken import Broken, legible
 from parity.subject.error import AdapterError
 
 
@@ -101,21 +100,30 @@ def _note_habits(dtype: torch.dtype, seed: int) -> None:
 
 def said(error: BaseException) -> str:
     """An exception as a report has it: what was raised, and where."""
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
-        return f"asks for more memory than there is: {_raised(error)}"
-    return f"raises {_raised(error)}"
+    text = _text(error)
+    if isinstance(error, MemoryError) or "can't allocate memory" in text:
+        return f"asks for more memory than there is: {_raised(error, text)}"
+    return f"raises {_raised(error, text)}"
 
 
-def _raised(error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
-    first = str(error).strip().partition("\n")[0]
-    return f"{type(error).__name__}: {legible(first)}{where}"
+def _raised(error: BaseException, text: str) -> str:
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    where = ""
+    if last is not None:
+        file = Path(last.tb_frame.f_code.co_filename).name
+        where = f" ({legible(file)}:{last.tb_lineno})"
+    first = text.strip().partition("\n")[0]
+    return f"{legible(type(error).__name__)}: {legible(first)}{where}"
 
 
-def legible(text: str) -> str:
-    """A subject's text as a terminal and a report may have it: what is not a character, escaped."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+def _text(error: BaseException) -> str:
+    """What an exception says, or that it cannot even say that."""
+    try:
+        return str.__str__(str(error))[:10_000]
+    except Exception as another:
+        return f"its text cannot be had: {type(another).__name__}"
 
 
 def _set_numpy(empty: Any, empty_like: Any) -> None:

@@ -1,20 +1,26 @@
 """A subject in a process of its own: it may hang, exit, crash, or poison whatever is global.
 
-The two processes talk over the worker's standard input and output, which the subject never
-sees: before it is imported, both are put aside, and what it prints goes to a file.
+The two processes talk over pipes that the subject never sees. A third one between them, `keeper`,
+ends what the subject has started, also when the judge has gone.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import json
+import math
 import os
+import select
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parity.play.broken import Broken
+from parity.play.broken import Broken, Stopped, legible
 
 if TYPE_CHECKING:
     import torch
@@ -27,42 +33,108 @@ SECONDS = 20.0
 LOADING = 60.0
 """How long its import may take."""
 GIBIBYTES = 4.0
-"""How much memory it may take, beyond what torch itself has taken."""
+"""How much memory it may take, with its children, beyond what torch itself has taken."""
 PATIENCE = 2
-"""How often a case may break the process before its other checks are given up."""
+"""How often a case may break the process before its other checks are given up, and how often in a
+row the process may fail to start."""
 GRACE = 5.0
 """How long a process that has closed the line may take to end by itself."""
 
-Process = subprocess.Popen[bytes]
+HERE = Path(__file__).resolve().parent
 
 
-def started(path: str | Path, gibibytes: float = GIBIBYTES) -> Process:
-    """A process that imports the adapter, and meanwhile its caller whatever it needs itself.
+class Process:
+    """A worker and its keeper, which have been started, and import what they need.
+
+    Args:
+        path: of the adapter.
+        gibibytes: the limit of memory.
 
     Raises:
         Broken: there is no such file.
+        Stopped: no process can be started.
     """
-    if not Path(path).is_file():
-        raise Broken(f"there is no file {path}")
-    command = [sys.executable, "-m", "parity.play.worker", str(path), str(gibibytes)]
-    environment = os.environ | {"MPLBACKEND": "Agg", "PYTHONPATH": _import_path()}
-    return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        env=environment, start_new_session=True,
-    )  # fmt: skip
 
+    def __init__(self, path: str | Path, gibibytes: float = GIBIBYTES) -> None:
+        if not Path(path).is_file():
+            raise Broken(f"there is no file {path}")
+        self.control, other = socket.socketpair()
+        told = {
+            "control": other.fileno(),
+            "parity": str(HERE.parent),
+            "adapter": str(Path(path).resolve()),
+            "gibibytes": gibibytes,
+            "folders": _folders(),
+            "libraries": _libraries(),
+        }
+        # Isolated: no folder of the caller's, nor of the environment, before Python's own.
+        command = [sys.executable, "-I", str(HERE / "keeper.py"), json.dumps(told)]
+        try:
+            self.popen = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                env=os.environ | {"MPLBACKEND": "Agg"}, start_new_session=True,
+                pass_fds=(other.fileno(),),
+            )  # fmt: skip
+        except OSError as error:
+            self.control.close()
+            raise Stopped(f"no process can be started for the subject: {error}") from None
+        finally:
+            other.close()
+        self.last: dict[str, Any] = {}
 
-def end(process: Process) -> None:
-    """Ends a process that has been `started`, and those of its group; once."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    if process.stdin.closed:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    process.stdin.close()
-    process.stdout.close()
+    @property
+    def descriptors(self) -> tuple[int, int]:
+        """Of the line: to read from, and to write to."""
+        assert self.popen.stdin is not None
+        assert self.popen.stdout is not None
+        return self.popen.stdout.fileno(), self.popen.stdin.fileno()
+
+    def begins(self) -> None:
+        """Tells the keeper that from now on memory is the subject's."""
+        with contextlib.suppress(OSError):
+            self.control.sendall(b"b")
+
+    def ended(self, seconds: float) -> dict[str, Any]:
+        """How the worker has ended, as the keeper says; nothing if it has not, or says nothing."""
+        return self._said(seconds)
+
+    def printed(self) -> bool:
+        """Whether anything was printed."""
+        with contextlib.suppress(OSError):
+            self.control.sendall(b"?")
+        return bool(self._said(GRACE).get("printed"))
+
+    def end(self) -> None:
+        """Ends the worker, and all that it has started; once."""
+        if self.popen.stdin is None or self.popen.stdin.closed:
+            return
+        self.control.close()
+        try:
+            self.popen.wait(GRACE)
+        except subprocess.TimeoutExpired:  # killed, it takes the worker with it
+            with contextlib.suppress(OSError):
+                os.killpg(self.popen.pid, signal.SIGKILL)
+            self.popen.wait()
+        for pipe in (self.popen.stdin, self.popen.stdout):
+            assert pipe is not None
+            pipe.close()
+
+    def _said(self, seconds: float) -> dict[str, Any]:
+        until = time.monotonic() + seconds
+        content = b""
+        while not content.endswith(b"\n"):
+            left = until - time.monotonic()
+            if left <= 0 or not select.select([self.control], [], [], left)[0]:
+                return {}
+            try:
+                piece = self.control.recv(4096)
+            except OSError:
+                return {}
+            if not piece:
+                return {}
+            content += piece
+        said: dict[str, Any] = json.loads(content.splitlines()[-1])
+        return said
 
 
 class Remote:
@@ -71,10 +143,11 @@ class Remote:
     Args:
         path: the adapter's file.
         seconds, gibibytes: limits of one call, and of memory.
-        process: one that has been `started` for it already.
+        process: one that has been started for it already.
 
     Raises:
         Broken: the adapter cannot be imported: the message says what it did.
+        Stopped: the process cannot be started, which is no fault of the adapter's.
     """
 
     def __init__(
@@ -89,6 +162,9 @@ class Remote:
         self.process = process
         self.broken: dict[str, int] = {}
         self.known: dict[str, None] = {}
+        self.failed: list[str] = []
+        #: When, by `time.monotonic`, no call may be under way any more.
+        self.until = math.inf
         try:
             self.description: Description = self._start()
         except BaseException:
@@ -103,7 +179,7 @@ class Remote:
         if self.broken.get(name, 0) >= PATIENCE:
             raise Broken("not run: an earlier check of this case hung or ended the process twice")
         if self.process is None:
-            self._start()
+            self._start_again()
         place = self._ask("new", (case.kind, name, dtype, device, seed, poison), name, "when made")
         return _Proxy(self, place, name)
 
@@ -113,62 +189,89 @@ class Remote:
 
     def habits(self) -> list[str]:
         """What the subject has done to the state of its process."""
+        if self.process is not None and self.process.printed():
+            self.known["prints"] = None
         return list(self.known)
 
     def close(self) -> None:
         """Ends the process, and those that it has started."""
         if self.process is not None:
-            end(self.process)
+            self.process.end()
             self.process = None
+
+    def _start_again(self) -> None:
+        try:
+            self._start()
+            self.failed.clear()
+        except Broken as broken:
+            self.failed.append(str(broken))
+            if len(self.failed) >= PATIENCE:
+                raise Stopped(f"{PATIENCE} times the adapter {broken}") from None
+            raise
 
     def _start(self) -> Description:
         if self.process is None:
-            self.process = started(self.path, self.gibibytes)
-        from parity.play.line import Line  # torch's import, beside that of the process
+            self.process = Process(self.path, self.gibibytes)
+        from parity.play.describe import from_data  # torch's import, beside that of the process
+        from parity.play.line import Ended, Late, Line
+        from parity.play.message import Unreadable
 
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.line = Line(self.process.stdout.fileno(), self.process.stdin.fileno())
-        described: Description = self._answer("", LOADING + self.seconds, "when imported")
-        return described
+        self.line = Line(*self.process.descriptors)
+        try:
+            self.line.receive(LOADING)
+        except (Ended, Late, Unreadable) as error:
+            how = self.process.ended(GRACE) if isinstance(error, Ended) else {}
+            self.close()
+            last = legible(str(how.get("last", ""))) or "it did not answer"
+            raise Stopped(f"the subject's process could not be started: {last}") from None
+        self.process.begins()
+        seconds = min(LOADING + self.seconds, self.until - time.monotonic())
+        described = self._answer("", seconds, "when imported")
+        try:
+            return from_data(described)
+        except Exception:
+            raise self._unreadable("") from None
 
     def _ask(self, verb: str, what: tuple[Any, ...], case: str, when: str) -> Any:
         from parity.play.line import Ended, Late
 
-        assert self.process is not None
+        seconds = min(self.seconds, self.until - time.monotonic())
         with contextlib.suppress(Ended, Late):  # `_answer` says how it has ended, or that it hangs
-            self.line.send((verb, what), self.seconds)
-        return self._answer(case, self.seconds, when)
+            self.line.send((verb, what), seconds)
+        return self._answer(case, seconds, when)
 
     def _answer(self, case: str, seconds: float, when: str) -> Any:
         from parity.play.line import Ended, Late
+        from parity.play.message import Unreadable
 
-        try:
-            kind, value, habits = self.line.receive(seconds)
-        except Late:
-            self._end(case)
-            raise Broken(f"hangs {when}: no answer within {seconds:g} seconds") from None
-        except Ended:
-            code = self._exit_code()
-            self._end(case)
-            raise Broken(f"{_ending(code)}, {when}") from None
-        except Exception as error:  # of a class that is known to the adapter alone
-            raise Broken(
-                f"gives what this process cannot read: {error}; judge it by parity.check(subject)"
-            ) from None
-        self.known |= dict.fromkeys(habits)
-        if kind == "error":
-            raise Broken(value)
-        return value
-
-    def _exit_code(self) -> int | None:
         assert self.process is not None
         try:
-            return self.process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            return None
+            kind, value, habits = self.line.receive(seconds)
+            self.known |= {legible(str(habit)): None for habit in habits}
+        except Late:
+            self._end(case)
+            if time.monotonic() >= self.until:
+                raise Stopped("the time for the whole run is over") from None
+            raise Broken(f"hangs {when}: no answer within {seconds:g} seconds") from None
+        except Ended:
+            how = self.process.ended(GRACE)
+            self._end(case, how)
+            raise Broken(f"{_ending(how)}, {when}{_last(how)}") from None
+        except (Unreadable, TypeError, ValueError):
+            raise self._unreadable(case) from None
+        if kind == "error":
+            raise Broken(str(value))
+        return value
 
-    def _end(self, case: str) -> None:
+    def _unreadable(self, case: str) -> Broken:
+        """Whatever comes next cannot be read either: the next call has a fresh process."""
+        self._end(case)
+        return Broken("the subject's process sent what cannot be read")
+
+    def _end(self, case: str, how: dict[str, Any] | None = None) -> None:
+        assert self.process is not None
+        if (how or {}).get("printed") or (how is None and self.process.printed()):
+            self.known["prints"] = None
         self.broken[case] = self.broken.get(case, 0) + 1
         self.close()
 
@@ -178,16 +281,22 @@ class _Proxy:
 
     def __init__(self, remote: Remote, place: int, case: str) -> None:
         self._remote, self._place, self._case = remote, place, case
+        self._process = remote.process
 
     def __getattr__(self, method: str) -> Any:
         def call(*args: Any, **options: Any) -> Any:
+            if self._remote.process is not self._process:
+                raise Broken(f"not run in {method}: its process has ended")
             what = (self._place, method, args, options)
             return self._remote._ask("call", what, self._case, f"in {method}")
 
         return call
 
 
-def _ending(code: int | None) -> str:
+def _ending(how: dict[str, Any]) -> str:
+    if how.get("memory"):
+        return "takes, with the processes that it has started, more memory than it may"
+    code = how.get("ended")
     if code is None:
         return "closes the line to the judge, and goes on"
     if code < 0:
@@ -196,8 +305,24 @@ def _ending(code: int | None) -> str:
     return f"ended the process, with exit code {code}"
 
 
-def _import_path() -> str:
-    """So that the worker finds this very package, wherever it was imported from."""
-    here = str(Path(__file__).resolve().parents[2])
-    before = os.environ.get("PYTHONPATH")
-    return here if not before else os.pathsep.join([here, before])
+def _last(how: dict[str, Any]) -> str:
+    last = legible(str(how.get("last", "")))
+    return f"; it last printed: {last}" if last else ""
+
+
+def _folders() -> list[str]:
+    """Where the subject's own modules may be, beside the adapter's folder."""
+    named = [one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
+    with contextlib.suppress(OSError):  # the folder that one works in may be gone
+        named.append(str(Path.cwd()))
+    return [str(Path(folder).absolute()) for folder in named]
+
+
+def _libraries() -> list[str]:
+    """Where this process has torch and numpy from; an isolated one may not look there."""
+    found: dict[str, None] = {}
+    for name in ("torch", "numpy"):
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None:
+            found[str(Path(spec.origin).parents[1])] = None
+    return list(found)

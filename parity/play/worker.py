@@ -1,24 +1,25 @@
 """The subject's own process: imports its adapter, and answers the judge's calls.
 
-`remote.Remote` starts it as `python -m parity.play.worker ADAPTER GIBIBYTES`.
+`keeper` forks it. What it needs itself it imports before the subject's folders are on the path.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
 import signal
 import sys
-import tempfile
-import threading
-import time
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from parity.play.broken import Broken
+from parity.play.describe import as_data
 from parity.play.guard import guarded, habits, said
 from parity.play.line import Ended, Line
+from parity.play.message import Unsendable
 from parity.play.session import Local
 from parity.subject.adapter import load
 
@@ -26,33 +27,42 @@ KEPT = 16
 """How many objects of the subject stay in play; a check uses fewer."""
 
 
-def serve(path: str, gibibytes: float) -> None:
-    """Imports an adapter, describes it, and answers calls until the other side has gone."""
-    line = Line(os.dup(0), os.dup(1))
-    printed = tempfile.TemporaryFile()  # noqa: SIM115 - for as long as the process lives
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.dup2(printed.fileno(), 1)
+def serve(line: tuple[int, int], path: str, gibibytes: float, folders: list[str]) -> None:
+    """Imports an adapter, describes it, and answers calls until the other side has gone.
+
+    Args:
+        line: the descriptors to read from and to write to.
+        path: of the adapter.
+        gibibytes: how far memory may grow from here.
+        folders: in which the subject's modules are looked for, beside the adapter's own.
+    """
+    judge = Line(*line)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     torch.set_num_threads(1)
     _limit_memory(gibibytes)
+    judge.send("ready")
+    sys.meta_path.insert(0, _Own([str(Path(path).resolve().parent), *folders]))
+    sys.path += folders
     player: _Player | None = None
-    verb, what = "load", (path,)
+    verb, what = "load", ()
     while True:
         try:
             if player is None:
                 player = _Player(path)
-            answer = "value", player.play(verb, what)
+            answer: tuple[str, Any] = "value", player.play(verb, what)
         except Broken as broken:
             answer = "error", str(broken)
         except Exception as error:
-            answer = "error", said(error)
-        sys.stdout.flush()
-        if printed.tell() or os.fstat(printed.fileno()).st_size:
-            habits["prints"] = None
+            answer = "error", str(Broken(said(error)))
+        with contextlib.suppress(Exception):  # whatever the subject has put in its place
+            sys.stdout.flush()
         try:
-            line.send((*answer, list(habits)))
-            verb, what = line.receive()
+            try:
+                judge.send((*answer, list(habits)))
+            except Unsendable as unsendable:
+                odd = Broken(f"gives what cannot be sent to the judge: {unsendable}")
+                judge.send(("error", str(odd), list(habits)))
+            verb, what = judge.receive()
         except Ended:
             return
 
@@ -70,7 +80,7 @@ class _Player:
     def play(self, verb: str, what: tuple[Any, ...]) -> Any:
         match verb:
             case "load":
-                return self.local.description
+                return as_data(self.local.description)
             case "new":
                 kind, name, *rest = what
                 self.made += 1
@@ -81,23 +91,45 @@ class _Player:
         return getattr(self.objects[place], method)(*args, **options)
 
 
-def _end_with(parent: int) -> None:
-    """Ends this process, hanging or not, once the one that started it has gone."""
-    while os.getppid() == parent:
-        time.sleep(1)
-    os._exit(1)
+class _Own(MetaPathFinder):
+    """Finds the subject's modules first where one of its own files imports them.
+
+    A `random.py` of a framework is its own business: torch, which imports Python's when it needs
+    it, still gets Python's.
+    """
+
+    def __init__(self, folders: list[str]) -> None:
+        self.folders = folders
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        if path is not None or not self._asked_for():
+            return None
+        return PathFinder.find_spec(name, self.folders, target)
+
+    def _asked_for(self) -> bool:
+        """Whether the import stands in a file of the subject's folders."""
+        frame = sys._getframe(2)
+        while frame.f_back and (
+            frame.f_code.co_filename.startswith("<frozen")
+            or frame.f_globals.get("__name__", "").partition(".")[0] == "importlib"
+        ):
+            frame = frame.f_back
+        file = Path(frame.f_code.co_filename)
+        return "site-packages" not in file.parts and any(
+            file.is_relative_to(folder) for folder in self.folders if folder
+        )
 
 
 def _limit_memory(gibibytes: float) -> None:
-    """Lets the address space grow by so much from here. Linux only: others have no such number."""
+    """Lets the address space grow by so much from here, and never beyond a limit that there is
+    already. Linux only: others have no such number."""
     pages = Path("/proc/self/statm")
     if pages.exists() and gibibytes > 0:
         import resource
 
         now = int(pages.read_text().split()[0]) * resource.getpagesize()
         limit = now + int(gibibytes * 2**30)
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        if most != resource.RLIM_INFINITY:
+            limit = min(limit, most)
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-
-if __name__ == "__main__":
-    serve(sys.argv[1], float(sys.argv[2]))

@@ -17,7 +17,7 @@ from parity.checks.kinds import Check, checks_of
 from parity.checks.trial import Trial, fact
 from parity.judge.comparison import Comparison
 from parity.judge.outcome import FAILED, MISTRUSTED, PASSED, WAIVED, Outcome
-from parity.play.broken import Broken
+from parity.play.broken import Broken, Stopped
 from parity.play.guard import randomness_kept, said
 from parity.subject.error import AdapterError
 from parity.subject.subject import waiver_for
@@ -93,6 +93,8 @@ class Planned:
         try:
             with randomness_kept():
                 comparisons = self.check(trial)
+        except Stopped:
+            raise
         except Broken as broken:
             return [fact("run", False, str(broken))]
         except Exception as error:  # what it gave is so odd that the check itself fell over it

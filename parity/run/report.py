@@ -22,6 +22,7 @@ class Report:
         habits: what the subject does to the state of its process.
         settings: device, seed, versions, …
         gaps: what could not be checked, for want of something in the adapter.
+        stopped: why some checks were not run any more; "" where all were.
     """
 
     name: str
@@ -32,15 +33,16 @@ class Report:
     habits: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=dict)
     gaps: list[str] = field(default_factory=list)
+    stopped: str = ""
 
     def count(self, verdict: str) -> int:
         return sum(outcome.verdict == verdict for outcome in self.outcomes)
 
     @property
     def passed(self) -> bool:
-        """Whether every check passed, and every waiver was needed."""
+        """Whether every check was run and passed, and every waiver was needed."""
         bad = self.count(FAILED) + self.count(MISTRUSTED) + len(self.unused)
-        return bool(self.outcomes) and not bad
+        return bool(self.outcomes) and not bad and not self.stopped
 
     def faults(self) -> dict[str, list[Outcome]]:
         """What is wrong, by the sentence that says it, with the checks that it shows in."""

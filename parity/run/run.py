@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from parity.catalogue.case import Case
 from parity.judge.outcome import Outcome
-from parity.play.broken import Broken
+from parity.play.broken import Broken, Stopped
 from parity.play.remote import Remote
 from parity.play.session import Local
 from parity.run.plan import Planned, planned
 from parity.run.report import Report
 from parity.subject.error import AdapterError
 from parity.subject.subject import Subject
+
+TOTAL_SECONDS = 3600.0
+"""How long a run may take."""
 
 
 def opened(subject: Subject | str | Path, **options: Any) -> Local | Remote:
@@ -30,6 +34,8 @@ def opened(subject: Subject | str | Path, **options: Any) -> Local | Remote:
         return Remote(subject, **options)
     except Broken as broken:
         raise AdapterError(f"{subject}: {broken}") from None
+    except Stopped as stopped:
+        raise AdapterError(str(stopped)) from None
 
 
 def check(
@@ -38,6 +44,7 @@ def check(
     only: str | tuple[str, ...] = (),
     device: str = "cpu",
     seed: int = 0,
+    total_seconds: float = TOTAL_SECONDS,
 ) -> Report:
     """Checks a subject, and returns all that was found.
 
@@ -46,6 +53,7 @@ def check(
             which is played in this one.
         only: a pattern of ids, or several; without any, all checks.
         device, seed: where, and of all that is random.
+        total_seconds: how long all of it may take; then the report is of what has been checked.
 
     Raises:
         AdapterError: the adapter cannot be used, or nothing is left to check.
@@ -55,7 +63,7 @@ def check(
         checks = planned(session, device=device, seed=seed, only=only)
         if not checks:
             raise AdapterError(f"{session.description.name}: there is nothing to check")
-        return run(session, checks, complete=not only)
+        return run(session, checks, complete=not only, total_seconds=total_seconds)
     finally:
         session.close()
 
@@ -67,17 +75,27 @@ def run(
     complete: bool = True,
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
     settings: dict[str, Any] | None = None,
+    total_seconds: float = TOTAL_SECONDS,
 ) -> Report:
     """Runs checks one after another.
 
     Args:
         complete: whether these are all checks, so that an unused waiver is one too many.
         on_outcome: called after each, for progress.
+        total_seconds: how long all of it may take.
     """
-    outcomes = []
-    for one in checks:
-        outcomes.append(one.run())
-        on_outcome(outcomes[-1])
+    outcomes: list[Outcome] = []
+    stopped = ""
+    session.until = time.monotonic() + total_seconds
+    try:
+        for one in checks:
+            if time.monotonic() >= session.until:
+                raise Stopped(f"the time for the whole run, {total_seconds:g} seconds, is over")
+            outcomes.append(one.run())
+            on_outcome(outcomes[-1])
+    except Stopped as reason:
+        stopped = f"{reason}: {len(checks) - len(outcomes)} of {len(checks)} checks were not run"
+        complete = False
     description = session.description
     used = {outcome.waiver for outcome in outcomes}
     unused = [w for w in description.waivers if w not in used] if complete else []
@@ -85,6 +103,7 @@ def run(
     return Report(
         description.name, outcomes, missing, unused, description.waivers,
         session.habits(), settings or {}, _gaps(description.cases) if complete else [],
+        stopped,
     )  # fmt: skip
 
 

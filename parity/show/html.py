@@ -122,7 +122,10 @@ class _Page:
         return {one.id: number for number, outcomes in faults for one in outcomes}
 
     def sentence(self) -> str:
-        """The verdict."""
+        """The verdict, and why it is not the last word."""
+        return self._sentence() + (f"; stopped: {self.report.stopped}" * bool(self.report.stopped))
+
+    def _sentence(self) -> str:
         count, outcomes = self.report.count, self.report.outcomes
         if failed := [ones[0] for ones in self.faults.values() if ones[0].verdict == FAILED]:
             names = list(dict.fromkeys(one.cls for one in failed))
@@ -136,6 +139,8 @@ class _Page:
             return f"Nothing failed, but {_count(self.report.unused, 'waiver')} went unused"
         if not outcomes:
             return "Nothing was checked"
+        if self.report.stopped:
+            return f"{_count(outcomes, 'check')} passed"
         passed = f"{count(PASSED)} of {_count(outcomes, 'check')}, the others waived,"
         checks = passed if count(WAIVED) else _count(outcomes, "check")
         return f"Passed: {checks} of {_count(self.classes, 'class')}"

@@ -15,6 +15,7 @@ def as_json(report: Report) -> str:
     data = {
         "name": report.name,
         "passed": report.passed,
+        "stopped": report.stopped,
         "settings": report.settings,
         "faults": {why: [o.id for o in outcomes] for why, outcomes in report.faults().items()},
         "outcomes": [

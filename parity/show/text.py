@@ -23,7 +23,8 @@ def text(report: Report, *, verbose: bool = False) -> str:
     Args:
         verbose: a row for each check.
     """
-    parts = [_checks(report) if verbose else _cases(report), *_faults(report)]
+    table = _checks(report) if verbose else _cases(report)
+    parts = [*filter(None, [table]), *_faults(report)]
     if report.missing:
         parts.append("Not offered, and so not checked: " + _missing(report))
     if report.gaps:
@@ -38,6 +39,8 @@ def text(report: Report, *, verbose: bool = False) -> str:
         parts.append(f"The waiver {pattern!r} is not needed: {why}. Take it out.")
     if report.habits:
         parts.append(f"Beside its work, the subject {'; '.join(report.habits)}.")
+    if report.stopped:
+        parts.append(f"Stopped: {report.stopped}.")
     return "\n\n".join([*parts, _verdict(report)])
 
 
@@ -53,12 +56,18 @@ def _cases(report: Report) -> str:
             {
                 "case": name,
                 "checks": len(outcomes),
-                "verdict": FAILED if failed else MISTRUSTED if mistrusted else PASSED,
+                "verdict": _worst(outcomes),
                 "worst error / allowed": _number(worst.ratio),
                 "failed": shown or ", ".join(mistrusted),
             }
         )
     return tabulate(rows, headers="keys", disable_numparse=True)
+
+
+def _worst(outcomes: list[Outcome]) -> str:
+    """The gravest verdict of a case."""
+    found = {outcome.verdict for outcome in outcomes}
+    return next(one for one in (FAILED, MISTRUSTED, WAIVED, PASSED) if one in found)
 
 
 def _checks(report: Report) -> str:
@@ -118,7 +127,9 @@ def _verdict(report: Report) -> str:
     if report.passed:
         word = "PASSED"
     elif faults:
-        word = f"{faults} fault{'s' * (faults != 1)}"
+        word = f"{faults} fault{'s' * (faults != 1)}" + ", stopped" * bool(report.stopped)
+    elif report.stopped:
+        word = "stopped"
     else:
         word = "not passed"
     return f"{report.name}: {word}. {counts}, of {len(report.outcomes)} checks.\n({settings})"

@@ -19,7 +19,7 @@ def load(path: str | Path) -> Subject:
     file = Path(path).resolve()
     if not file.is_file():
         raise AdapterError(f"there is no file {path}")
-    sys.path.insert(0, str(file.parent))
+    sys.path.append(str(file.parent))
     spec = importlib.util.spec_from_file_location(f"parity_adapter_{file.stem}", file)
     if spec is None or spec.loader is None:
         raise AdapterError(f"{path} is no Python file")

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import keyword
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,27 +74,32 @@ def skeleton(module: str, folder: Path) -> str:
             f"{module}: no class in it looks like a layer of torch.nn by its name; an adapter "
             "is `subject = parity.Subject({nn.Linear: …})`"
         )
-    rows = [_row(name, *found[name]) for name in sorted(found, key=NAMES.index)]
+    rows = [
+        _row(name, _identifier(stem), node)
+        for name, (stem, node) in sorted(found.items(), key=lambda one: NAMES.index(one[0]))
+    ]
     unknown = [(stem, name) for stem, name in unknown if name not in bases]
-    rows += [f"    # {stem}.{name}: which torch class is it?" for stem, name in unknown]
+    rows += [f"    # {_identifier(stem)}.{name}: which torch class?" for stem, name in unknown]
     settings = _settings({name: node for name, (_, node) in found.items()}, numpy and not torch)
     stems = sorted({stem for stem, _ in found.values()} | {stem for stem, _ in unknown})
     where = files[0].parent.resolve()
-    beside = where == folder.resolve()  # an adapter's own folder is searched anyway
+    package = _package(module)
+    # An adapter's own folder is searched anyway, and so is what has been installed.
+    beside = where == folder.resolve() or bool(package)
     way = Path(os.path.relpath(where, folder.resolve())).as_posix()
     path = [
         "import sys",
         "from pathlib import Path",
         "",
-        f'sys.path.insert(0, str(Path(__file__).parent / "{way}"))',
+        f"sys.path.insert(0, str(Path(__file__).parent / {way!r}))",
         "",
     ]
     return "\n".join(
         [
-            f'"""Adapter: {Path(module).stem} as `parity check` takes it."""',
+            f"# The adapter of {module!r}, as `parity check` takes it.",
             "",
             *([] if beside else path),
-            *(f"import {stem}" for stem in stems),
+            *_imports(stems, package),
             "import torch",
             "from torch import nn",
             "",
@@ -116,22 +123,62 @@ def _files(module: str) -> list[Path]:
     elif path.suffix == ".py":
         files = [path]
     else:
-        try:
-            spec = importlib.util.find_spec(module)
-        except (ImportError, ValueError):
-            spec = None
-        files = [Path(spec.origin)] if spec is not None and spec.origin else []
-        if files and files[0].name == "__init__.py":
-            files = sorted(files[0].parent.glob("*.py"))
+        files = _of_module(module)
     if not files or not all(file.is_file() for file in files):
         raise AdapterError(f"there is no Python file, folder or module {module!r}")
     return files
 
 
+def _of_module(name: str) -> list[Path]:
+    """The files of a module; of those above it in a package, too, none is imported."""
+    top, *below = name.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return []
+    if spec is None:
+        return []
+    places = [Path(folder, *below) for folder in spec.submodule_search_locations or []]
+    for place in places:
+        if place.is_dir():
+            return sorted(place.glob("*.py"))
+        if place.with_suffix(".py").is_file():
+            return [place.with_suffix(".py")]
+    return [Path(spec.origin)] if spec.origin and not below else []
+
+
+def _package(module: str) -> str:
+    """The package that a module's files are imported from; "" for a file, a folder, or a module
+    that is of none."""
+    if Path(module).is_dir() or module.endswith(".py"):
+        return ""
+    one_file = len(_files(module)) == 1 and _files(module)[0].stem == module.rpartition(".")[2]
+    return module.rpartition(".")[0] if one_file else module
+
+
+def _imports(stems: list[str], package: str) -> Iterator[str]:
+    """A line for each module; one whose name is no identifier is imported by a function."""
+    odd = [stem for stem in stems if _identifier(stem) != stem]
+    if odd:
+        yield "import importlib"
+    for stem in stems:
+        if stem in odd:
+            name = ".".join(filter(None, (package, stem)))
+            yield f"{_identifier(stem)} = importlib.import_module({name!r})"
+        else:
+            yield f"from {package} import {stem}" if package else f"import {stem}"
+
+
+def _identifier(stem: str) -> str:
+    """A module's name as the adapter has it: `my-framework` is `my_framework` there."""
+    name = re.sub(r"\W", "_", stem)
+    return name if name.isidentifier() and not keyword.iskeyword(name) else f"_{name}"
+
+
 def _parsed(file: Path) -> ast.Module:
     try:
         return ast.parse(file.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError) as error:
+    except (SyntaxError, ValueError, RecursionError, OSError) as error:
         raise AdapterError(f"{file} does not parse: {error}") from None
 
 
