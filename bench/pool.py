@@ -22,6 +22,7 @@ from concurrent.futures import (
     as_completed,
 )  # fmt: skip
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -34,7 +35,7 @@ Open = Callable[[], AbstractContextManager[Executor]]
 
 
 class Task(Protocol):
-    """What is computed, and sent to a worker."""
+    """What is computed, and sent to a worker: a dataclass, which its result has as "task"."""
 
     @property
     def name(self) -> str:
@@ -90,12 +91,15 @@ class Lost(Exception):
 
 
 def stored(task: Task, folder: Path, version: object = None) -> dict[str, Any] | None:
-    """A task's result, if it is there, whole, and of that version."""
+    """A task's result, if it is there, whole, of that version, and says that it is of this task."""
     try:
         found = json.loads((folder / task.name).read_text())
     except (FileNotFoundError, ValueError):
         return None
     if not isinstance(found, dict) or (version and found.get("version") != version):
+        return None
+    told: Any = task
+    if found.get("task") != json.loads(json.dumps(asdict(told))):
         return None
     return found
 

@@ -19,8 +19,18 @@ Pair: TypeAlias = tuple[Tensor, Tensor]
 def describe(x: object) -> str:
     """A value as an error message shows it: `float32 [10, 2] on cpu` for a tensor."""
     if isinstance(x, Tensor):
-        return f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)} on {x.device}"
+        kind = "" if x.layout == torch.strided else f", {str(x.layout).removeprefix('torch.')}"
+        return f"{str(x.dtype).removeprefix('torch.')} {list(x.shape)} on {x.device}{kind}"
     return f"{type(x).__name__} {x!r}"
+
+
+def is_dense(x: object) -> bool:
+    """Whether it is a tensor whose numbers are there: not sparse, nested, quantized, or of none."""
+    return (
+        isinstance(x, Tensor)
+        and x.layout == torch.strided
+        and not (x.is_nested or x.is_quantized or x.is_meta or x.is_complex())
+    )
 
 
 @functools.lru_cache(maxsize=256)
@@ -173,7 +183,8 @@ class Module:
         """Copies parameters in, from this module's or the torch.nn mirror's `state_dict`.
 
         Raises:
-            ValueError: keys are missing or left over, or a shape differs; nothing is loaded then.
+            ValueError: keys are missing or left over, a shape differs, or a tensor is not one of
+                real numbers, one beside the other; nothing is loaded then.
         """
         pairs = self.named_param()
         faults = [f"{key} is missing" for key in pairs.keys() - state.keys()]
@@ -181,7 +192,7 @@ class Module:
         faults += [
             f"{key} is {describe(state[key])}, and {list(pairs[key][0].shape)} here"
             for key in pairs.keys() & state.keys()
-            if not isinstance(state[key], Tensor) or state[key].shape != pairs[key][0].shape
+            if not is_dense(state[key]) or state[key].shape != pairs[key][0].shape
         ]
         if faults:
             raise ValueError(

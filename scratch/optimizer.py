@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
-from scratch.module import Module, Pair
+from scratch.module import Module, Pair, describe, is_dense
 
 
 def pack(tensors: list[Tensor]) -> Tensor:
@@ -154,7 +154,7 @@ class Optimizer:
                 slot: self._packed(slot, [state[index][slot] for index in range(count)])
                 for slot in slots - {"step"}
             }
-        except ValueError:
+        except BaseException:
             for option, value in before.items():
                 setattr(self, option, value)
             raise
@@ -163,9 +163,9 @@ class Optimizer:
     def _packed(self, slot: str, pieces: list[Tensor]) -> Tensor:
         """One slot of a loaded state as one flat tensor, if it fits the parameters."""
         for index, ((parameter, _), piece) in enumerate(zip(self._pairs, pieces, strict=True)):
-            if piece.shape != parameter.shape:
-                got, takes = list(piece.shape), list(parameter.shape)
-                self._misfit(f"{slot} of parameter {index} is {got}, not {takes}")
+            if not is_dense(piece) or piece.shape != parameter.shape:
+                takes = list(parameter.shape)
+                self._misfit(f"{slot} of parameter {index} is {describe(piece)}, not {takes}")
         return torch.cat([piece.reshape(-1) for piece in pieces]).to(self._parameters)
 
     def _unpacked(self, flat: Tensor) -> list[Tensor]:

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -367,16 +368,78 @@ def test_bce_refuses_a_nan_wherever_it_is(row: int, engine: str) -> None:
         scratch.fit(**given, engine=engine)
 
 
-def test_a_damaged_library_is_built_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, "cache", lambda: tmp_path)
-    monkeypatch.setattr(cpu, "FLAGS", ("-O0",))  # it is compiled twice, and never run
-    right = cpu.build(cpu.SOURCE.read_text(), tmp_path)
-    right.unlink()  # what was compiled is loaded too: its own bytes must stay
-    right.write_text("no library")
-    assert cpu.library.__wrapped__().scratch_lanes_float() > 1
-    (tmp_path / "file").touch()
-    with pytest.raises(Unsupported, match=r"cannot be kept in .*file/x: Not a directory"):
-        cpu.build("int x;", tmp_path / "file" / "x")
+def damaged_cut(file: Path) -> None:
+    whole = file.read_bytes()
+    file.unlink()  # what was compiled is loaded too: its own bytes must stay
+    file.write_bytes(whole[: len(whole) // 2])  # to load it is a bus error
+
+
+def damaged_by_another(file: Path) -> None:
+    file.unlink()
+    file.write_bytes(b"a library of somebody else's")
+
+
+def damaged_open_to_all(file: Path) -> None:
+    file.chmod(0o666)
+    file.parent.chmod(0o777)
+
+
+@pytest.mark.parametrize("damaged", [damaged_cut, damaged_by_another, damaged_open_to_all])
+def test_a_damaged_library_is_built_again(
+    damaged: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "cache"
+    monkeypatch.setattr(cpu, "cache", lambda: folder)
+    source = 'extern "C" int scratch_lanes_float() { return 7; }'
+    monkeypatch.setattr(cpu, "SOURCE", tmp_path / "cpu.cpp")
+    cpu.SOURCE.write_text(source)
+    right = cpu.build(source, folder)
+    before = right.stat().st_ino
+    damaged(right)
+    assert cpu.library.__wrapped__().scratch_lanes_float() == 7
+    assert right.stat().st_ino != before
+    assert not folder.stat().st_mode & 0o022
+    assert not right.stat().st_mode & 0o022
+
+
+#: What is not there, or not as it should be, and what is said of it.
+MACHINES = {
+    "a folder that is a file": "cannot be kept in .*: ",
+    "a compiler that fails": "could not be compiled by /bin/false",
+    "no compiler": "there is no 'no-such-compiler' here",
+    "no home": "there is no home",
+    "a folder of another user's": "another user owns it",
+}
+
+
+@pytest.mark.parametrize("what", MACHINES)
+def test_auto_trains_in_eager_where_nothing_can_be_compiled(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "library", cpu.library.__wrapped__)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    match what:
+        case "a folder that is a file":
+            (tmp_path / "torch-parity").touch()
+        case "a compiler that fails":
+            monkeypatch.setenv("CXX", "/bin/false")
+        case "no compiler":
+            monkeypatch.setenv("CXX", "no-such-compiler")
+        case "no home":
+            monkeypatch.delenv("XDG_CACHE_HOME")
+            monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("none")))
+        case "a folder of another user's":
+            (tmp_path / "torch-parity").mkdir()
+            if os.getuid() == 0:
+                os.chown(tmp_path / "torch-parity", 12345, -1)
+            else:
+                monkeypatch.setattr(os, "getuid", lambda: os.geteuid() + 1)
+    with pytest.raises(Unsupported, match=MACHINES[what]):
+        scratch.fit(**job(), engine="fused")
+    given = job()
+    with pytest.warns(UserWarning, match="engine 'auto' trains in eager"):
+        scratch.fit(**given, engine="auto")
+    assert given["optimizer"].steps == 4
 
 
 def test_without_memory_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -207,7 +208,7 @@ def test_what_is_stored_is_not_computed_again_unless_it_is_damaged(tmp_path: Pat
 
     def work(task: sweep.Task) -> dict[str, Any]:
         ran.append(task)
-        return {"task": {}, "accuracies": [0.5]}
+        return {"task": asdict(task), "accuracies": [0.5]}
 
     for _ in range(2):
         pool.compute(tasks, work, lambda: ThreadPoolExecutor(1), tmp_path)
@@ -215,6 +216,9 @@ def test_what_is_stored_is_not_computed_again_unless_it_is_damaged(tmp_path: Pat
     (tmp_path / tasks[1].name).write_text('{"task":')
     pool.compute(tasks, work, lambda: ThreadPoolExecutor(1), tmp_path)
     assert ran == [*tasks, tasks[1]]
+    (tmp_path / tasks[0].name).write_text((tmp_path / tasks[2].name).read_text())  # of another
+    pool.compute(tasks, work, lambda: ThreadPoolExecutor(1), tmp_path)
+    assert ran == [*tasks, tasks[1], tasks[0]]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")

@@ -5,15 +5,18 @@ It is compiled at the first use on a machine, and kept in a folder of the user's
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
 import os
 import platform
 import shutil
+import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import Any
 
 import torch
@@ -29,6 +32,7 @@ FLAGS = (
 #: Multiply-adds in one call of the library, some tenths of a second: then Ctrl-C is heard.
 PORTION = 4e9
 LONGEST = 2**31 - 1  # batch that a softmax runs over
+OTHERS = stat.S_IWGRP | stat.S_IWOTH
 TYPES = {torch.float32: "float", torch.float64: "double"}
 
 
@@ -140,36 +144,65 @@ def library() -> ctypes.CDLL:
     """The compiled source, from the cache or built now.
 
     Raises:
-        Unsupported: there is no compiler here, or it failed; the message says which.
+        Unsupported: there is no compiler here, or it failed, or what it made cannot be kept
+            safely; the message says which.
     """
-    source = SOURCE.read_text()
-    built = build(source, cache())
     try:
-        return ctypes.CDLL(str(built))
-    except OSError:
-        built.unlink(missing_ok=True)  # it is damaged
-    try:
-        return ctypes.CDLL(str(build(source, cache())))
-    except OSError as error:
+        loaded = ctypes.CDLL(str(build(SOURCE.read_text(), cache())))
+        loaded.scratch_lanes_float  # noqa: B018 - it is there
+    except (OSError, AttributeError) as error:
         raise Unsupported(f"engine 'fused' was compiled and cannot be loaded: {error}") from error
+    return loaded
 
 
 def cache() -> Path:
-    """The folder where what was compiled is kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torch-parity"
+    """The folder where what was compiled is kept.
+
+    Raises:
+        Unsupported: there is none.
+    """
+    named = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(named or Path.home() / ".cache") / "torch-parity"
+    except RuntimeError:
+        raise Unsupported(
+            "engine 'fused' has no folder to keep what it compiles: there is no home; "
+            "XDG_CACHE_HOME names one"
+        ) from None
 
 
 def build(source: str, folder: Path) -> Path:
     """Compiles the source, unless `folder` has it already; returns the library's path.
 
-    Its name is a digest of the source, the flags, the compiler and the processor.
+    Its name is a digest of the source, the flags, the compiler and the processor, and one of the
+    library itself. What is damaged, or may have been written by somebody else, is built again.
+
+    Raises:
+        Unsupported: there is no compiler, it failed, or the folder is not to be used.
     """
     compiler = os.environ.get("CXX", "c++")
     parts = [source, *FLAGS, compiler, platform.platform(), _instructions()]
-    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    built = folder / f"fused-{digest}.so"
-    if built.exists():
-        return built
+    name = f"fused-{_digest(chr(10).join(parts).encode())}"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _own(folder)
+        with _alone(folder):  # who comes second finds it built
+            return _kept(name, folder) or _compiled(source, compiler, name, folder)
+    except OSError as error:
+        raise Unsupported(f"engine 'fused' cannot be kept in {folder}: {error.strerror}") from error
+
+
+def _kept(name: str, folder: Path) -> Path | None:
+    """The library of that name, if it is there and whole; what is damaged, or somebody else's, is
+    removed."""
+    for file in sorted(folder.glob(f"{name}-*.so")):
+        if _trusted(file) and file.stem == f"{name}-{_digest(file.read_bytes())}":
+            return file
+        file.unlink()
+    return None
+
+
+def _compiled(source: str, compiler: str, name: str, folder: Path) -> Path:
     if shutil.which(compiler) is None:
         raise Unsupported(
             f"engine 'fused' needs a C++ compiler, and there is no {compiler!r} here; install g++ "
@@ -177,10 +210,6 @@ def build(source: str, folder: Path) -> Path:
         )
     from torch.utils import cpp_extension  # not for those who find it built: half a second
 
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Unsupported(f"engine 'fused' cannot be kept in {folder}: {error.strerror}") from error
     with tempfile.TemporaryDirectory(dir=folder) as work:
         file = Path(work, "cpu.cpp")
         file.write_text(source)
@@ -189,19 +218,62 @@ def build(source: str, folder: Path) -> Path:
                 "fused", [str(file)], extra_cflags=list(FLAGS), build_directory=work,
                 is_python_module=False,
             )  # fmt: skip
-        except (RuntimeError, OSError) as error:
+            (made,) = Path(work).glob("*.so")  # the builder numbers those of one name
+        except (RuntimeError, OSError, ValueError, ImportError, SubprocessError) as error:
             raise Unsupported(
                 f"engine 'fused' could not be compiled by {compiler}: {_first(str(error))}"
             ) from error
-        (made,) = Path(work).glob("*.so")  # the builder numbers those of one name
+        made.chmod(0o600)
+        built = folder / f"{name}-{_digest(made.read_bytes())}.so"
         made.replace(built)  # whole or not at all
     return built
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _own(folder: Path) -> None:
+    """Sees to it that nobody else writes to the folder.
+
+    Raises:
+        Unsupported: it is another user's.
+    """
+    if not hasattr(os, "getuid"):
+        return
+    found = folder.stat()
+    if found.st_uid not in (0, os.getuid()):
+        raise Unsupported(f"engine 'fused' keeps nothing in {folder}: another user owns it")
+    if found.st_mode & OTHERS:
+        folder.chmod(stat.S_IMODE(found.st_mode) & ~OTHERS)
+
+
+def _trusted(file: Path) -> bool:
+    """Whether nobody else has written a library: whoever does runs code as its reader."""
+    if not hasattr(os, "getuid"):
+        return True
+    found = file.stat()
+    return found.st_uid in (0, os.getuid()) and not found.st_mode & OTHERS
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other process compiles into the folder meanwhile; where locks are refused, both do."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError, ImportError):
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _first(said: str) -> str:
     """Of all that a compiler says, its first error."""
     lines = said.splitlines()
-    return next((line.strip() for line in lines if "error:" in line), lines[0])
+    return next((line.strip() for line in lines if "error:" in line), (lines or ["no reason"])[0])
 
 
 def _instructions() -> str:

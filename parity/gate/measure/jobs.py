@@ -12,8 +12,9 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,19 @@ import torch
 from parity.gate.data.baseline import Manifest
 from parity.gate.data.broken import Broken
 from parity.gate.data.plan import Gate, imported, loaded
-from parity.judge.outcome import WAIVED
-from parity.run.plan import planned
+from parity.gate.measure.arm import die_with_parent
+from parity.judge.outcome import WAIVED, Outcome
+from parity.run.plan import Planned, planned
 from parity.run.run import opened
 
 #: Its kind, its name, and what else it takes.
 Job = tuple[str, str, Any]
 
 SLICES = 16  # jobs that all checks are dealt to
+CHECK_SECONDS = 60.0
+"""How long a check may take."""
+JOB_SECONDS = 1800.0
+"""How long it may take until the next job is done."""
 
 
 def jobs_of(gate: Gate, seeds: Mapping[str, Sequence[int]], seed: int = 0) -> list[Job]:
@@ -89,7 +95,8 @@ def perform(gate: Gate, job: Job) -> Any:
     match kind:
         case "checks":
             part, seed = given
-            return [one.run() for one in planned(opened(gate.subject), seed=seed)[part::SLICES]]
+            checks = planned(opened(gate.subject), seed=seed)[part::SLICES]
+            return [_in_time(one) for one in checks]
         case "trajectories":
             return float(gate.trajectories[name]())
         case "counts":
@@ -104,6 +111,29 @@ def perform(gate: Gate, job: Job) -> Any:
         case "against_torch":
             return _ratio(name, *gate.against_torch[name]())
     raise ValueError(kind)
+
+
+def _in_time(one: Planned) -> Outcome:
+    """Runs a check; what does not end is a failure of that check.
+
+    Of a loop in Python, that is: one in C is ended with its job, by `performed`.
+    """
+
+    def late(*_: object) -> None:
+        raise TimeoutError(f"it has not ended within {CHECK_SECONDS:g} seconds")
+
+    if (
+        not hasattr(signal, "setitimer")
+        or threading.current_thread() is not threading.main_thread()
+    ):
+        return one.run()
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, CHECK_SECONDS)
+    try:
+        return one.run()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _of_all(job: Job, values: Sequence[float]) -> list[float]:
@@ -148,24 +178,34 @@ def performed(
     try:
         with _deaf():
             pending = {executor.submit(_work, str(plan), job): job for job in jobs}
-        for future in as_completed(pending):
-            job = pending[future]
-            results[job[0], job[1]] = future.result()
-            on_job(job)
+        while pending:
+            done, _ = wait(pending, JOB_SECONDS, FIRST_COMPLETED)
+            if not done:
+                left = ", ".join(f"{kind} {name}" for kind, name, _ in pending.values())
+                raise Broken(f"in {JOB_SECONDS:g} seconds no job has ended; left are {left}")
+            for future in done:
+                job = pending.pop(future)
+                results[job[0], job[1]] = future.result()
+                on_job(job)
     except BrokenProcessPool:
         raise Broken("a worker was killed, or crashed; is there too little memory?") from None
     except Broken:
+        _end_workers()
         raise
     except Exception as error:
         kind, name, _ = job
         raise Broken(f"{kind} {name} raises {type(error).__name__}: {error}") from error
     except KeyboardInterrupt:
-        for worker in multiprocessing.active_children():
-            worker.terminate()
+        _end_workers()
         raise
     finally:
         executor.shutdown(wait=True, cancel_futures=True)
     return results
+
+
+def _end_workers() -> None:
+    for worker in multiprocessing.active_children():
+        worker.kill()
 
 
 @contextlib.contextmanager
@@ -182,6 +222,7 @@ def _deaf() -> Iterator[None]:
 
 
 def _prepare(plan: str) -> None:
+    die_with_parent()
     torch.set_num_threads(1)
     sys.path.insert(0, str(Path.cwd()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -61,6 +62,8 @@ def base_of(root: Path, wanted: str | None = None) -> Base:
     Raises:
         Broken: no such commit, or history too shallow to know.
     """
+    if wanted is not None and not wanted.strip():
+        raise Broken("--base takes a commit or a branch; it got an empty text")
     head = git(root, "rev-parse", "--verify", "HEAD^{commit}", check=False)
     if not head:
         return Base("", "there is no commit yet")
@@ -122,7 +125,7 @@ def export(root: Path, commit: str | None, folder: Path, name: str) -> Path:
 
 def _snapshot(root: Path) -> str:
     """A tree of git's of the working tree as it is, by an index of its own."""
-    with tempfile.TemporaryDirectory(prefix="parity-gate-") as folder:
+    with temporary() as folder:
         index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
         git(root, "read-tree", "HEAD", environment=index)
         git(root, "add", "--all", ".", environment=index)
@@ -131,5 +134,19 @@ def _snapshot(root: Path) -> str:
 
 def temporary() -> tempfile.TemporaryDirectory[str]:
     """A folder for both; the two names in it are of the same length, as paths are part of what a
-    process has in memory."""
-    return tempfile.TemporaryDirectory(prefix="parity-gate-")
+    process has in memory. What a gate that was killed has left is removed."""
+    for left in Path(tempfile.gettempdir()).glob("parity-gate-*-*"):
+        process = left.name.split("-")[2]
+        if process.isdigit() and not _lives(int(process)):
+            shutil.rmtree(left, ignore_errors=True)
+    return tempfile.TemporaryDirectory(prefix=f"parity-gate-{os.getpid():07}-")
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
