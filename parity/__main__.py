@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 
 def main() -> int:
     """Runs the command; Ctrl-C is heard from the first moment."""
+    try:
+        Path.cwd()
+    except OSError:
+        os.chdir("/")  # the folder that one works in is gone: torch's libraries cannot be loaded
     try:
         from parity import cli
 

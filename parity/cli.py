@@ -7,6 +7,7 @@ import contextlib
 import platform
 import shlex
 import sys
+import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
@@ -38,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # `parity list | head`
         sys.stderr.close()
         return COULD_NOT_RUN
+    except MemoryError:
+        return _refused("there is not enough memory for parity itself")
     except Exception as error:
         if getattr(options, "debug", False):
             raise
@@ -146,7 +149,10 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
     ]
     if len({path.resolve() for path, _ in outputs}) < len(outputs):
         raise AdapterError("--html, --json and --junit take a file each")
-    session = opened(options.adapter, seconds=options.seconds, gibibytes=memory, process=process)
+    until = time.monotonic() + options.total_seconds
+    session = opened(
+        options.adapter, seconds=options.seconds, gibibytes=memory, process=process, until=until
+    )
     with contextlib.closing(session):
         only = tuple(options.only)
         checks = planned(session, device=options.device, seed=options.seed, only=only)
@@ -155,7 +161,8 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
             reasons = {f"{c}: {c.missing}": 0 for c in session.description.cases if c.missing}
             what += f" ({'; '.join(reasons)})" if reasons and not only else ""
             raise AdapterError(f"{options.adapter}: {what}; see `parity list {options.adapter}`")
-        with tqdm(total=len(checks), unit="check", leave=False, disable=None) as bar:
+        quiet = True if sys.stderr is None else None  # None: where it is no terminal
+        with tqdm(total=len(checks), unit="check", leave=False, disable=quiet) as bar:
 
             def on_outcome(outcome: Outcome) -> None:
                 bar.set_postfix_str(plain(outcome.case), refresh=False)
@@ -163,7 +170,7 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
 
             found = run(
                 session, checks, complete=not only, on_outcome=on_outcome,
-                settings=_settings(options), total_seconds=options.total_seconds,
+                settings=_settings(options), until=until,
             )  # fmt: skip
         lost = []  # one report that cannot be had does not take the others with it
         for path, form in outputs:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from parity.play.broken import Misfit
+from parity.play.broken import Misfit, legible
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def tensor(y: Any) -> Tensor:
             return torch.from_numpy(array)
     kind = f" of {y.dtype}" if hasattr(y, "dtype") else ""
     kind += f" on {y.device} ({y.layout})" if isinstance(y, Tensor) else ""
-    raise Misfit(f"it gives {type(y).__name__}{kind}, where an array is due")
+    raise Misfit(f"it gives {legible(type(y).__name__, 60)}{kind}, where an array is due")
 
 
 def real(y: Any) -> Tensor:

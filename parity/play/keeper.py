@@ -65,6 +65,7 @@ def main() -> None:
     os.dup2(printing, 1)
     os.dup2(printing, 2)
     os.close(printing)
+    os.chdir(told["place"])
     sys.path += told["libraries"]
     _imported(told["parity"])
     from parity.play.worker import serve

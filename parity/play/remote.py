@@ -66,6 +66,7 @@ class Process:
             "gibibytes": gibibytes,
             "folders": _folders(),
             "libraries": _libraries(),
+            "place": _place(),
         }
         # Isolated: no folder of the caller's, nor of the environment, before Python's own.
         command = [sys.executable, "-I", str(HERE / "keeper.py"), json.dumps(told)]
@@ -144,6 +145,7 @@ class Remote:
         path: the adapter's file.
         seconds, gibibytes: limits of one call, and of memory.
         process: one that has been started for it already.
+        until: when, by `time.monotonic`, no call may be under way any more.
 
     Raises:
         Broken: the adapter cannot be imported: the message says what it did.
@@ -157,14 +159,14 @@ class Remote:
         seconds: float = SECONDS,
         gibibytes: float = GIBIBYTES,
         process: Process | None = None,
+        until: float = math.inf,
     ) -> None:
         self.path, self.seconds, self.gibibytes = Path(path), seconds, gibibytes
         self.process = process
         self.broken: dict[str, int] = {}
         self.known: dict[str, None] = {}
         self.failed: list[str] = []
-        #: When, by `time.monotonic`, no call may be under way any more.
-        self.until = math.inf
+        self.until = until
         try:
             self.description: Description = self._start()
         except BaseException:
@@ -251,7 +253,7 @@ class Remote:
         except Late:
             self._end(case)
             if time.monotonic() >= self.until:
-                raise Stopped("the time for the whole run is over") from None
+                raise Stopped(f"the time for the whole run is over, {when}") from None
             raise Broken(f"hangs {when}: no answer within {seconds:g} seconds") from None
         except Ended:
             how = self.process.ended(GRACE)
@@ -313,9 +315,15 @@ def _last(how: dict[str, Any]) -> str:
 def _folders() -> list[str]:
     """Where the subject's own modules may be, beside the adapter's folder."""
     named = [one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
-    with contextlib.suppress(OSError):  # the folder that one works in may be gone
-        named.append(str(Path.cwd()))
-    return [str(Path(folder).absolute()) for folder in named]
+    return [str(Path(folder).absolute()) for folder in (*named, _place())]
+
+
+def _place() -> str:
+    """The folder that one works in, unless it is gone: there torch cannot be loaded."""
+    try:
+        return str(Path.cwd())
+    except OSError:
+        return "/"
 
 
 def _libraries() -> list[str]:

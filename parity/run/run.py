@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -58,12 +59,13 @@ def check(
     Raises:
         AdapterError: the adapter cannot be used, or nothing is left to check.
     """
-    session = opened(subject)
+    until = time.monotonic() + total_seconds
+    session = opened(subject, until=until)
     try:
         checks = planned(session, device=device, seed=seed, only=only)
         if not checks:
             raise AdapterError(f"{session.description.name}: there is nothing to check")
-        return run(session, checks, complete=not only, total_seconds=total_seconds)
+        return run(session, checks, complete=not only, until=until)
     finally:
         session.close()
 
@@ -75,22 +77,21 @@ def run(
     complete: bool = True,
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
     settings: dict[str, Any] | None = None,
-    total_seconds: float = TOTAL_SECONDS,
+    until: float = math.inf,
 ) -> Report:
     """Runs checks one after another.
 
     Args:
         complete: whether these are all checks, so that an unused waiver is one too many.
         on_outcome: called after each, for progress.
-        total_seconds: how long all of it may take.
+        until: when, by `time.monotonic`, no other check is begun.
     """
     outcomes: list[Outcome] = []
     stopped = ""
-    session.until = time.monotonic() + total_seconds
     try:
         for one in checks:
-            if time.monotonic() >= session.until:
-                raise Stopped(f"the time for the whole run, {total_seconds:g} seconds, is over")
+            if time.monotonic() >= until:
+                raise Stopped("the time for the whole run is over")
             outcomes.append(one.run())
             on_outcome(outcomes[-1])
     except Stopped as reason:

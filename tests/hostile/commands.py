@@ -1,0 +1,216 @@
+"""What the command is given: adapters, files, an environment, signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.hostile import CASES, CHECKS, MARK, ROOT, Case, Promise, Run, left_behind, subject
+
+RIGHT = subject()
+PASSED = ("Tanh 1 passed",)
+
+
+def command(
+    group: str,
+    name: str,
+    *says: str,
+    code: int = 0,
+    text: str | bytes | None = RIGHT,
+    blameless: bool | None = None,
+    never: tuple[str, ...] = ("Traceback",),
+    worst: bool = False,
+    adapter: str = "adapter.py",
+    options: tuple[str, ...] = (),
+    environment: dict[str, str] | None = None,
+    prepare: Callable[[Path], object] = lambda folder: None,
+    shell: str = "",
+) -> None:
+    """Adds a case of the command."""
+    promise = Promise(code, says, never, blameless=code != 2 if blameless is None else blameless)
+    run = Run(promise, (*CHECKS, *options), adapter, environment or {}, prepare, shell)
+    CASES.append(Case(group, name, run.attempt(text), worst))
+
+
+# ---- adapters ----
+
+for name, content, says in (
+    ("does not parse", "def (", "SyntaxError"),
+    ("defines no subject", "x = 1", "defines no `subject"),
+    ("is empty", "", "defines no `subject"),
+    ("is no text", b"\xff\xfe\x00\x01" * 9, "raises"),
+    ("has a NUL", b"x = 1\x00", "raises"),
+    ("defines a class", "class subject: pass", "defines no `subject"),
+    ("misses a module", "import not_here", "No module named 'not_here'"),
+    ("raises", "raise ValueError('mine')", "raises ValueError: mine"),
+    ("calls sys.exit", "import sys; sys.exit(0)", "calls sys.exit(0)"),
+    ("ends the process", "import os; os._exit(3)", "with exit code 3, when imported"),
+    ("raises KeyboardInterrupt", "raise KeyboardInterrupt", "raises KeyboardInterrupt"),
+    ("ends with a last word", "import os\nos.write(2, b'my last word')\nos._exit(3)",
+     "it last printed: my last word"),
+    ("says it with an escape", "raise ValueError('\\x1b[2J')", "\\x1b[2J"),
+):  # fmt: skip
+    command("adapters", name, says, code=2, text=content, never=("Traceback", "\x1b"))
+command("adapters", "is not there", "there is no file", code=2, text=None)
+command("adapters", "is a folder", "there is no file", code=2, text=None, adapter="folder",
+        prepare=lambda folder: (folder / "folder").mkdir())  # fmt: skip
+for name in ("json.py", "random.py", "queue.py", "torch.py", "types.py"):
+    command("adapters", f"is called {name}", *PASSED, adapter=name, worst=name == "json.py")
+command("adapters", "is called parity.py", *PASSED, adapter="parity.py",
+        shell="mkdir d; mv parity.py d; $PARITY d/parity.py --only=-forward")  # fmt: skip
+command("adapters", "is called by a command of CI", *PASSED, adapter="::error::x.py",
+        never=("Traceback", "\n::error"))  # fmt: skip
+command("adapters", "is called by an escape", *PASSED, adapter="a\x1b[31m.py",
+        never=("Traceback", "\x1b"))  # fmt: skip
+command("adapters", "is called by two lines", *PASSED, adapter="a\n::error::b.py",
+        never=("Traceback", "\n::error"))  # fmt: skip
+command("adapters", "has a name with a quote", *PASSED, adapter="it's.py")
+
+# ---- files ----
+
+command("files", "a report over the adapter", "is a source file", code=2,
+        options=("--html", "adapter.py"), worst=True)  # fmt: skip
+command("files", "a report over another source", "is a source file", code=2,
+        options=("--json", "mine.py"),
+        prepare=lambda folder: (folder / "mine.py").write_text("x = 1"))  # fmt: skip
+command("files", "a report over the adapter, by a link", "is a source file", code=2,
+        options=("--json", "link.json"),
+        prepare=lambda folder: (folder / "link.json").symlink_to("adapter.py"))  # fmt: skip
+command("files", "a loop of links", "cannot be written", code=2, options=("--json", "a.json"),
+        prepare=lambda folder: [(folder / "a.json").symlink_to("b.json"),
+                                (folder / "b.json").symlink_to("a.json")])  # fmt: skip
+command("files", "a name of 300 characters", "cannot be written", code=2,
+        options=("--json", "x" * 300 + ".json"))  # fmt: skip
+command("files", "a name of 250 characters", *PASSED, options=("--json", "x" * 245 + ".json"))
+command("files", "a folder", "is none", code=2, options=("--html", "."))
+command("files", "a device", *PASSED, options=("--json", "/dev/null"))
+command("files", "a full device, and another file", "cannot be written", code=2, blameless=True,
+        shell="$PARITY $ADAPTER --only=-forward --json /dev/full --html b.html; code=$?; "
+              "test -s b.html && exit $code")  # fmt: skip
+command("files", "the same file twice", "take a file each", code=2,
+        options=("--html", "a", "--json", "./a"))  # fmt: skip
+command("files", "the mask of the user", *PASSED,
+        shell="umask 077; $PARITY $ADAPTER --only=-forward --json a.json && "
+              "test $(stat -c %a a.json) = 600")  # fmt: skip
+command("files", "a mask that lets all read", *PASSED,
+        shell="umask 002; $PARITY $ADAPTER --only=-forward --json a.json && "
+              "test $(stat -c %a a.json) = 664")  # fmt: skip
+
+# ---- the terminal ----
+
+ODD = subject(forward="raise ValueError('größer ≥ \\ud800')")
+command("the terminal", "full", "cannot be printed", code=2, blameless=False, worst=True,
+        shell="$PARITY $ADAPTER --only=-forward --json a.json > /dev/full; code=$?; "
+              "test -s a.json && exit $code")  # fmt: skip
+command("the terminal", "closed", blameless=False,
+        shell="$PARITY $ADAPTER --only=-forward --json a.json >&-; code=$?; "
+              "test -s a.json && exit $code")  # fmt: skip
+command("the terminal", "a reader that has enough", code=0, blameless=False,
+        shell="$PARITY $ADAPTER --only=-forward --json a.json | head -c 1 > /dev/null; "
+              "test -s a.json -a ${PIPESTATUS[0]} = 0")  # fmt: skip
+for coding in ("ascii", "latin-1", "utf-16"):
+    command("the terminal", f"in {coding}", code=1, text=ODD, blameless=coding != "utf-16",
+            environment={"PYTHONIOENCODING": coding}, worst=coding == "ascii",
+            shell="$PARITY $ADAPTER --only=-forward")  # fmt: skip
+command("the terminal", "no errors either", *PASSED,
+        shell="$PARITY $ADAPTER --only=-forward 2>&-")  # fmt: skip
+
+# ---- the environment ----
+
+
+def shadows(*names: str) -> Callable[[Path], object]:
+    """Modules of the standard library in the folder that one works in."""
+
+    def prepare(folder: Path) -> None:
+        for name in names:
+            (folder / f"{name}.py").write_text("raise SystemExit('the wrong one')")
+
+    return prepare
+
+
+def shadow_of_torch(folder: Path) -> None:
+    (folder / "torch").mkdir()
+    (folder / "torch" / "__init__.py").write_text("raise SystemExit('the wrong one')")
+
+
+command("the environment", "modules beside it", *PASSED, worst=True,
+        prepare=shadows("random", "queue", "struct", "tempfile", "socket", "select"),
+        shell="$PARITY $ADAPTER --only=-forward")  # fmt: skip
+command("the environment", "a torch beside it", *PASSED, prepare=shadow_of_torch,
+        shell="$PARITY $ADAPTER --only=-forward")  # fmt: skip
+command("the environment", "warnings are errors", *PASSED, environment={"PYTHONWARNINGS": "error"},
+        options=())  # fmt: skip
+command("the environment", "optimized", *PASSED, environment={"PYTHONOPTIMIZE": "2"},
+        shell="$PARITY $ADAPTER --only=-forward")  # fmt: skip
+command("the environment", "no home", *PASSED, shell="env -u HOME $PARITY $ADAPTER --only=-forward")
+command("the environment", "no folder for temporary files", *PASSED,
+        environment={"TMPDIR": "/not/there"},
+        shell="$PARITY $ADAPTER --only=-forward")  # fmt: skip
+command("the environment", "a plain locale", *PASSED, environment={"LC_ALL": "C"},
+        shell="$PARITY $ADAPTER --only=-forward")  # fmt: skip
+command(
+    "the environment",
+    "little address space",
+    code=2,
+    never=("when imported",),
+    shell="$PARITY --help > /dev/null; ulimit -v 600000; $PARITY $ADAPTER --only=-forward",
+)
+command("the environment", "some address space", *PASSED,
+        shell="ulimit -v 6000000; $PARITY $ADAPTER --only=-forward")  # fmt: skip
+command("the environment", "few files", *PASSED,
+        shell="ulimit -n 40; $PARITY $ADAPTER --only=-forward")  # fmt: skip
+command("the environment", "the folder is gone", *PASSED,
+        shell="cp $ADAPTER ..; mkdir gone; cd gone; rmdir ../gone; "
+              "$PARITY $OLDPWD/$ADAPTER --only=-forward")  # fmt: skip
+command("the environment", "no standard input", *PASSED,
+        shell="$PARITY $ADAPTER --only=-forward <&-")  # fmt: skip
+command("the environment", "a module of the caller's", *PASSED, text="import mine\n" + RIGHT,
+        prepare=lambda folder: (folder / "mine.py").write_text("x = 1"))  # fmt: skip
+
+# ---- signals ----
+
+
+def killed(number: int, after: float | None = None) -> Callable[[Path], list[str]]:
+    """The judge gets a signal, while the subject is in a loop in C; nothing may be left."""
+
+    def attempt(folder: Path) -> list[str]:
+        loops = subject(forward="open('called', 'w').close(); sum(iter(int, 1))")
+        (folder / "adapter.py").write_text(loops if after is None else RIGHT)
+        mark = f"{os.getpid()}-{time.monotonic_ns()}"
+        environment = os.environ | {"PYTHONPATH": str(ROOT), MARK: mark, "TMPDIR": str(folder)}
+        before = set(folder.iterdir())
+        process = subprocess.Popen(
+            [sys.executable, "-m", "parity", "check", "adapter.py"], cwd=folder, env=environment,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        )  # fmt: skip
+        until = time.monotonic() + (60 if after is None else after)
+        while not (folder / "called").exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=60)
+        found = [f"says {said[-500:]!r}"] if "Traceback" in said else []
+        if number == signal.SIGINT and process.returncode != 130:
+            found.append(f"exit code {process.returncode}: {said[-500:]}")
+        if left := left_behind(mark):
+            found.append(f"left processes {left}")
+        new = {one.name for one in set(folder.iterdir()) - before} - {"called", "__pycache__"}
+        return [*found, f"left files {new}"] if new else found
+
+    return attempt
+
+
+for name, number in {"killed": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGHUP": signal.SIGHUP,
+                     "Ctrl-C": signal.SIGINT, "SIGQUIT": signal.SIGQUIT}.items():  # fmt: skip
+    CASES.append(Case("signals", f"{name} in a loop in C", killed(number), name == "killed"))
+for hundredths in (20, 40, 80, 120, 160):
+    CASES.append(
+        Case(
+            "signals", f"Ctrl-C after 0.{hundredths:03} s", killed(signal.SIGINT, hundredths / 100)
+        )
+    )

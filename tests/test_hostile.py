@@ -1,0 +1,31 @@
+"""Whatever a subject or a machine does: a right report, in bounded time. See `tests.hostile`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.hostile import Case, all_cases
+
+CASES = all_cases()
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(one, marks=() if one.worst else pytest.mark.slow) for one in CASES],
+    ids=str,
+)
+def test_it_is_survived(case: Case, tmp_path: Path) -> None:
+    wrong = case.attempt(tmp_path)
+    assert not wrong, "\n".join(wrong)
+
+
+def test_they_are_many_and_of_all_groups() -> None:
+    assert len(CASES) >= 120
+    assert len({str(one) for one in CASES}) == len(CASES)
+    assert len({one.group for one in CASES}) >= 15
+    assert 20 <= sum(one.worst for one in CASES) <= 40
