@@ -6,7 +6,9 @@ import argparse
 import contextlib
 import platform
 import shlex
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
@@ -130,7 +132,26 @@ def _started(adapter: str, gibibytes: float = GIBIBYTES) -> Iterator[Process]:
         process.end()
 
 
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C is heard at the end: torch, half imported, may swallow it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    heard: list[object] = []
+    before = signal.signal(signal.SIGINT, lambda *_: heard.append(None))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if heard:
+        raise KeyboardInterrupt
+
+
 def _checked(options: argparse.Namespace, process: Process, memory: float) -> int:
+    with _undisturbed():
+        import parity.run.run
+        import parity.show.html  # noqa: F401
     from tqdm import tqdm
 
     from parity.run.plan import planned
@@ -223,6 +244,8 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _list_of(adapter: str, process: Process) -> int:
+    with _undisturbed():
+        import parity.run.run  # noqa: F401
     from parity.run.plan import planned
     from parity.run.run import opened
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -81,9 +82,15 @@ command("files", "a report over another source", "is a source file", code=2,
 command("files", "a report over the adapter, by a link", "is a source file", code=2,
         options=("--json", "link.json"),
         prepare=lambda folder: (folder / "link.json").symlink_to("adapter.py"))  # fmt: skip
+
+
+def loop_of_links(folder: Path) -> None:
+    (folder / "a.json").symlink_to("b.json")
+    (folder / "b.json").symlink_to("a.json")
+
+
 command("files", "a loop of links", "cannot be written", code=2, options=("--json", "a.json"),
-        prepare=lambda folder: [(folder / "a.json").symlink_to("b.json"),
-                                (folder / "b.json").symlink_to("a.json")])  # fmt: skip
+        prepare=loop_of_links)  # fmt: skip
 command("files", "a name of 300 characters", "cannot be written", code=2,
         options=("--json", "x" * 300 + ".json"))  # fmt: skip
 command("files", "a name of 250 characters", *PASSED, options=("--json", "x" * 245 + ".json"))
@@ -205,12 +212,21 @@ def killed(number: int, after: float | None = None) -> Callable[[Path], list[str
     return attempt
 
 
+def killed_at_any_time(folder: Path) -> list[str]:
+    """Twenty times, from Python's start to the last check; then it runs as if nothing had been."""
+    chosen = random.Random(len(str(folder)) * time.monotonic_ns())
+    for _ in range(20):
+        after = chosen.uniform(0.02, 3)
+        wrong = killed(signal.SIGKILL, after)(folder)
+        if wrong:
+            return [f"after {after:.3f} seconds", *wrong]
+    return Run(Promise(0, PASSED), CHECKS).attempt(RIGHT)(folder)
+
+
+CASES.append(Case("signals", "killed at twenty times", killed_at_any_time))
 for name, number in {"killed": signal.SIGKILL, "SIGTERM": signal.SIGTERM, "SIGHUP": signal.SIGHUP,
                      "Ctrl-C": signal.SIGINT, "SIGQUIT": signal.SIGQUIT}.items():  # fmt: skip
     CASES.append(Case("signals", f"{name} in a loop in C", killed(number), name == "killed"))
-for hundredths in (20, 40, 80, 120, 160):
-    CASES.append(
-        Case(
-            "signals", f"Ctrl-C after 0.{hundredths:03} s", killed(signal.SIGINT, hundredths / 100)
-        )
-    )
+for seconds in (0.2, 0.4, 0.8, 1.2, 1.6):
+    attempt = killed(signal.SIGINT, seconds)
+    CASES.append(Case("signals", f"Ctrl-C after {seconds} s", attempt))

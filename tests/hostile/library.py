@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -171,12 +172,12 @@ def not_believed(content: Callable[[dict[str, Any], list[sweep.Task]], str]) -> 
 
 CASES += [
     Case("sweep", "of another task", not_believed(
-        lambda good, tasks: pool.json.dumps(good | {"task": dataclasses.asdict(tasks[1])}))),
+        lambda good, tasks: json.dumps(good | {"task": dataclasses.asdict(tasks[1])}))),
     Case("sweep", "of no task", not_believed(
-        lambda good, tasks: pool.json.dumps({"version": good["version"]}))),
+        lambda good, tasks: json.dumps({"version": good["version"]}))),
     Case("sweep", "of another version", not_believed(
-        lambda good, tasks: pool.json.dumps(good | {"version": ["older"]}))),
-    Case("sweep", "cut off", not_believed(lambda good, tasks: pool.json.dumps(good)[:-9])),
+        lambda good, tasks: json.dumps(good | {"version": ["older"]}))),
+    Case("sweep", "cut off", not_believed(lambda good, tasks: json.dumps(good)[:-9])),
     Case("sweep", "a list", not_believed(lambda good, tasks: "[]")),
     Case("sweep", "empty", not_believed(lambda good, tasks: "")),
 ]  # fmt: skip
