@@ -107,7 +107,8 @@ def test_a_message_that_was_changed_is_data_or_none(value: Any, data: st.DataObj
 @given(st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
-        st.sampled_from(["tuple", "dict", "dtype", "tensor", "float32", "x"]), inner, max_size=2),
+        st.sampled_from(["tuple", "names", "dict", "dtype", "tensor", "float32", "x"]), inner,
+        max_size=2),
     max_leaves=15,
 ))  # fmt: skip
 def test_a_header_of_any_kind_is_data_or_none(header: Any) -> None:

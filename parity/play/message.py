@@ -19,6 +19,7 @@ LARGEST = 1 << 28
 """How many bytes a message may have."""
 
 _LENGTH = struct.Struct("<I")
+_AS_THEY_ARE = (type(None), bool, int, float, str)
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype
     for dtype in (
@@ -27,6 +28,7 @@ _DTYPES = {
         torch.bool,
     )
 }  # fmt: skip
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 class Unsendable(Exception):
@@ -73,26 +75,33 @@ def unpacked(content: bytes) -> Any:
 def _plain(value: Any, blobs: list[bytes]) -> Any:
     """A value as JSON has it; the bytes of tensors are added to `blobs`."""
     kind = type(value)
-    if value is None or kind in (bool, int, float):
+    if kind in _AS_THEY_ARE:
         return value
-    if isinstance(value, str):
-        return str.__str__(value)  # of a subclass what it holds, not what it says
+    if kind is Tensor and value.dtype in _NAMES and value.layout == torch.strided:
+        blobs.append(_content(value.detach()))
+        return {"tensor": [_NAMES[value.dtype], list(value.shape)]}
     if kind is list:
         return [_plain(one, blobs) for one in value]
     if kind is tuple:
         return {"tuple": [_plain(one, blobs) for one in value]}
     if isinstance(value, dict):
-        pairs = [[_plain(key, blobs), _plain(one, blobs)] for key, one in dict.items(value)]
-        return {"dict": pairs}
-    if kind is torch.dtype and (name := str(value).removeprefix("torch.")) in _DTYPES:
-        return {"dtype": name}
-    if kind is Tensor and value.layout == torch.strided:
-        name = str(value.dtype).removeprefix("torch.")
-        if name in _DTYPES:
-            dense = value.detach().cpu().resolve_conj().resolve_neg().contiguous()
-            blobs.append(dense.reshape(-1).view(torch.uint8).numpy().tobytes())
-            return {"tensor": [name, list(value.shape)]}
+        items = dict.items(value)
+        if all(type(key) is str for key in value):
+            return {"names": {key: _plain(one, blobs) for key, one in items}}
+        return {"dict": [[_plain(key, blobs), _plain(one, blobs)] for key, one in items]}
+    if isinstance(value, str):
+        return str.__str__(value)  # of a subclass what it holds, not what it says
+    if kind is torch.dtype and value in _NAMES:
+        return {"dtype": _NAMES[value]}
     raise Unsendable(f"it is {kind.__name__}")
+
+
+def _content(tensor: Tensor) -> bytes:
+    """A tensor's numbers, one after another."""
+    if tensor.dtype in (torch.float32, torch.float64) and tensor.device.type == "cpu":
+        return tensor.resolve_neg().numpy().tobytes()  # nearly all are so, and this is fast
+    dense = tensor.cpu().resolve_conj().resolve_neg().contiguous()
+    return dense.reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 class _Reader:
@@ -103,20 +112,22 @@ class _Reader:
         self.place = 0
 
     def value(self, plain: Any) -> Any:
-        if isinstance(plain, list):
-            return [self.value(one) for one in plain]
-        if not isinstance(plain, dict):
+        if type(plain) in _AS_THEY_ARE:
             return plain
+        if type(plain) is list:
+            return [self.value(one) for one in plain]
         ((kind, content),) = plain.items()
         match kind:
+            case "tensor":
+                return self.tensor(*content)
             case "tuple":
-                return tuple(self.value(one) for one in content)
+                return tuple([self.value(one) for one in content])
+            case "names":
+                return {key: self.value(one) for key, one in content.items()}
             case "dict":
                 return {self.value(key): self.value(one) for key, one in content}
             case "dtype":
                 return _DTYPES[content]
-            case "tensor":
-                return self.tensor(*content)
         raise ValueError(f"{kind!r} is no kind of value")
 
     def tensor(self, name: str, shape: list[int]) -> Tensor:
