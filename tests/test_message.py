@@ -103,14 +103,18 @@ def test_a_message_that_was_changed_is_data_or_none(value: Any, data: st.DataObj
         assert is_data(unpacked(bytes(content)))
 
 
-@PLENTY
-@given(st.recursive(
+KINDS_IN_A_HEADER = st.sampled_from(["tuple", "names", "dict", "dtype", "tensor", "float32", "x"])
+HEADERS = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
-        st.sampled_from(["tuple", "names", "dict", "dtype", "tensor", "float32", "x"]), inner,
-        max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(KINDS_IN_A_HEADER, inner, max_size=2)
+    ),
     max_leaves=15,
-))  # fmt: skip
+)
+
+
+@PLENTY
+@given(HEADERS)
 def test_a_header_of_any_kind_is_data_or_none(header: Any) -> None:
     import json
 
