@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.hostile import Case, all_cases
-
-CASES = all_cases()
+from tests.hostile import CASES, Case
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 

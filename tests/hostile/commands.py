@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.hostile import CASES, CHECKS, MARK, ROOT, Case, Promise, Run, left_behind, subject
+from tests.hostile.case import CASES, CHECKS, MARK, ROOT, Case, Promise, Run, left_behind, subject
 
 RIGHT = subject()
 PASSED = ("Tanh 1 passed",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.hostile import CHECKS, layer
+from tests.hostile.case import CHECKS, layer
 
 BACKWARD = ("--only=-forward", "--only=-input_grad", "--seconds", "2")
 WRONG = "dy = 7 * dy"

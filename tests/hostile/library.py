@@ -17,7 +17,7 @@ import torch
 import scratch
 from bench import pool, sweep
 from scratch.engines import cpu
-from tests.hostile import CASES, ROOT, SUBJECT, Case
+from tests.hostile.case import CASES, ROOT, SUBJECT, Case
 
 Attempt = Callable[[Path], list[str]]
 
