@@ -187,7 +187,8 @@ def killed(number: int, after: float | None = None) -> Callable[[Path], list[str
 
     def attempt(folder: Path) -> list[str]:
         loops = subject(forward="open('called', 'w').close(); sum(iter(int, 1))")
-        (folder / "adapter.py").write_text(loops if after is None else RIGHT)
+        waits = subject(forward="time.sleep(15)") if number == signal.SIGINT else RIGHT
+        (folder / "adapter.py").write_text(loops if after is None else waits)
         mark = f"{os.getpid()}-{time.monotonic_ns()}"
         environment = os.environ | {"PYTHONPATH": str(ROOT), MARK: mark, "TMPDIR": str(folder)}
         before = set(folder.iterdir())
