@@ -19,14 +19,18 @@ from parity.judge.comparison import Comparison
 from parity.judge.differences import compare_with_differences
 from parity.judge.evaluate import Over, alone
 from parity.judge.truth import truth
+from parity.play.arrays import LIES
 
 
-def passed(layer: Any, inputs: Tensors, *, seed: int = 0, strided: bool = False) -> Tensors:
-    """One forward and backward of the subject's layer, by the names of `evaluate.layer`."""
+def passed(
+    layer: Any, inputs: Tensors, *, seed: int = 0, lie: tuple[str, str] = ("", "")
+) -> Tensors:
+    """One forward and backward of the subject's layer, by the names of `evaluate.layer`; `lie`:
+    how x and dy lie in memory."""
     layer.zero_grad()
     layer.seed(seed)
-    y = layer.forward(inputs["x"], strided)
-    dx = layer.backward(inputs["dy"], strided)
+    y = layer.forward(inputs["x"], lie[0])
+    dx = layer.backward(inputs["dy"], lie[1])
     return {"output": y, "input_grad": dx, **layer.gradients()}
 
 
@@ -41,7 +45,7 @@ def one_pass(
     *,
     rows: int | None = None,
     training: bool = True,
-    strided: bool = False,
+    lie: tuple[str, str] = ("", ""),
     poison: bool = False,
     deep: bool = False,
     ending: str = "",
@@ -52,7 +56,7 @@ def one_pass(
     layer = trial.layer(weights(inputs), poison=poison)
     if not training:
         layer.train(False)
-    results = passed(layer, inputs, seed=trial.seed, strided=strided)
+    results = passed(layer, inputs, seed=trial.seed, lie=lie)
     verdicts = trial.judge_layer(inputs, results, training=training, deep=deep, ending=ending)
     return [*verdicts, *untouched(layer, trial.case.entry.name)]
 
@@ -108,8 +112,55 @@ def eval_mode(trial: Trial) -> list[Comparison]:
 
 
 def noncontiguous(trial: Trial) -> list[Comparison]:
-    """x and dy with strides of their own."""
-    return one_pass(trial, strided=True)
+    """x and dy lie in memory with gaps, transposed, or from the middle of something else: both of
+    them, and each alone."""
+    verdicts = []
+    for lie in (*((one, one) for one in LIES), ("gaps", ""), ("", "transposed")):
+        how = "x and dy" if all(lie) else "x" if lie[0] else "dy"
+        for verdict in one_pass(trial, lie=lie):
+            name = f"{how} {lie[0] or lie[1]}: {verdict.name}"
+            verdicts.append(replace(verdict, name=name))
+    return verdicts
+
+
+def sizes(trial: Trial) -> list[Comparison]:
+    """Batches of one more than 8, 64 and 1,024 rows.
+
+    x and dy are small integers, so that sums of many are exact in whatever order they are added.
+    Where samples see each other, the largest is left out: there the order counts.
+    """
+    verdicts = []
+    for rows in (9, 65) if trial.case.mixes else (9, 65, 1025):
+        generator = trial.generator()
+
+        def whole(inputs: Tensors, generator: torch.Generator = generator) -> Tensors:
+            def drawn(x: Tensor) -> Tensor:
+                values = torch.tensor([-2, -1, 1, 2], dtype=x.dtype)
+                return values[torch.randint(4, x.shape, generator=generator)]
+
+            return inputs | {name: drawn(inputs[name]) for name in ("x", "dy")}
+
+        for verdict in one_pass(trial, whole, rows=rows):
+            verdicts.append(replace(verdict, name=f"{rows} rows: {verdict.name}"))
+    return verdicts
+
+
+def nan(trial: Trial) -> list[Comparison]:
+    """What is not a number stays none: the output is NaN wherever torch's is, or the input is
+    refused."""
+    inputs = trial.inputs()
+    inputs["x"].view(-1)[0] = math.nan
+    layer = trial.layer(weights(inputs))
+    refused, y = layer.attempt("forward", inputs["x"])
+    if refused:
+        return [fact("output", True, "")]
+    right = evaluate.layer(trial.case.module().train())(inputs)["output"]
+    if y.shape != right.shape:
+        return [fact("output", False, f"is {list(y.shape)}, where torch's is {list(right.shape)}")]
+    lost = right.isnan() & ~y.isnan()
+    value = f"{float(y[lost][0]):g}" if bool(lost.any()) else ""
+    text = f"{trial.case.entry.name} makes {value} of a NaN, which nobody hears of any more"
+    return [fact("output", not value, f"is {value}, where torch's is NaN", text)]
 
 
 def batch_of_one(trial: Trial) -> list[Comparison]:
@@ -401,6 +452,7 @@ CHECKS: dict[str, Callable[[Trial], list[Comparison]]] = {
     "param_grad": _ending("param_grad", "The gradients with respect to the parameters."),
     "eval_mode": eval_mode,
     "noncontiguous": noncontiguous,
+    "sizes": sizes,
     "batch_of_one": batch_of_one,
     "empty_batch": empty_batch,
     "samples": samples,
@@ -411,6 +463,7 @@ CHECKS: dict[str, Callable[[Trial], list[Comparison]]] = {
     "second_backward": second_backward,
     "uninitialised": uninitialised,
     "kink": kink,
+    "nan": nan,
     "extremes": extremes,
     "differences": differences,
     "rate": rate,
@@ -427,9 +480,11 @@ def applies(case: Any, name: str, dtype: torch.dtype) -> bool:
         return dtype == torch.float64
     if name == "rate":
         return drops
+    if name == "nan":
+        return not drops  # what it drops is 0, or NaN
     if name in OF_PARAMETERS:
         return any(True for _ in module.parameters())
     if name == "samples":
         return not (case.mixes or case.single or drops)
     # One sample at a time: it has no batches, and its bias gradient may well be dy itself.
-    return not (case.single and name in ("empty_batch", "batch_of_one", "aliasing"))
+    return not (case.single and name in ("empty_batch", "batch_of_one", "aliasing", "sizes"))

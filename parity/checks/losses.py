@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,11 +15,12 @@ from parity.checks.trial import Trial
 from parity.judge.comparison import Comparison
 from parity.judge.differences import compare_with_differences
 from parity.judge.truth import DRAWS
+from parity.play.arrays import LIES
 
 
-def passed(criterion: Any, inputs: Tensors, *, strided: bool = False) -> Tensors:
+def passed(criterion: Any, inputs: Tensors, *, lies: str = "") -> Tensors:
     """One forward and backward of the subject's loss, by the names of `evaluate.loss`."""
-    value = criterion.forward(inputs["prediction"], inputs["target"], strided)
+    value = criterion.forward(inputs["prediction"], inputs["target"], lies)
     return {"loss": value, "prediction_grad": criterion.backward()}
 
 
@@ -26,14 +28,14 @@ def one_pass(
     trial: Trial,
     inputs: Tensors,
     *,
-    strided: bool = False,
+    lies: str = "",
     poison: bool = False,
     deep: bool = False,
     draws: int = DRAWS,
 ) -> list[Comparison]:
     """The same inputs through both sides."""
     criterion = trial.build(poison=poison)
-    results = passed(criterion, inputs, strided=strided)
+    results = passed(criterion, inputs, lies=lies)
     verdicts = trial.judge_loss(inputs, results, deep=deep, draws=draws)
     return [*verdicts, *untouched(criterion, trial.case.entry.name)]
 
@@ -49,7 +51,12 @@ def _named(name: str, doc: str) -> Callable[[Trial], list[Comparison]]:
 
 def noncontiguous(trial: Trial) -> list[Comparison]:
     """Prediction and target with strides of their own."""
-    return one_pass(trial, trial.loss_inputs(), strided=True)
+    inputs = trial.loss_inputs()
+    return [
+        replace(verdict, name=f"{lies}: {verdict.name}")
+        for lies in LIES
+        for verdict in one_pass(trial, inputs, lies=lies)
+    ]
 
 
 def batch_of_one(trial: Trial) -> list[Comparison]:

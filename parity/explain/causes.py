@@ -25,7 +25,7 @@ CORE = (
     "step",
 )
 #: The checks at inputs that training hardly meets.
-EDGES = ("empty_batch", "extremes", "kink")
+EDGES = ("empty_batch", "extremes", "kink", "nan")
 WHOLE = ("layer_by_layer", "eval_mode", "training")
 
 

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from parity.play.broken import Misfit, legible
 
+LIES = ("gaps", "transposed", "sliced")
+"""How an array may lie in memory, other than one entry after another from the beginning."""
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -24,8 +27,8 @@ class Layout:
         """Whether one sample is taken at a time."""
         return self.batch in ("vector", "column")
 
-    def give(self, x: Tensor, strided: bool = False) -> Any:
-        """A copy of `x` `[B, …]` as the subject takes it; `strided`: not contiguous in memory."""
+    def give(self, x: Tensor, lies: str = "") -> Any:
+        """A copy of `x` `[B, …]` as the subject takes it; `lies`: how in memory, one of `LIES`."""
         match self.batch:
             case "columns" if x.dim() > 1:
                 x = x.movedim(0, -1)
@@ -35,7 +38,16 @@ class Layout:
                 x = x[0]
             case "column" if x.dim() > 1:
                 x = x[0].unsqueeze(-1)
-        given = torch.stack([x, x + 1], -1)[..., 0] if strided else x.clone().contiguous()
+        match lies:
+            case "gaps":
+                given = torch.stack([x, x + 1], -1)[..., 0]
+            case "transposed" if x.dim() > 1:
+                given = x.transpose(0, -1).clone(memory_format=torch.contiguous_format)
+                given = given.transpose(0, -1)
+            case "sliced" if x.dim():
+                given = torch.cat([x[:1] + 1, x])[1:]
+            case _:
+                given = x.clone().contiguous()
         return given.numpy() if self.array == "numpy" else given
 
     def take(self, y: Any) -> Tensor:

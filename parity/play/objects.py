@@ -44,9 +44,9 @@ class Instance:
     def guard(self) -> contextlib.AbstractContextManager[None]:
         return guarded(self.dtype, self.poison, self.device)
 
-    def give(self, x: Tensor, strided: bool = False) -> Any:
+    def give(self, x: Tensor, lies: str = "") -> Any:
         """A copy of `x` as the subject takes it, where it lives."""
-        return self.layout.give(x.to(self.device), strided)
+        return self.layout.give(x.to(self.device), lies)
 
     def modified(self) -> list[str]:
         """What has been modified that should not: inputs, outputs, incoming gradients."""
@@ -73,14 +73,14 @@ class Layer(Instance):
         self.parts = [made] if parts is None else parts
         self.names: list[str] = []
 
-    def forward(self, x: Tensor, strided: bool = False) -> Tensor:
-        given = self.watch.keep("x", self.give(x, strided))
+    def forward(self, x: Tensor, lies: str = "") -> Tensor:
+        given = self.watch.keep("x", self.give(x, lies))
         with self.guard():
             y = self.watch.keep("output", forward(self.subject, self.made, given))
         return self.layout.take(y)
 
-    def backward(self, dy: Tensor, strided: bool = False) -> Tensor:
-        given = self.watch.keep("dy", self.give(dy, strided))
+    def backward(self, dy: Tensor, lies: str = "") -> Tensor:
+        given = self.watch.keep("dy", self.give(dy, lies))
         with self.guard():
             dx = backward(self.subject, self.made, given)
         if dx is None:
@@ -186,11 +186,11 @@ class Loss(Instance):
         self.made = made
         self.given: tuple[Any, Any] = (None, None)
 
-    def forward(self, prediction: Tensor, target: Tensor, strided: bool = False) -> Tensor:
+    def forward(self, prediction: Tensor, target: Tensor, lies: str = "") -> Tensor:
         """The loss, in the shape that the subject gives it."""
         self.given = (
-            self.watch.keep("prediction", self.give(prediction, strided)),
-            self.watch.keep("target", self.give(target, strided)),
+            self.watch.keep("prediction", self.give(prediction, lies)),
+            self.watch.keep("target", self.give(target, lies)),
         )
         with self.guard():
             call = self.subject.loss_forward
@@ -222,6 +222,22 @@ class Optimizer(Layer):
         with self.guard():
             target = self.made if over_model else held(self.subject, self.made, self.parts)
             self.optimizer = construct(self.subject, name, options, target)
+
+    def steps(self, batches: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensors, ...]]:
+        """A step for each `(x, dy)`: the gradients before it and after it, and the parameters.
+
+        All of them are one call, for they may be many.
+        """
+        made: list[tuple[Tensors, ...]] = []
+        for x, dy in batches:
+            self.clear()
+            self.forward(x)
+            self.backward(dy)
+            gradients = self.gradients()
+            self.step()
+            made.append((gradients, self.gradients(), self.parameters()))
+            self.watch.seen.clear()
+        return made
 
     def clear(self) -> None:
         """Sets gradients to zero, by the optimizer's `zero_grad` if it has one."""

@@ -354,3 +354,41 @@ def _() -> Planting:
 )  # fmt: skip
 def _() -> Planting:
     return swap(scratch.Dropout.__init__, __defaults__=(0.4,))
+
+
+@fault(
+    "rows after the first 1,024 add nothing to the bias gradient",
+    "layer.sizes",
+    "Linear",
+    subtle="up to 1,024 rows",
+)
+def _() -> Planting:
+    right = scratch.Linear.backward_param
+
+    def backward_param(self: Any, dy: Tensor) -> None:
+        right(self, dy)
+        if self.bias is not None:
+            self.dbias.sub_(dy[1024:].sum(-2))
+
+    return swap(scratch.Linear, backward_param=backward_param)
+
+
+@fault(
+    "dy is read as if it lay in memory as x does",
+    "layer.noncontiguous",
+    "Tanh",
+    subtle="where both lie so",
+)
+def _() -> Planting:
+    right = scratch.Tanh.backward
+
+    def backward(self: Any, dy: Tensor) -> Tensor:
+        return right(self, dy.as_strided(dy.shape, self._kept.stride()))
+
+    return swap(scratch.Tanh, backward=backward)
+
+
+@fault("a NaN becomes 0", "layer.nan", "ReLU", "ReLU makes 0 of a NaN", subtle="of numbers")
+def _() -> Planting:
+    right = scratch.ReLU.forward
+    return swap(scratch.ReLU, forward=lambda self, x: right(self, x.nan_to_num(0.0)))

@@ -252,3 +252,37 @@ def _() -> Planting:
 )  # fmt: skip
 def _() -> Planting:
     return swap(scratch.Adam.__init__, __defaults__=(1e-3, (0.9, 0.999), 1e-7, 0, False))
+
+
+@fault(
+    "weight decay is added to the gradient itself",
+    "optimizer.no_mutation",
+    "SGD-weight_decay=0.1",
+    "SGD writes into the gradients that it steps by",
+    subtle="where gradients are set to zero before the next backward",
+)
+def _() -> Planting:
+    right = scratch.SGD._update
+
+    def update(self: Any, p: Tensor, g: Tensor) -> None:
+        right(self, p, g)
+        self._gradients.add_(self._parameters, alpha=self.weight_decay)
+
+    return swap(scratch.SGD, _update=update)
+
+
+@fault(
+    "steps are counted in half precision",
+    "optimizer.long_run",
+    "Adam",
+    subtle="for 256 steps",
+)
+def _() -> Planting:
+    right = scratch.Adam._update
+
+    def update(self: Any, p: Tensor, g: Tensor) -> None:
+        self._steps, steps = min(self._steps, 256), self._steps
+        right(self, p, g)
+        self._steps = steps
+
+    return swap(scratch.Adam, _update=update)
