@@ -13,7 +13,7 @@ import parity
 import scratch
 from bench.own import SUBJECT
 from parity import Comparison, Tensors, Truth
-from parity.judge.outcome import PASSED
+from parity.judge.outcome import MISTRUSTED, PASSED
 from parity.play.describe import describe
 from parity.play.guard import randomness_kept, seed_all
 from parity.run.plan import planned
@@ -283,3 +283,20 @@ def test_seeds_are_torchs_and_leave_nothing_behind() -> None:
         assert torch.initial_seed() == 3
         torch.manual_seed(3)
         assert torch.rand(4).equal(drawn)
+
+
+def test_an_optimizer_is_not_judged_by_gradients_that_are_zero() -> None:
+    class Forgetful(scratch.Linear):
+        """Its backward stores nothing."""
+
+        def backward_param(self, dy: torch.Tensor) -> None:
+            self._kept = None
+
+    subject = parity.Subject(
+        {nn.Linear: Forgetful, torch.optim.SGD: scratch.SGD}, dtypes=("float32",)
+    )
+    checks = planned(
+        parity.Local(subject), only=("SGD-momentum=0.9-*step*", "SGD-float32-long_run")
+    )
+    assert len(checks) == 3
+    assert {one.run().verdict for one in checks} == {MISTRUSTED}
