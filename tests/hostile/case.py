@@ -126,14 +126,15 @@ class Promise:
 def left_behind(mark: str, seconds: float = 5.0) -> list[int]:
     """Processes that bear the mark, once they have had a moment to end; they are killed."""
     until = time.monotonic() + seconds
-    while (found := _marked(mark)) and time.monotonic() < until:
+    while (found := marked(mark)) and time.monotonic() < until:
         time.sleep(0.05)
     for process in found:
         os.kill(process, signal.SIGKILL)
     return found
 
 
-def _marked(mark: str) -> list[int]:
+def marked(mark: str) -> list[int]:
+    """Processes that bear the mark."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:

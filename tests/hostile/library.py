@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ import torch
 import scratch
 from bench import pool, sweep
 from scratch.engines import cpu
-from tests.hostile.case import CASES, ROOT, SUBJECT, Case
+from tests.hostile.case import CASES, MARK, ROOT, SUBJECT, Case, left_behind, marked
+from tests.toy import Toy
 
 Attempt = Callable[[Path], list[str]]
 
@@ -235,6 +237,27 @@ def left_folders(folder: Path) -> list[str]:
         tempfile.tempdir = before
     wrong = f"parity-gate-{gone.pid}-x" in left or f"parity-gate-{os.getpid()}-x" not in left
     return [str(left)] if wrong else []
+
+
+@case("gate", "killed while its arms are timed")
+def killed_gate(folder: Path) -> list[str]:
+    """The arms end with it, and the next one removes its folder."""
+    toy = Toy.made(folder / "toy")
+    (folder / "tmp").mkdir()
+    mark = f"{os.getpid()}-{time.monotonic_ns()}"
+    environment = toy.environment() | {"TMPDIR": str(folder / "tmp"), MARK: mark}
+    gate = subprocess.Popen(
+        toy.command("--layers", "timing"), cwd=toy.folder, env=environment,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    until = time.monotonic() + 60
+    while len(marked(mark)) < 3 and time.monotonic() < until:  # itself, and what it has started
+        time.sleep(0.05)
+    gate.kill()
+    gate.wait()
+    left = left_behind(mark)
+    again = toy.gate("--layers", "numerics")
+    return [f"left {left}"] if left else [] if again.returncode == 0 else [again.stdout]
 
 
 # ---- skeletons ----

@@ -34,8 +34,8 @@ Sample = Callable[[], Callable[[], object]]
 
 def main() -> None:
     """Forks into the arms that the argument describes, when told in which order."""
-    die_with_parent()
-    arms, cpus = json.loads(sys.argv[1])
+    arms, cpus, parent = json.loads(sys.argv[1])
+    die_with(parent)
     if cpus:
         os.sched_setaffinity(0, cpus)
     import torch
@@ -47,9 +47,10 @@ def main() -> None:
     children = {}
     for name in json.loads(told):
         arm = arms[name]
+        parent = os.getpid()
         child = os.fork()
         if not child:
-            die_with_parent()
+            die_with(parent)
             for other in arms.values():
                 if other is not arm:
                     os.close(other["socket"])
@@ -63,13 +64,15 @@ def main() -> None:
         print(json.dumps([children.pop(child), os.waitstatus_to_exitcode(status)]), flush=True)
 
 
-def die_with_parent() -> None:
+def die_with(parent: int) -> None:
     """Has the kernel end this process with the one that started it, whatever it is about then.
 
     Linux only: elsewhere it ends when it is next told to do something.
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:
+        os._exit(1)  # it was gone already
 
 
 def _serve(arm: dict[str, Any]) -> None:

@@ -25,7 +25,7 @@ import torch
 from parity.gate.data.baseline import Manifest
 from parity.gate.data.broken import Broken
 from parity.gate.data.plan import Gate, imported, loaded
-from parity.gate.measure.arm import die_with_parent
+from parity.gate.measure.arm import die_with
 from parity.judge.outcome import WAIVED, Outcome
 from parity.run.plan import Planned, planned
 from parity.run.run import opened
@@ -174,7 +174,7 @@ def performed(
     """
     context = multiprocessing.get_context("spawn")
     results: dict[tuple[str, str], Any] = {}
-    executor = ProcessPoolExecutor(workers or os.cpu_count(), context, _prepare, (str(plan),))
+    executor = ProcessPoolExecutor(workers or os.cpu_count(), context, _prepare, (os.getpid(),))
     try:
         with _deaf():
             pending = {executor.submit(_work, str(plan), job): job for job in jobs}
@@ -221,8 +221,8 @@ def _deaf() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _prepare(plan: str) -> None:
-    die_with_parent()
+def _prepare(parent: int) -> None:
+    die_with(parent)
     torch.set_num_threads(1)
     sys.path.insert(0, str(Path.cwd()))
 

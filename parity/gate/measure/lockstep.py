@@ -203,7 +203,7 @@ class _Both:
             for name in ARMS
         }
         self.process = subprocess.Popen(
-            [sys.executable, arm.__file__, json.dumps([described, cpus])],
+            [sys.executable, arm.__file__, json.dumps([described, cpus, os.getpid()])],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True,
             pass_fds=[theirs.fileno() for _, theirs in self.sockets.values()],
             start_new_session=True, cwd=tempfile.gettempdir(),
