@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from parity.gate import command
 from parity.play.broken import Broken, Stopped, legible
 from parity.play.remote import GIBIBYTES, Process
+from parity.show.plain import plain
 from parity.subject.error import AdapterError
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _refused(why: str) -> int:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-        print(f"parity: {why}", file=sys.stderr)
+        print(plain(f"parity: {why}"), file=sys.stderr)
     return COULD_NOT_RUN
 
 
@@ -157,7 +158,6 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
     from parity.run.plan import planned
     from parity.run.run import opened, run
     from parity.show import files, html, json, junit, text
-    from parity.show.plain import plain
 
     outputs = [
         (files.writable(path, options.adapter), form)

@@ -150,15 +150,18 @@ class _Kept:
     def printed(self) -> bool:
         return False
 
+    kept = True
+
     def end(self) -> None:
         pass
 
 
 @PLENTY
-@given(VALUES | st.tuples(st.sampled_from(["value", "error", "x"]), VALUES, VALUES))
+@given(VALUES | st.tuples(st.just(1), st.sampled_from(["value", "error", "x"]), VALUES, VALUES))
 def test_an_answer_of_any_kind_is_a_value_or_told(answer: Any) -> None:
     one = remote.Remote.__new__(remote.Remote)
     one.known, one.broken, one.process, one.until = {}, {}, _Kept(), math.inf  # type: ignore[assignment]
+    one.number = 1
 
     class Heard:
         def receive(self, seconds: float) -> Any:

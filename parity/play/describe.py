@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from dataclasses import dataclass, field
 from typing import Any
+
+import torch
+from torch import nn
 
 from parity.catalogue.case import Case
 from parity.catalogue.entry import Entry
@@ -94,16 +98,31 @@ def _entry_of(data: Any) -> tuple[Entry, str]:
     if "network" in data:
         made = Network(**data["network"])
         return made, "" if made.parts else f"its reference is made by the adapter: {ELSEWHERE}"
-    name, (module, qualname) = data["entry"]["name"], data["reference"] or ("", "")
-    found: Any = None
-    if module.partition(".")[0] == "torch" and module in sys.modules:
-        found = sys.modules[module]
-        for part in qualname.split("."):
-            found = getattr(found, part, None)
-    missing = "" if callable(found) else f"its reference is not torch's: {ELSEWHERE}"
-    return Entry(found if callable(found) else type(name, (), {}), **data["entry"]), missing
+    row = data["entry"]
+    if math.prod(row["shape"]) > LARGEST:
+        raise ValueError(f"a shape of {row['shape']}")
+    found = _of_torch(*(data["reference"] or ("", "")))
+    if found is None:
+        return Entry(_Elsewhere, **row), f"its reference is not torch's: {ELSEWHERE}"
+    return Entry(found, **row), ""
 
 
+class _Elsewhere:
+    """In the place of a reference that only the adapter has."""
+
+
+def _of_torch(module: str, name: str) -> type | None:
+    """A layer, loss or optimizer of torch's, by its place; None for whatever else has a place in
+    torch's modules, of which much runs what it is given."""
+    if not module.startswith(("torch.nn.", "torch.optim.")):
+        return None
+    found = getattr(sys.modules.get(module), name, None)
+    known = isinstance(found, type) and issubclass(found, (nn.Module, torch.optim.Optimizer))
+    return found if known and found.__module__ == module else None
+
+
+LARGEST = 1 << 20
+"""How many numbers the input of an entry of one's own may have."""
 ELSEWHERE = "a judge in another process does not import it; parity.check(subject) judges it"
 
 

@@ -40,6 +40,9 @@ row the process may fail to start."""
 GRACE = 5.0
 """How long a process that has closed the line may take to end by itself."""
 
+MARK = "PARITY_WORKER"
+"""A variable of the worker's environment, and of what it starts."""
+
 HERE = Path(__file__).resolve().parent
 
 
@@ -59,6 +62,7 @@ class Process:
         if not Path(path).is_file():
             raise Broken(f"there is no file {path}")
         self.control, other = socket.socketpair()
+        self.mark = f"{os.getpid()}-{time.monotonic_ns()}"
         told = {
             "control": other.fileno(),
             "parity": str(HERE.parent),
@@ -73,7 +77,7 @@ class Process:
         try:
             self.popen = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                env=os.environ | {"MPLBACKEND": "Agg"}, start_new_session=True,
+                env=os.environ | {"MPLBACKEND": "Agg", MARK: self.mark}, start_new_session=True,
                 pass_fds=(other.fileno(),),
             )  # fmt: skip
         except OSError as error:
@@ -119,6 +123,21 @@ class Process:
         for pipe in (self.popen.stdin, self.popen.stdout):
             assert pipe is not None
             pipe.close()
+        if self.popen.returncode != 0:  # the keeper was killed, and could end nobody
+            self._end_marked()
+
+    def _end_marked(self) -> None:
+        """Ends what bears the worker's mark in its environment. Linux only."""
+        word = f"{MARK}={self.mark}\0".encode()
+        for place in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if word in (place / "environ").read_bytes():
+                    os.kill(int(place.name), signal.SIGKILL)
+
+    @property
+    def kept(self) -> bool:
+        """Whether the keeper is still there."""
+        return self.popen.poll() is None
 
     def _said(self, seconds: float) -> dict[str, Any]:
         until = time.monotonic() + seconds
@@ -219,6 +238,7 @@ class Remote:
         from parity.play.message import Unreadable
 
         self.line = Line(*self.process.descriptors)
+        self.number = 0  # of the call that is to be answered
         try:
             self.line.receive(LOADING)
         except (Ended, Late, Unreadable) as error:
@@ -238,8 +258,9 @@ class Remote:
         from parity.play.line import Ended, Late
 
         seconds = min(self.seconds, self.until - time.monotonic())
+        self.number += 1
         with contextlib.suppress(Ended, Late):  # `_answer` says how it has ended, or that it hangs
-            self.line.send((verb, what), seconds)
+            self.line.send((self.number, verb, what), seconds)
         return self._answer(case, seconds, when)
 
     def _answer(self, case: str, seconds: float, when: str) -> Any:
@@ -248,7 +269,9 @@ class Remote:
 
         assert self.process is not None
         try:
-            kind, value, habits = self.line.receive(seconds)
+            number, kind, value, habits = self.line.receive(seconds)
+            if number != self.number:  # an answer to nothing that was asked
+                raise Unreadable
             self.known |= {legible(str(habit)): None for habit in habits}
         except Late:
             self._end(case)
@@ -257,6 +280,8 @@ class Remote:
             raise Broken(f"hangs {when}: no answer within {seconds:g} seconds") from None
         except Ended:
             how = self.process.ended(GRACE)
+            if not how and not self.process.kept:
+                how = {"unkept": True}
             self._end(case, how)
             raise Broken(f"{_ending(how)}, {when}{_last(how)}") from None
         except (Unreadable, TypeError, ValueError):
@@ -298,6 +323,8 @@ class _Proxy:
 def _ending(how: dict[str, Any]) -> str:
     if how.get("memory"):
         return "takes, with the processes that it has started, more memory than it may"
+    if how.get("unkept"):
+        return "killed the process that keeps its own"
     code = how.get("ended")
     if code is None:
         return "closes the line to the judge, and goes on"

@@ -46,7 +46,7 @@ def serve(line: tuple[int, int], path: str, gibibytes: float, folders: list[str]
     sys.path += folders
     own = os.getpid()
     player: _Player | None = None
-    verb, what = "load", ()
+    number, verb, what = 0, "load", ()
     while True:
         try:
             if player is None:
@@ -62,11 +62,11 @@ def serve(line: tuple[int, int], path: str, gibibytes: float, folders: list[str]
             sys.stdout.flush()
         try:
             try:
-                judge.send((*answer, list(habits)))
+                judge.send((number, *answer, list(habits)))
             except Unsendable as unsendable:
                 odd = Broken(f"gives what cannot be sent to the judge: {unsendable}")
-                judge.send(("error", str(odd), list(habits)))
-            verb, what = judge.receive()
+                judge.send((number, "error", str(odd), list(habits)))
+            number, verb, what = judge.receive()
         except Ended:
             return
 

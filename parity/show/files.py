@@ -46,10 +46,11 @@ def write(path: str | Path, content: str) -> None:
 
     A new file may be read and written as the umask says; one that is replaced, as before.
     """
-    target = Path(path).resolve()
+    target = Path(path)
     if target.exists() and not target.is_file():  # a pipe, or a device: not to be replaced
-        target.write_text(content, encoding="utf-8")
+        target.write_text(content, encoding="utf-8", errors="backslashreplace")
         return
+    target = target.resolve()
     mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=".parity-")
     try:

@@ -21,6 +21,7 @@ from parity.checks.kinds import KINDS
 from parity.judge.comparison import GRADIENT_FACTOR, TRUSTED_FROM, VALUE_FACTOR, Comparison
 from parity.judge.outcome import FAILED, MISTRUSTED, PASSED, WAIVED, Outcome
 from parity.run.report import Report
+from parity.show.plain import characters
 
 META = """
 <meta charset="utf-8">
@@ -80,7 +81,7 @@ def join(parts: Iterable[object]) -> Markup:
 
 
 def _escaped(value: object) -> str:
-    return escape(str(value).encode("utf-8", "replace").decode().replace("\0", "\ufffd"))
+    return escape(characters(str(value)))
 
 
 def page(report: Report) -> str:

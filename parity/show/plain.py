@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 
+def characters(text: str) -> str:
+    """Text with its line ends, and whatever else is not a character escaped."""
+    return "".join(c if c == "\n" or c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def plain(text: str) -> str:
     """Text with its line ends, and whatever else is not a character escaped.
 
     A terminal obeys escape sequences, and CI systems lines such as `::error::` and `##[error]`:
     after this they are read and nothing more.
     """
-    text = "".join(c if c == "\n" or c.isprintable() else ascii(c)[1:-1] for c in text)
-    lines = text.replace("##[", "# #[").split("\n")
+    lines = characters(text).replace("##[", "# #[").split("\n")
     return "\n".join(f"'{line}" if line.lstrip().startswith("::") else line for line in lines)

@@ -124,6 +124,9 @@ for coding in ("ascii", "latin-1", "utf-16"):
     command("the terminal", f"in {coding}", code=1, text=ODD, blameless=coding != "utf-16",
             environment={"PYTHONIOENCODING": coding}, worst=coding == "ascii",
             shell="$PARITY $ADAPTER --only=-forward")  # fmt: skip
+command("the terminal", "no errors, and libraries that tell of some", *PASSED,
+        environment={"OMP_NUM_THREADS": "abc"},
+        shell="$PARITY $ADAPTER --only=-forward 2>&-")  # fmt: skip
 command("the terminal", "no errors either", *PASSED,
         shell="$PARITY $ADAPTER --only=-forward 2>&-")  # fmt: skip
 

@@ -18,7 +18,11 @@ ENDS = {
     "null pointer": ("ctypes.string_at(0)", "crashed the interpreter: SIGSEGV"),
     "SIGKILL to itself": ("os.kill(os.getpid(), signal.SIGKILL)", "SIGKILL"),
     "SIGTERM to itself": ("os.kill(os.getpid(), signal.SIGTERM)", "SIGTERM"),
-    "SIGKILL to its parent": ("os.kill(os.getppid(), signal.SIGKILL); time.sleep(9)", "Tanh"),
+    "SIGKILL to its parent": (
+        "subprocess.Popen(['sleep', '300'], start_new_session=True)\n"
+        "os.kill(os.getppid(), signal.SIGKILL); time.sleep(9)",
+        "killed the process that keeps its own"),
+    "SIGSTOP to its parent": ("os.kill(os.getppid(), signal.SIGSTOP); os._exit(0)", "Tanh"),
     "SIGKILL to its group": ("os.killpg(0, signal.SIGKILL)", "SIGKILL"),
     "exit of site": ("exit(3)", "calls sys.exit(3)"),
     "another program in its place": ("os.execv('/bin/true', ['true'])", "exit code 0"),
@@ -150,6 +154,26 @@ layer("trust", "the judge in the process is another", "Tanh 1 FAILED", backward=
 layer("trust", "an object with __reduce__", "where an array is due",
       top="class Odd:\n    def __reduce__(self): return (exec, ('1/0',))",
       forward="return Odd()")  # fmt: skip
+REFERENCE = """
+class Ref:
+    def __init__(self, command="true"): pass
+    def __call__(self, x): return x
+Ref.__module__, Ref.__qualname__ = {place}
+class Same:
+    def __init__(self, command="true"): pass
+    def forward(self, x): return x.clone()
+    def backward(self, dy): return dy.clone()
+"""
+for name, place in {
+    "os.system": "'torch', 'os.system'",
+    "sys.exit": "'torch.nn.functional', 'sys.exit'",
+    "torch.load": "'torch', 'load'",
+}.items():
+    layer("trust", f"a reference that is {name}", "its reference is not torch's",
+          code=0, top=REFERENCE.format(place=place), options=("--seconds", "9"), blameless=False,
+          bottom="more = {'': {'command': 'touch /tmp/pwned'}}\n"
+                 "own = parity.Entry(Ref, 'layer', more, name='Same')\n"
+                 "object.__setattr__(subject, 'layers', subject.layers | {own: Same})")  # fmt: skip
 GARBAGE = (
     "for fd in range(3, 64):\n    try: os.write(fd, {bytes})\n    except OSError: pass\n"
     "time.sleep(9)"
@@ -165,6 +189,10 @@ for name, content in {
     late = name == "a length and nothing"
     layer("trust", f"writes {name} to the line", "hangs" if late else "sent what cannot be read",
           forward=GARBAGE.format(bytes=content), worst=name == "garbage")  # fmt: skip
+layer("trust", "an answer that nobody asked for", "sent what cannot be read", worst=True,
+      top="from parity.play.message import packed",
+      forward="told = packed((9, 'value', self.y * 1, []))\n"
+              + GARBAGE.format(bytes="len(told).to_bytes(8, 'little') + told"))  # fmt: skip
 layer("trust", "an own module called json", "Tanh 1 passed", code=0,
       top="from pathlib import Path\nPath('json.py').write_text('1/0')",
       forward="import importlib, json; json.dumps(1)")  # fmt: skip
