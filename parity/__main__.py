@@ -28,5 +28,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    del sys.path[0]  # the folder that one works in: a `random.py` there is not Python's
+    if not getattr(sys.flags, "safe_path", False):
+        del sys.path[0]  # the folder that one works in: a `random.py` there is not Python's
     sys.exit(main())

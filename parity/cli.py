@@ -136,7 +136,8 @@ def _started(adapter: str, gibibytes: float = GIBIBYTES) -> Iterator[Process]:
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
     """Ctrl-C is heard at the end: torch, half imported, may swallow it."""
-    if threading.current_thread() is not threading.main_thread():
+    heard_by_us = callable(signal.getsignal(signal.SIGINT))  # it may be ignored, and stay so
+    if threading.current_thread() is not threading.main_thread() or not heard_by_us:
         yield
         return
     heard: list[object] = []
@@ -252,10 +253,10 @@ def _list_of(adapter: str, process: Process) -> int:
     session = opened(adapter, process=process)
     try:
         for one in planned(session):
-            print(one)
+            print(legible(str(one)))
         for case in session.description.cases:
             if case.missing:
-                print(f"not offered: {case}: {case.missing}")
+                print(f"not offered: {legible(str(case))}: {case.missing}")
     finally:
         session.close()
     return PASSED

@@ -133,3 +133,38 @@ def test_a_process_that_closes_the_line_and_lives_is_told(
     assert not report.passed
     said = {failure.reason for outcome in report.outcomes for failure in outcome.failures}
     assert any("closes the line to the judge, and goes on" in reason for reason in said), said
+
+
+def test_a_call_that_is_broken_off_here_takes_its_process_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer may still come: it is not to be taken for that of the next call."""
+    (tmp_path / "adapter.py").write_text(TANH)
+    subject = parity.Remote(tmp_path / "adapter.py")
+    try:
+        (case,) = subject.description.cases
+        layer = subject.new(case, torch.float32, "cpu", 0)
+        with monkeypatch.context() as patch:
+            patch.setattr(subject.line, "receive", lambda seconds: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                layer.forward(torch.ones(2, 3))
+        assert subject.process is None
+        again = subject.new(case, torch.float32, "cpu", 0)
+        assert torch.equal(again.forward(torch.ones(2, 3)), torch.ones(2, 3).tanh())
+    finally:
+        subject.close()
+
+
+def test_a_process_that_is_forked_meanwhile_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    (tmp_path / "adapter.py").write_text(TANH)
+    subject = parity.Remote(tmp_path / "adapter.py")
+    child = os.fork()
+    if not child:
+        time.sleep(60)
+        os._exit(0)
+    start = time.monotonic()
+    subject.close()
+    taken = time.monotonic() - start
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    assert taken < 4

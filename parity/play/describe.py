@@ -57,7 +57,7 @@ def as_data(description: Description) -> dict[str, Any]:
         row = (entries.index(case.entry), case.variant, case.reduction, case.accumulates)
         cases.append((*row, case.single, case.missing))
     return {
-        "name": description.name, "cases": cases, "dtypes": description.dtypes,
+        "name": description.name, "cases": cases, "dtypes": tuple(description.dtypes),
         "waivers": description.waivers, "entries": [_entry_as_data(one) for one in entries],
     }  # fmt: skip
 
@@ -99,6 +99,7 @@ def _entry_of(data: Any) -> tuple[Entry, str]:
         made = Network(**data["network"])
         return made, "" if made.parts else f"its reference is made by the adapter: {ELSEWHERE}"
     row = data["entry"]
+    _text(row["name"])
     if math.prod(row["shape"]) > LARGEST:
         raise ValueError(f"a shape of {row['shape']}")
     found = _of_torch(*(data["reference"] or ("", "")))
@@ -123,12 +124,15 @@ def _of_torch(module: str, name: str) -> type | None:
 
 LARGEST = 1 << 20
 """How many numbers the input of an entry of one's own may have."""
+LONGEST_TEXT = 2000
+"""How long a name, a pattern or a reason may be."""
+
 ELSEWHERE = "a judge in another process does not import it; parity.check(subject) judges it"
 
 
 def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
+        raise TypeError("it is no text, or a very long one")
     return value
 
 

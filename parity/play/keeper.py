@@ -41,6 +41,7 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 def main() -> None:
     """Starts a worker as the argument says, and keeps it."""
     told = json.loads(sys.argv[1])
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller may ignore it, and nothing is reaped
     control = socket.socket(fileno=told["control"])
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     output, printing = os.pipe()
@@ -51,7 +52,7 @@ def main() -> None:
         for descriptor in (0, 1, 2):  # the line is the worker's alone
             os.dup2(nothing, descriptor)
         os.close(printing)
-        _Keeper(worker, control, output, told["gibibytes"]).keep()
+        _Keeper(worker, control, output, told).keep()
         return
     os.setsid()
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -66,11 +67,12 @@ def main() -> None:
     os.dup2(printing, 2)
     os.close(printing)
     os.chdir(told["place"])
+    sys.argv = [told["adapter"]]
     sys.path += told["libraries"]
     _imported(told["parity"])
     from parity.play.worker import serve
 
-    serve(line, told["adapter"], told["gibibytes"], told["folders"])
+    serve(line, told["adapter"], told["gibibytes"], told["folders"], told["place"])
 
 
 def _imported(folder: str) -> None:
@@ -85,12 +87,17 @@ def _imported(folder: str) -> None:
 
 
 class _Keeper:
-    def __init__(self, worker: int, control: socket.socket, output: int, gibibytes: float) -> None:
+    def __init__(
+        self, worker: int, control: socket.socket, output: int, told: dict[str, Any]
+    ) -> None:
         self.worker, self.control, self.output = worker, control, output
-        self.limit = gibibytes * 2**30
+        self.limit = told["gibibytes"] * 2**30
+        self.judge = told["judge"]
         self.said: dict[str, Any] = {"printed": False, "last": ""}
         self.tail = b""
-        self.open: list[Any] = [output]
+        self.heard = select.poll()
+        for descriptor in (control.fileno(), output):
+            self.heard.register(descriptor, select.POLLIN)
         self.begun = 0
 
     def keep(self) -> None:
@@ -99,10 +106,12 @@ class _Keeper:
         ended: int | None = None
         looked = time.monotonic()
         while ended is None:
-            ready, _, _ = select.select([self.control, *self.open], [], [], TICK)
+            ready = [descriptor for descriptor, _ in self.heard.poll(1000 * TICK)]
+            if os.getppid() != self.judge:
+                break
             if self.output in ready:
                 self._drain()
-            if self.control in ready:
+            if self.control.fileno() in ready:
                 asked = self.control.recv(1)
                 if asked == b"b":  # what was taken before the subject began is torch's
                     self.begun = _memory(_children(os.getpid()))
@@ -140,7 +149,8 @@ class _Keeper:
             except OSError:
                 piece = b""
             if not piece:
-                self.open = []
+                with contextlib.suppress(KeyError):
+                    self.heard.unregister(self.output)
                 return
             self.said["printed"] = True
             self.tail = (self.tail + piece)[-KEPT:]

@@ -59,7 +59,11 @@ class Process:
     """
 
     def __init__(self, path: str | Path, gibibytes: float = GIBIBYTES) -> None:
-        if not Path(path).is_file():
+        try:
+            there = Path(path).is_file()
+        except OSError:  # too long a name
+            there = False
+        if not there:
             raise Broken(f"there is no file {path}")
         self.control, other = socket.socketpair()
         self.mark = f"{os.getpid()}-{time.monotonic_ns()}"
@@ -68,6 +72,7 @@ class Process:
             "parity": str(HERE.parent),
             "adapter": str(Path(path).resolve()),
             "gibibytes": gibibytes,
+            "judge": os.getpid(),
             "folders": _folders(),
             "libraries": _libraries(),
             "place": _place(),
@@ -113,6 +118,8 @@ class Process:
         """Ends the worker, and all that it has started; once."""
         if self.popen.stdin is None or self.popen.stdin.closed:
             return
+        with contextlib.suppress(OSError):  # also where a process that was forked holds it
+            self.control.shutdown(socket.SHUT_RDWR)
         self.control.close()
         try:
             self.popen.wait(GRACE)
@@ -141,10 +148,12 @@ class Process:
 
     def _said(self, seconds: float) -> dict[str, Any]:
         until = time.monotonic() + seconds
+        heard = select.poll()
+        heard.register(self.control, select.POLLIN)
         content = b""
         while not content.endswith(b"\n"):
             left = until - time.monotonic()
-            if left <= 0 or not select.select([self.control], [], [], left)[0]:
+            if left <= 0 or not heard.poll(1000 * left):
                 return {}
             try:
                 piece = self.control.recv(4096)
@@ -181,6 +190,7 @@ class Remote:
         until: float = math.inf,
     ) -> None:
         self.path, self.seconds, self.gibibytes = Path(path), seconds, gibibytes
+        self.file = Path(path).absolute()
         self.process = process
         self.broken: dict[str, int] = {}
         self.known: dict[str, None] = {}
@@ -216,9 +226,9 @@ class Remote:
 
     def close(self) -> None:
         """Ends the process, and those that it has started."""
-        if self.process is not None:
-            self.process.end()
-            self.process = None
+        process, self.process = self.process, None
+        if process is not None:
+            process.end()
 
     def _start_again(self) -> None:
         try:
@@ -232,7 +242,7 @@ class Remote:
 
     def _start(self) -> Description:
         if self.process is None:
-            self.process = Process(self.path, self.gibibytes)
+            self.process = Process(self.file, self.gibibytes)
         from parity.play.describe import from_data  # torch's import, beside that of the process
         from parity.play.line import Ended, Late, Line
         from parity.play.message import Unreadable
@@ -259,9 +269,15 @@ class Remote:
 
         seconds = min(self.seconds, self.until - time.monotonic())
         self.number += 1
-        with contextlib.suppress(Ended, Late):  # `_answer` says how it has ended, or that it hangs
-            self.line.send((self.number, verb, what), seconds)
-        return self._answer(case, seconds, when)
+        try:
+            with contextlib.suppress(Ended, Late):  # `_answer` says how it has ended, or hangs
+                self.line.send((self.number, verb, what), seconds)
+            return self._answer(case, seconds, when)
+        except (Broken, Stopped):
+            raise
+        except BaseException:  # the answer may still come, and is not to be taken for another
+            self.close()
+            raise
 
     def _answer(self, case: str, seconds: float, when: str) -> Any:
         from parity.play.line import Ended, Late
@@ -342,7 +358,7 @@ def _last(how: dict[str, Any]) -> str:
 def _folders() -> list[str]:
     """Where the subject's own modules may be, beside the adapter's folder."""
     named = [one for one in os.environ.get("PYTHONPATH", "").split(os.pathsep) if one]
-    return [str(Path(folder).absolute()) for folder in (*named, _place())]
+    return [str(Path(folder).absolute()) for folder in named]
 
 
 def _place() -> str:
@@ -355,7 +371,8 @@ def _place() -> str:
 
 def _libraries() -> list[str]:
     """Where this process has torch and numpy from; an isolated one may not look there."""
-    found: dict[str, None] = {}
+    installed = [one for one in sys.path if Path(one).name in ("site-packages", "dist-packages")]
+    found = dict.fromkeys(installed)
     for name in ("torch", "numpy"):
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.origin is not None:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import signal
 import sys
@@ -28,7 +29,9 @@ KEPT = 16
 """How many objects of the subject stay in play; a check uses fewer."""
 
 
-def serve(line: tuple[int, int], path: str, gibibytes: float, folders: list[str]) -> None:
+def serve(
+    line: tuple[int, int], path: str, gibibytes: float, folders: list[str], place: str
+) -> None:
     """Imports an adapter, describes it, and answers calls until the other side has gone.
 
     Args:
@@ -36,6 +39,7 @@ def serve(line: tuple[int, int], path: str, gibibytes: float, folders: list[str]
         path: of the adapter.
         gibibytes: how far memory may grow from here.
         folders: in which the subject's modules are looked for, beside the adapter's own.
+        place: where one works; modules that are nowhere else are looked for there.
     """
     judge = Line(*line)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -43,7 +47,7 @@ def serve(line: tuple[int, int], path: str, gibibytes: float, folders: list[str]
     _limit_memory(gibibytes)
     judge.send("ready")
     sys.meta_path.insert(0, _Own([str(Path(path).resolve().parent), *folders]))
-    sys.path += folders
+    sys.path += [*folders, place]
     own = os.getpid()
     player: _Player | None = None
     number, verb, what = 0, "load", ()
@@ -104,11 +108,14 @@ class _Own(MetaPathFinder):
 
     def __init__(self, folders: list[str]) -> None:
         self.folders = folders
+        self.first = sys.path[0]
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
         if path is not None or not self._asked_for():
             return None
-        return PathFinder.find_spec(name, self.folders, target)
+        before = itertools.takewhile(lambda entry: entry != self.first, sys.path)
+        spec = PathFinder.find_spec(name, [*before, *self.folders], target)
+        return None if spec is None or spec.loader is None else spec  # a folder is no module
 
     def _asked_for(self) -> bool:
         """Whether the import stands in a file of the subject's folders."""
@@ -127,10 +134,12 @@ class _Own(MetaPathFinder):
 def _limit_memory(gibibytes: float) -> None:
     """Lets the address space grow by so much from here, and never beyond a limit that there is
     already. Linux only: others have no such number."""
-    pages = Path("/proc/self/statm")
-    if pages.exists() and gibibytes > 0:
+    with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # no core of a crash in the user's folder
+    pages = Path("/proc/self/statm")
+    if pages.exists() and gibibytes > 0:
         now = int(pages.read_text().split()[0]) * resource.getpagesize()
         limit = now + int(gibibytes * 2**30)
         _, most = resource.getrlimit(resource.RLIMIT_AS)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 def characters(text: str) -> str:
     """Text with its line ends, and whatever else is not a character escaped."""
@@ -11,8 +13,8 @@ def characters(text: str) -> str:
 def plain(text: str) -> str:
     """Text with its line ends, and whatever else is not a character escaped.
 
-    A terminal obeys escape sequences, and CI systems lines such as `::error::` and `##[error]`:
+    A terminal obeys escape sequences, and CI systems lines such as `::error::` and `##[error]`;
     after this they are read and nothing more.
     """
-    lines = characters(text).replace("##[", "# #[").split("\n")
+    lines = re.sub(r"##(?=\w*\[)", "# #", characters(text)).split("\n")
     return "\n".join(f"'{line}" if line.lstrip().startswith("::") else line for line in lines)

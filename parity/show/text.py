@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from parity.explain import causes
 from parity.judge.outcome import FAILED, MISTRUSTED, PASSED, WAIVED, Outcome
+from parity.play.broken import legible
 from parity.run.report import Report
 from parity.subject.subject import waiver_for
 
@@ -32,7 +33,7 @@ def text(report: Report, *, verbose: bool = False) -> str:
     for pattern, reason in report.waivers.items():
         count = sum(outcome.waiver == pattern for outcome in report.outcomes)
         if count:
-            parts.append(f"Waived, {count} checks {pattern}: {reason}")
+            parts.append(f"Waived, {count} checks {legible(pattern)}: {legible(reason)}")
     for pattern in report.unused:
         any_check = any(waiver_for({pattern: ""}, one.id) for one in report.outcomes)
         why = "nothing that it is for fails" if any_check else "no check has such an id"
@@ -54,7 +55,7 @@ def _cases(report: Report) -> str:
         shown = ", ".join(failed[:SHOWN]) + (f" and {len(failed) - SHOWN} more" * (len(failed) > 3))
         rows.append(
             {
-                "case": name,
+                "case": legible(name),
                 "checks": len(outcomes),
                 "verdict": _worst(outcomes),
                 "worst error / allowed": _number(worst.ratio),
@@ -73,7 +74,7 @@ def _worst(outcomes: list[Outcome]) -> str:
 def _checks(report: Report) -> str:
     rows = [
         {
-            "check": outcome.id,
+            "check": legible(outcome.id),
             "verdict": outcome.verdict,
             "error / allowed": _number(outcome.ratio),
             "nearest mistake": f"{outcome.nearest.nearest} {_number(outcome.nearest.distance)}"

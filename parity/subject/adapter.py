@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -20,7 +21,9 @@ def load(path: str | Path) -> Subject:
     if not file.is_file():
         raise AdapterError(f"there is no file {path}")
     sys.path.append(str(file.parent))
-    spec = importlib.util.spec_from_file_location(f"parity_adapter_{file.stem}", file)
+    spec = importlib.util.spec_from_file_location(
+        "parity_adapter_" + re.sub(r"\W", "_", file.stem), file
+    )
     if spec is None or spec.loader is None:
         raise AdapterError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)

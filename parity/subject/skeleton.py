@@ -177,7 +177,7 @@ def _identifier(stem: str) -> str:
 
 def _parsed(file: Path) -> ast.Module:
     try:
-        return ast.parse(file.read_text(encoding="utf-8"))
+        return ast.parse(file.read_bytes())
     except (SyntaxError, ValueError, RecursionError, OSError) as error:
         raise AdapterError(f"{file} does not parse: {error}") from None
 

@@ -182,6 +182,53 @@ command("the environment", "no standard input", *PASSED,
 command("the environment", "a module of the caller's", *PASSED, text="import mine\n" + RIGHT,
         prepare=lambda folder: (folder / "mine.py").write_text("x = 1"))  # fmt: skip
 
+# ---- adapters that are right, and do what Python lets them do ----
+
+
+def files(**contents: str) -> Callable[[Path], object]:
+    """Files by their paths, in which `__` stands for `/`."""
+
+    def prepare(folder: Path) -> None:
+        for name, content in contents.items():
+            file = folder / name.replace("__", "/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.with_suffix(".py").write_text(content)
+
+    return prepare
+
+
+IN_FRONT = (
+    "import sys\nfrom pathlib import Path\nsys.path.insert(0, str(Path(__file__).parent / 'b'))\n"
+)
+command("right adapters", "a folder of data called as a package", *PASSED, worst=True,
+        text="from tabulate import tabulate\n" + RIGHT,
+        prepare=lambda folder: [(folder / "tabulate").mkdir(),
+                                (folder / "tabulate" / "data.txt").touch()])  # fmt: skip
+command("right adapters", "a path put in front", *PASSED, worst=True,
+        text=f"{IN_FRONT}import layers\nassert layers.x == 2\n{RIGHT}",
+        prepare=files(layers="x = 1", b__layers="x = 2"))  # fmt: skip
+command("right adapters", "a script where one works", *PASSED, adapter="adapter.py",
+        text="from colorsys import rgb_to_hsv\n" + RIGHT,
+        shell="mkdir sub; mv adapter.py sub; echo 'raise SystemExit(1)' > colorsys.py; "
+              "$PARITY sub/adapter.py --only=-forward")  # fmt: skip
+command("right adapters", "one that reads its arguments", *PASSED,
+        text="import argparse\nargparse.ArgumentParser().parse_args()\n" + RIGHT)  # fmt: skip
+command("right adapters", "a name with dots", *PASSED, adapter="my.adapter.v2.py",
+        text="import pickle\n" + RIGHT + "\npickle.dumps(Tanh)")  # fmt: skip
+command(
+    "right adapters", "a set of dtypes", *PASSED, text=RIGHT.replace('("float32",)', '{"float32"}')
+)
+command("right adapters", "many files are open", *PASSED,
+        shell="ulimit -n 4096; for i in $(seq 1100); do exec {fd}</dev/null; done; "
+              "$PARITY $ADAPTER --only=-forward")  # fmt: skip
+command("signals", "SIGCHLD is ignored by the caller", "exit code 3", code=1,
+        text=subject(forward="os._exit(3)"), never=("Traceback", "goes on"),
+        shell="python3 -c \"import os, signal, sys; signal.signal(signal.SIGCHLD, signal.SIG_IGN); "
+              "os.execv('/bin/bash', ['bash', '-c', os.environ['PARITY'] + ' ' + "
+              "os.environ['ADAPTER'] + ' --only=-forward'])\"")  # fmt: skip
+command("signals", "SIGINT is ignored by the caller", *PASSED,
+        shell="trap '' INT; $PARITY $ADAPTER --only=-forward & p=$!; sleep 0.9; kill -INT $p; "
+              "wait $p")  # fmt: skip
 # ---- signals ----
 
 
