@@ -44,7 +44,11 @@ VALUES = st.recursive(
 
 KINDS = (type(None), bool, int, float, str, list, tuple, dict, torch.dtype, torch.Tensor)
 PLENTY = settings(
-    max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=300,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
 )
 
 
@@ -123,7 +127,13 @@ def test_a_header_of_any_kind_is_data_or_none(header: Any) -> None:
         assert is_data(unpacked(struct.pack("<I", len(text)) + text + bytes(40)))
 
 
-@settings(max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=100,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
 @given(st.lists(st.binary(max_size=60), max_size=4))
 def test_a_line_that_gets_anything_ends_in_time(pieces: list[bytes]) -> None:
     pipe, other = os.pipe(), os.pipe()

@@ -286,7 +286,7 @@ class Remote:
         assert self.process is not None
         try:
             number, kind, value, habits = self.line.receive(seconds)
-            if number != self.number:  # an answer to nothing that was asked
+            if type(number) is not int or number != self.number:  # to nothing that was asked
                 raise Unreadable
             self.known |= {legible(str(habit)): None for habit in habits}
         except Late:

@@ -197,13 +197,17 @@ def files(**contents: str) -> Callable[[Path], object]:
     return prepare
 
 
+def folder_of_data(folder: Path) -> None:
+    (folder / "tabulate").mkdir()
+    (folder / "tabulate" / "data.txt").touch()
+
+
 IN_FRONT = (
     "import sys\nfrom pathlib import Path\nsys.path.insert(0, str(Path(__file__).parent / 'b'))\n"
 )
 command("right adapters", "a folder of data called as a package", *PASSED, worst=True,
         text="from tabulate import tabulate\n" + RIGHT,
-        prepare=lambda folder: [(folder / "tabulate").mkdir(),
-                                (folder / "tabulate" / "data.txt").touch()])  # fmt: skip
+        prepare=folder_of_data)  # fmt: skip
 command("right adapters", "a path put in front", *PASSED, worst=True,
         text=f"{IN_FRONT}import layers\nassert layers.x == 2\n{RIGHT}",
         prepare=files(layers="x = 1", b__layers="x = 2"))  # fmt: skip
