@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from parity.judge.outcome import FAILED, MISTRUSTED, WAIVED, Outcome
+from parity.play.broken import Stopped, legible
 from parity.run.plan import Planned, matches, planned
 from parity.run.run import opened
+from parity.show.plain import plain
 from parity.subject.error import AdapterError
 from parity.subject.subject import Subject
 
@@ -26,11 +28,14 @@ class CheckTest:
         import pytest
 
         __tracebackhide__ = True
-        outcome = self.planned.run()
+        try:
+            outcome = self.planned.run()
+        except Stopped as reason:
+            pytest.fail(f"not run: {reason}", pytrace=False)
         if outcome.verdict in (FAILED, MISTRUSTED):
-            pytest.fail(described(outcome), pytrace=False)
+            pytest.fail(plain(described(outcome)), pytrace=False)
         if outcome.verdict == WAIVED:
-            pytest.xfail(self.planned.session.description.waivers[outcome.waiver])
+            pytest.xfail(legible(self.planned.session.description.waivers[outcome.waiver]))
 
     def __str__(self) -> str:
         return str(self.planned)
