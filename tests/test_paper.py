@@ -373,7 +373,7 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Path:
         process.communicate()
         (folder / "before.json").write_text(json.dumps(stored(folder)))
     process = started(folder)
-    out, err = process.communicate(timeout=600)
+    out, err = process.communicate(timeout=900)
     assert process.returncode == 0, err
     assert "REPORT.md" in out
     return folder

@@ -271,7 +271,7 @@ def killed_at_any_time(folder: Path) -> list[str]:
     """Twenty times, from Python's start to the last check; then it runs as if nothing had been."""
     chosen = random.Random(len(str(folder)) * time.monotonic_ns())
     for _ in range(20):
-        after = chosen.uniform(0.02, 3)
+        after = chosen.uniform(0.02, 2.5)
         wrong = killed(signal.SIGKILL, after)(folder)
         if wrong:
             return [f"after {after:.3f} seconds", *wrong]
