@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.gate import command
-from parity.play.broken import Broken, Stopped, legible
+from parity.play.broken import Broken, Stopped, legible, place
 from parity.play.remote import GIBIBYTES, Process
 from parity.show.plain import plain
 from parity.subject.error import AdapterError
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if getattr(options, "debug", False):
             raise
-        what = f"{type(error).__name__}: {legible(str(error))}{_place(error)}"
+        what = f"{type(error).__name__}: {legible(str(error))}{place(error)}"
         return _refused(f"an error of parity's own, {what}; --debug shows where it comes from")
 
 
@@ -56,14 +56,6 @@ def _refused(why: str) -> int:
         sys.stderr.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
         print(plain(f"parity: {why}"), file=sys.stderr)
     return COULD_NOT_RUN
-
-
-def _place(error: BaseException) -> str:
-    """Where an exception was raised: the file and the line."""
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    return f" ({Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno})" if last else ""
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -11,6 +11,16 @@ def legible(text: str, longest: int = LONGEST) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
 
 
+def place(error: BaseException) -> str:
+    """Where an exception was raised, as ` (file.py:12)`; "" if it never was."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None:
+        return ""
+    return f" ({legible(last.tb_frame.f_code.co_filename.rpartition('/')[2])}:{last.tb_lineno})"
+
+
 class Broken(Exception):
     """The subject did not give an answer that can be judged: it raised, hung, crashed.
 

@@ -6,13 +6,12 @@ import contextlib
 import random
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from parity.play.broken import Broken, legible
+from parity.play.broken import Broken, legible, place
 from parity.subject.error import AdapterError
 
 
@@ -107,15 +106,8 @@ def said(error: BaseException) -> str:
 
 
 def _raised(error: BaseException, text: str) -> str:
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    where = ""
-    if last is not None:
-        file = Path(last.tb_frame.f_code.co_filename).name
-        where = f" ({legible(file)}:{last.tb_lineno})"
     first = text.strip().partition("\n")[0]
-    return f"{legible(type(error).__name__)}: {legible(first)}{where}"
+    return f"{legible(type(error).__name__)}: {legible(first)}{place(error)}"
 
 
 def _text(error: BaseException) -> str:

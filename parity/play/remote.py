@@ -90,7 +90,6 @@ class Process:
             raise Stopped(f"no process can be started for the subject: {error}") from None
         finally:
             other.close()
-        self.last: dict[str, Any] = {}
 
     @property
     def descriptors(self) -> tuple[int, int]:
