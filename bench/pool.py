@@ -35,7 +35,7 @@ Open = Callable[[], AbstractContextManager[Executor]]
 
 
 class Task(Protocol):
-    """What is computed, and sent to a worker: a dataclass, which its result has as "task"."""
+    """What is computed, and sent to a worker: a dataclass, which is stored with its result."""
 
     @property
     def name(self) -> str:
@@ -63,7 +63,8 @@ def compute(
         version: what a result has as "version", if it has one; a worker of another is refused.
 
     Raises:
-        Lost: workers were lost, `ATTEMPTS` times in a row with no task done; or have other code.
+        Lost: workers were lost, `ATTEMPTS` times in a row with no task done; or have other code;
+            or a result is not found again.
     """
     attempts = lost = 0
     while missing := [task for task in tasks if stored(task, folder, version) is None]:
@@ -73,7 +74,9 @@ def compute(
             for task, result in _finished(executor, work, missing[half:] + missing[:half]):
                 if result.get("version", version) != version:
                     raise Lost("a worker has other code, or another torch: start it again")
-                write(folder / task.name, json.dumps(result) + "\n")
+                write(folder / task.name, json.dumps(result | {"task": _said(task)}) + "\n")
+                if stored(task, folder, version) is None:
+                    raise Lost(f"{task} is not found again as it was stored: {folder / task.name}")
                 done += 1
                 progress(task)
         lost += 1
@@ -98,10 +101,12 @@ def stored(task: Task, folder: Path, version: object = None) -> dict[str, Any] |
         return None
     if not isinstance(found, dict) or (version and found.get("version") != version):
         return None
-    told: Any = task
-    if found.get("task") != json.loads(json.dumps(asdict(told))):
-        return None
-    return found
+    return found if found.get("task") == _said(task) else None
+
+
+def _said(task: Any) -> Any:
+    """A task as JSON has it: a list for a tuple."""
+    return json.loads(json.dumps(asdict(task)))
 
 
 def _finished(

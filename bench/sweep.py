@@ -163,7 +163,7 @@ def run(task: Task) -> dict[str, Any]:
         lost = zip(task.seeds, accuracies, strict=True)
         refused = [f"seed {seed}: training diverged" for seed, one in lost if one is None]
     return {
-        "task": asdict(task), "accuracies": accuracies, "refused": refused, "seconds": seconds,
+        "accuracies": accuracies, "refused": refused, "seconds": seconds,
         "processor": processor(), "process": os.getpid(), "version": VERSION,
     }  # fmt: skip
 

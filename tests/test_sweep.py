@@ -132,7 +132,8 @@ def test_what_diverges_is_told_and_takes_no_other_run_with_it(
     assert result["accuracies"] == [right[0], None, right[2]]
     (why,) = result["refused"]
     assert why.startswith("seed 1: BCELoss")
-    assert f"Left out, 25-25-25 relu bce dropout 0 sgd 0.001, {why}" in sweep.text([result])
+    stored = result | {"task": asdict(task)}
+    assert f"Left out, 25-25-25 relu bce dropout 0 sgd 0.001, {why}" in sweep.text([stored])
     diverged = sweep.run(dataclasses.replace(task, loss="mse"))
     assert diverged["refused"] == ["seed 1: training diverged"]
     assert diverged["accuracies"][1] is None
@@ -153,7 +154,7 @@ def _poison(task: sweep.Task, worst: sweep.Task) -> dict[str, Any]:
     if task == worst:
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(0.2)
-    return {"task": task.__dict__, "accuracies": [0.5]}
+    return {"accuracies": [0.5]}
 
 
 @pytest.mark.slow
@@ -170,7 +171,7 @@ def _dies(task: sweep.Task, marker: Path, always: bool = False) -> dict[str, Any
     if always or not marker.exists():
         marker.touch()
         os.kill(os.getpid(), signal.SIGKILL)
-    return {"task": task.__dict__, "accuracies": [0.5]}
+    return {"accuracies": [0.5]}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
@@ -208,7 +209,7 @@ def test_what_is_stored_is_not_computed_again_unless_it_is_damaged(tmp_path: Pat
 
     def work(task: sweep.Task) -> dict[str, Any]:
         ran.append(task)
-        return {"task": asdict(task), "accuracies": [0.5]}
+        return {"accuracies": [0.5]}
 
     for _ in range(2):
         pool.compute(tasks, work, lambda: ThreadPoolExecutor(1), tmp_path)
@@ -219,6 +220,18 @@ def test_what_is_stored_is_not_computed_again_unless_it_is_damaged(tmp_path: Pat
     (tmp_path / tasks[0].name).write_text((tmp_path / tasks[2].name).read_text())  # of another
     pool.compute(tasks, work, lambda: ThreadPoolExecutor(1), tmp_path)
     assert ran == [*tasks, tasks[1], tasks[0]]
+
+
+def test_a_result_that_is_not_found_again_ends_it(tmp_path: Path) -> None:
+    """As it was, such a task was computed for ever."""
+
+    def work(task: sweep.Task) -> dict[str, Any]:
+        return {"accuracies": [0.5]}  # and no version
+
+    with pytest.raises(pool.Lost, match=r"Task.* is not found again as it was stored"):
+        pool.compute(
+            SMALL.tasks()[:1], work, lambda: ThreadPoolExecutor(1), tmp_path, version=sweep.VERSION
+        )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")

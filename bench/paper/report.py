@@ -167,7 +167,7 @@ def _markdown(plan: Plan, parts: Sequence[Section]) -> str:
         printed=scale.printed, refuted=statistics.REFUTED, margin=statistics.MARGIN,
         engines=", ".join(f"{name} {count}" for name, count in sorted(engines.items())),
     )  # fmt: skip
-    trained = sum(len(r["task"]["seeds"]) for r in plan.results.values() if "task" in r)
+    trained = sum(len(r["task"].get("seeds", ())) for r in plan.results.values())
     text = [
         "# Two reports, reproduced",
         quick + "Which numbers of two course reports on a deep-learning framework written by hand "

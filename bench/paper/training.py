@@ -105,9 +105,10 @@ def run(task: Task | Diagnosis) -> dict[str, Any]:
     start = time.perf_counter()
     found = (_by_scratch if task.side == "scratch" else _by_torch)(task)
     return found | {
-        "task": asdict(task), "seconds": time.perf_counter() - start, "version": VERSION,
+        "seconds": time.perf_counter() - start,
+        "version": VERSION,
         "processor": processor(),
-    }  # fmt: skip
+    }
 
 
 def _by_scratch(task: Task) -> dict[str, Any]:
