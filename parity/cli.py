@@ -225,14 +225,23 @@ def _list(options: argparse.Namespace) -> int:
     from parity.catalogue.table import CATALOGUE
     from parity.checks.kinds import KINDS
 
+    lines = []
     for entry in CATALOGUE.values():
         variants = [variant or "default" for variant in entry.variants]
         more = f" and {len(variants) - SHOWN} more" if len(variants) > SHOWN else ""
-        print(f"{entry.name} ({entry.kind}): {', '.join(variants[:SHOWN])}{more}")
+        lines.append(f"{entry.name} ({entry.kind}): {', '.join(variants[:SHOWN])}{more}")
     for kind, module in KINDS.items():
-        print(f"\nchecks of a{'n' * (kind[0] in 'aeiou')} {kind}:")
+        lines += ["", f"checks of a{'n' * (kind[0] in 'aeiou')} {kind}:"]
         for name, check in module.CHECKS.items():
-            print(f"  {name}: {_first_sentence(check.__doc__)}")
+            lines.append(f"  {name}: {_first_sentence(check.__doc__)}")
+    return _listed(lines)
+
+
+def _listed(lines: list[str]) -> int:
+    from parity.show import files
+
+    if why := files.say("\n".join(lines)):
+        raise AdapterError(f"the list cannot be printed: {why}")
     return PASSED
 
 
@@ -244,14 +253,13 @@ def _list_of(adapter: str, process: Process) -> int:
 
     session = opened(adapter, process=process)
     try:
-        for one in planned(session):
-            print(legible(str(one)))
+        lines = [legible(str(one)) for one in planned(session)]
         for case in session.description.cases:
             if case.missing:
-                print(f"not offered: {legible(str(case))}: {case.missing}")
+                lines.append(f"not offered: {legible(str(case))}: {case.missing}")
     finally:
         session.close()
-    return PASSED
+    return _listed(lines)
 
 
 def _first_sentence(doc: str | None) -> str:

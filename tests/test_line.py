@@ -168,3 +168,22 @@ def test_a_process_that_is_forked_meanwhile_does_not_hold_up_the_end(tmp_path: P
     os.kill(child, 9)
     os.waitpid(child, 0)
     assert taken < 4
+
+
+def test_a_process_that_is_forked_has_a_worker_of_its_own(tmp_path: Path) -> None:
+    """As pytest-forked does: two that read from one line take each other's answers."""
+    (tmp_path / "adapter.py").write_text(TANH)
+    subject = parity.Remote(tmp_path / "adapter.py")
+    (case,) = subject.description.cases
+    child = os.fork()
+    if not child:
+        x = torch.full((2, 3), 2.0)
+        right = torch.equal(subject.new(case, torch.float32, "cpu", 0).forward(x), x.tanh())
+        subject.close()
+        os._exit(0 if right else 1)
+    layer = subject.new(case, torch.float32, "cpu", 0)
+    while (done := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        assert torch.equal(layer.forward(torch.ones(2, 3)), torch.ones(2, 3).tanh())
+    assert done[1] == 0
+    assert torch.equal(layer.forward(torch.ones(2, 3)), torch.ones(2, 3).tanh())
+    subject.close()

@@ -171,7 +171,7 @@ class _Kept:
 def test_an_answer_of_any_kind_is_a_value_or_told(answer: Any) -> None:
     one = remote.Remote.__new__(remote.Remote)
     one.known, one.broken, one.process, one.until = {}, {}, _Kept(), math.inf  # type: ignore[assignment]
-    one.number = 1
+    one.number, one.owner, one.played = 1, os.getpid(), set()
 
     class Heard:
         def receive(self, seconds: float) -> Any:

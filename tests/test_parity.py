@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,8 @@ import scratch
 from bench.own import SUBJECT
 from parity import Comparison, Tensors, Truth
 from parity.judge.outcome import MISTRUSTED, PASSED
+from parity.play.arrays import tensor
+from parity.play.broken import Misfit
 from parity.play.describe import describe
 from parity.play.guard import randomness_kept, seed_all
 from parity.run.plan import planned
@@ -300,3 +303,29 @@ def test_an_optimizer_is_not_judged_by_gradients_that_are_zero() -> None:
     )
     assert len(checks) == 3
     assert {one.run().verdict for one in checks} == {MISTRUSTED}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"kind": "loos"}, "kind 'loos', and it is of 'layer', 'loss'"),
+        ({"domain": "complex"}, "domain 'complex', and it is of 'real'"),
+        ({"target": "label"}, "target 'label', and it is of 'real'"),
+        ({"mixes": ("dim=0",)}, r"mixes 'dim=0', and it is of ''"),
+        ({"variants": {}}, "variants that are not options"),
+        ({"variants": {"": [1]}}, "variants that are not options"),
+        ({"shape": (7,)}, r"shape \(7,\), and it is \(batch, features\)"),
+        ({"shape": (7, 0)}, r"shape \(7, 0\)"),
+        ({"reference": "Tanh"}, "'Tanh' makes nothing"),
+    ],
+)
+def test_an_entry_refuses_what_there_is_not(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        parity.Entry(**dict[str, Any](reference=nn.Tanh, kind="layer") | settings)
+
+
+def test_numbers_in_the_other_order_of_bytes_are_numbers() -> None:
+    x = np.array([1.5, -2.0, 3.25])
+    assert torch.equal(tensor(x.astype(">f8")), torch.from_numpy(x))
+    with pytest.raises(Misfit, match="masked array, of which some entries are not there"):
+        tensor(np.ma.masked_array(x, [False, True, False]))

@@ -11,7 +11,10 @@ import inspect
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
+
+KINDS = ("layer", "loss", "optimizer", "network", "model")
+DOMAINS = ("real", "probability")
 
 Options = dict[str, Any]
 Variants = dict[str, Options]
@@ -35,6 +38,9 @@ class Entry:
             their own ways: the widths of a layer, an optimizer's rate.
         mixes: whether samples of a batch see each other, as in `Softmax(dim=0)`; by variant.
         name: default: the name of the torch class.
+
+    Raises:
+        ValueError: a setting that there is not.
     """
 
     reference: Callable[..., Any]
@@ -47,9 +53,28 @@ class Entry:
     mixes: tuple[str, ...] = ()
     name: str = ""
 
+    TARGETS: ClassVar[tuple[str, ...]] = ("real", "probability", "index", "one_hot", "distribution")
+
     def __post_init__(self) -> None:
+        if not callable(self.reference):
+            raise ValueError(f"a reference makes the torch side; {self.reference!r} makes nothing")
         if not self.name:
-            object.__setattr__(self, "name", self.reference.__name__)
+            object.__setattr__(self, "name", getattr(self.reference, "__name__", ""))
+        targets = [self.target] if isinstance(self.target, str) else self.target.values()
+        for setting, values, choices in (
+            ("kind", [self.kind], KINDS),
+            ("domain", [self.domain], DOMAINS),
+            ("target", targets, self.TARGETS),
+            ("mixes", self.mixes, self.variants),
+        ):
+            for value in values:
+                if value not in choices:
+                    either = ", ".join(map(repr, choices))
+                    raise ValueError(f"{self.name} has {setting} {value!r}, and it is of {either}")
+        if not self.variants or not all(isinstance(one, dict) for one in self.variants.values()):
+            raise ValueError(f"{self.name} has variants that are not options: {self.variants!r}")
+        if len(self.shape) < 2 or not all(isinstance(n, int) and n > 0 for n in self.shape):
+            raise ValueError(f"{self.name} has shape {self.shape!r}, and it is (batch, features)")
 
     def target_of(self, variant: str) -> str:
         return self.target if isinstance(self.target, str) else self.target[variant]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -34,6 +34,8 @@ class Network(Entry):
     optimizer: tuple[str, Options] | None = None
     target: str = "one_hot"
     parts: tuple[tuple[str, Options], ...] = ()
+
+    TARGETS: ClassVar[tuple[str, ...]] = ("one_hot", "label", "index")
 
     def make(self) -> nn.Sequential:
         """The torch side."""

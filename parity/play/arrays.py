@@ -75,10 +75,12 @@ def tensor(y: Any) -> Tensor:
     """
     if isinstance(y, Tensor) and y.layout == torch.strided and not (y.is_quantized or y.is_meta):
         return y.detach().to("cpu", copy=True).as_subclass(Tensor)
+    if np.ma.is_masked(y):
+        raise Misfit("it gives a masked array, of which some entries are not there")
     if isinstance(y, (np.ndarray, np.generic, int, float, list, tuple)) and not _ragged(y):
         array = np.array(y)
         if array.dtype.kind in "biuf" and array.dtype.itemsize <= 8:
-            return torch.from_numpy(array)
+            return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
     kind = f" of {y.dtype}" if hasattr(y, "dtype") else ""
     kind += f" on {y.device} ({y.layout})" if isinstance(y, Tensor) else ""
     raise Misfit(f"it gives {legible(type(y).__name__, 60)}{kind}, where an array is due")

@@ -27,6 +27,9 @@ class Broken(Exception):
     Its text is made legible, for most of it comes from the subject.
     """
 
+    innocent = False
+    """Whether what came before in the same process, or another process, may have done it."""
+
     def __init__(self, text: str = "") -> None:
         super().__init__(legible(text, 4 * LONGEST))
 

@@ -31,12 +31,14 @@ class Description:
         cases: what can be checked, and what is not offered, with the reason.
         dtypes: in which.
         waivers: reasons by pattern.
+        own: the names of the subject's own checks.
     """
 
     name: str
     cases: list[Case]
     dtypes: tuple[str, ...]
     waivers: dict[str, str] = field(default_factory=dict)
+    own: tuple[str, ...] = ()
 
 
 #: What is sent of an entry that is not of the catalogue, and of a network.
@@ -58,7 +60,8 @@ def as_data(description: Description) -> dict[str, Any]:
         cases.append((*row, case.single, case.missing))
     return {
         "name": description.name, "cases": cases, "dtypes": tuple(description.dtypes),
-        "waivers": description.waivers, "entries": [_entry_as_data(one) for one in entries],
+        "waivers": description.waivers, "own": description.own,
+        "entries": [_entry_as_data(one) for one in entries],
     }  # fmt: skip
 
 
@@ -76,7 +79,8 @@ def from_data(data: dict[str, Any]) -> Description:
         cases.append(Case(entry, own, how, bool(accumulates), bool(single), why))
     waivers = {_text(k): _text(v) for k, v in data["waivers"].items()}
     dtypes = tuple(name for name in data["dtypes"] if name in SEVERAL["dtypes"])
-    return Description(legible(_text(data["name"])), cases, dtypes, waivers)
+    checks = tuple(legible(_text(name)) for name in data["own"])
+    return Description(legible(_text(data["name"])), cases, dtypes, waivers, checks)
 
 
 def _entry_as_data(entry: Entry) -> Any:
@@ -148,7 +152,8 @@ def describe(subject: Subject) -> Description:
     if subject.model is not None:
         how = subject.reduction_of(CATALOGUE[subject.model_loss])
         cases += [_case(subject, network, reduction=how) for network in _models(subject)]
-    return Description(subject.name, cases, subject.dtypes, dict(subject.waivers))
+    own = tuple(str(name) for checks in subject.checks.values() for name in checks)
+    return Description(subject.name, cases, subject.dtypes, dict(subject.waivers), own)
 
 
 def _case(subject: Subject, entry: Any, variant: str = "", **more: str) -> Case:

@@ -195,6 +195,8 @@ class Remote:
         self.known: dict[str, None] = {}
         self.failed: list[str] = []
         self.until = until
+        self.owner = os.getpid()
+        self.played: set[str] = set()
         try:
             self.description: Description = self._start()
         except BaseException:
@@ -208,9 +210,18 @@ class Remote:
         name = str(case)
         if self.broken.get(name, 0) >= PATIENCE:
             raise Broken("not run: an earlier check of this case hung or ended the process twice")
+        if self.owner != os.getpid():  # forked: the process is that of whoever has forked
+            self.owner, self.process = os.getpid(), None
         if self.process is None:
             self._start_again()
-        place = self._ask("new", (case.kind, name, dtype, device, seed, poison), name, "when made")
+        self.played.add(name)
+        wanted = (case.kind, name, dtype, device, seed, poison)
+        place = self._ask("new", wanted, name, "when made")
+        if not isinstance(place, int):  # what another case has left in the process
+            self.known |= {legible(str(left)): None for left in place}
+            self.close()
+            self._start_again()
+            place = self._ask("new", wanted, name, "when made")
         return _Proxy(self, place, name)
 
     def own_checks(self, kind: str) -> dict[str, Any]:
@@ -226,7 +237,8 @@ class Remote:
     def close(self) -> None:
         """Ends the process, and those that it has started."""
         process, self.process = self.process, None
-        if process is not None:
+        self.played.clear()
+        if process is not None and self.owner == os.getpid():
             process.end()
 
     def _start_again(self) -> None:
@@ -297,8 +309,10 @@ class Remote:
             how = self.process.ended(GRACE)
             if not how and not self.process.kept:
                 how = {"unkept": True}
-            self._end(case, how)
-            raise Broken(f"{_ending(how)}, {when}{_last(how)}") from None
+            broken = Broken(f"{_ending(how)}, {when}{_last(how)}")
+            broken.innocent = len(self.played) > 1
+            self._end("" if broken.innocent else case, how)
+            raise broken from None
         except (Unreadable, TypeError, ValueError):
             raise self._unreadable(case) from None
         if kind == "error":

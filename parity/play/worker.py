@@ -23,7 +23,8 @@ from parity.play.guard import guarded, habits, said
 from parity.play.line import Ended, Line
 from parity.play.message import Unsendable
 from parity.play.session import Local
-from parity.subject.adapter import load
+from parity.play.shared import Shared
+from parity.subject.adapter import load, package_of
 
 KEPT = 16
 """How many objects of the subject stay in play; a check uses fewer."""
@@ -46,7 +47,8 @@ def serve(
     torch.set_num_threads(1)
     _limit_memory(gibibytes)
     judge.send("ready")
-    sys.meta_path.insert(0, _Own([str(Path(path).resolve().parent), *folders]))
+    own_folder = str(Path(path).resolve().parent)
+    sys.meta_path.insert(0, _Own([own_folder, package_of(path)[0], *folders]))
     sys.path += [*folders, place]
     own = os.getpid()
     player: _Player | None = None
@@ -84,13 +86,22 @@ class _Player:
         self.cases = {(case.kind, str(case)): case for case in self.local.description.cases}
         self.objects: dict[int, Any] = {}
         self.made = 0
+        self.shared = Shared()
+        self.case: Any = None
 
     def play(self, verb: str, what: tuple[Any, ...]) -> Any:
+        """The answer to a call. To "new" a list says that there is none: what an earlier case has
+        left in this process, in which no other is to be judged."""
         match verb:
             case "load":
                 return as_data(self.local.description)
             case "new":
                 kind, name, *rest = what
+                if self.case not in (None, (kind, name)):
+                    self.objects.clear()
+                    if left := self.shared.changed():
+                        return left
+                self.case = kind, name
                 self.made += 1
                 self.objects[self.made] = self.local.new(self.cases[kind, name], *rest)
                 self.objects.pop(self.made - KEPT, None)
@@ -107,8 +118,9 @@ class _Own(MetaPathFinder):
     """
 
     def __init__(self, folders: list[str]) -> None:
-        self.folders = folders
+        self.folders = [folder for folder in folders if folder]
         self.first = sys.path[0]
+        self.libraries = [one for one in sys.path if Path(one).name.endswith("-packages")]
 
     def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
         if path is not None or not self._asked_for():
@@ -126,8 +138,11 @@ class _Own(MetaPathFinder):
         ):
             frame = frame.f_back
         file = Path(frame.f_code.co_filename)
-        return "site-packages" not in file.parts and any(
-            file.is_relative_to(folder) for folder in self.folders if folder
+        libraries = [one for one in self.libraries if file.is_relative_to(one)]
+        return any(
+            file.is_relative_to(folder)
+            and all(Path(folder).is_relative_to(library) for library in libraries)
+            for folder in self.folders
         )
 
 

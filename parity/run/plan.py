@@ -96,6 +96,8 @@ class Planned:
         except Stopped:
             raise
         except Broken as broken:
+            if broken.innocent:  # the next time it has a process of its own
+                return self._compared(seed)
             return [fact("run", False, str(broken))]
         except Exception as error:  # what it gave is so odd that the check itself fell over it
             return [fact("run", False, f"gives what cannot be judged: the check {said(error)}")]

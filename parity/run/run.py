@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from parity.catalogue.case import Case
 from parity.judge.outcome import Outcome
 from parity.play.broken import Broken, Stopped
 from parity.play.remote import Remote
@@ -103,14 +102,15 @@ def run(
     missing = [(str(case), case.missing) for case in description.cases if case.missing]
     return Report(
         description.name, outcomes, missing, unused, description.waivers,
-        session.habits(), settings or {}, _gaps(description.cases) if complete else [],
+        session.habits(), settings or {}, _gaps(session) if complete else [],
         stopped,
     )  # fmt: skip
 
 
-def _gaps(cases: list[Case]) -> list[str]:
-    """What no check could look at: how layers work together, and how parameters move."""
-    gaps = []
+def _gaps(session: Any) -> list[str]:
+    """What no check could look at: how layers work together, how parameters move; and the
+    subject's own checks, if it is in another process."""
+    cases, gaps = session.description.cases, []
     if not any(case.kind in ("network", "model") for case in cases):
         gaps.append(
             "how layers work together, for which the adapter needs nn.Linear and a loss such as "
@@ -118,4 +118,8 @@ def _gaps(cases: list[Case]) -> list[str]:
         )
     if not any(case.kind == "optimizer" for case in cases):
         gaps.append("how parameters are moved, for which it needs an optimizer of torch.optim's")
+    own = session.description.own
+    if own and not any(session.own_checks(case.kind) for case in cases):
+        names = ", ".join(own)
+        gaps.append(f"the subject's own checks ({names}), which parity.check(subject) runs")
     return gaps

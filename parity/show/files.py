@@ -47,6 +47,9 @@ def write(path: str | Path, content: str) -> None:
     A new file may be read and written as the umask says; one that is replaced, as before.
     """
     target = Path(path)
+    if target == Path("/dev/stdout"):  # may be a file, and what is printed is to follow
+        print(content, flush=True)
+        return
     if target.exists() and not target.is_file():  # a pipe, or a device: not to be replaced
         target.write_text(content, encoding="utf-8", errors="backslashreplace")
         return

@@ -20,10 +20,10 @@ def load(path: str | Path) -> Subject:
     file = Path(path).resolve()
     if not file.is_file():
         raise AdapterError(f"there is no file {path}")
-    sys.path.append(str(file.parent))
-    spec = importlib.util.spec_from_file_location(
-        "parity_adapter_" + re.sub(r"\W", "_", file.stem), file
-    )
+    folder, package = package_of(file)
+    sys.path += dict.fromkeys([str(file.parent), folder])
+    own = f"{package}." if package else "parity_adapter_"
+    spec = importlib.util.spec_from_file_location(own + re.sub(r"\W", "_", file.stem), file)
     if spec is None or spec.loader is None:
         raise AdapterError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
@@ -35,3 +35,14 @@ def load(path: str | Path) -> Subject:
     if not subject.name:
         object.__setattr__(subject, "name", file.stem)
     return subject
+
+
+def package_of(path: str | Path) -> tuple[str, str]:
+    """The package that a file is part of, whose modules it may import by `from .layers import …`:
+    the folder that it is imported from, and its name; where it is of none, its own folder and "".
+    """
+    folder, names = Path(path).resolve().parent, list[str]()
+    while (folder / "__init__.py").is_file() and folder.name.isidentifier():
+        names.insert(0, folder.name)
+        folder = folder.parent
+    return str(folder), ".".join(names)

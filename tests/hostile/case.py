@@ -166,6 +166,7 @@ class Run:
         def attempted(folder: Path) -> list[str]:
             if text is not None:
                 content = text.encode() if isinstance(text, str) else text
+                (folder / self.adapter).parent.mkdir(parents=True, exist_ok=True)
                 (folder / self.adapter).write_bytes(content)
             self.prepare(folder)
             mark = f"{os.getpid()}-{time.monotonic_ns()}"

@@ -96,6 +96,11 @@ command("files", "a name of 300 characters", "cannot be written", code=2,
 command("files", "a name of 250 characters", *PASSED, options=("--json", "x" * 245 + ".json"))
 command("files", "a folder", "is none", code=2, options=("--html", "."))
 command("files", "a device", *PASSED, options=("--json", "/dev/null"))
+command("files", "the standard output, into a file", *PASSED,
+        shell="$PARITY $ADAPTER --only=-forward --json /dev/stdout > both; code=$?; cat both; "
+              "grep -q outcomes both && exit $code")  # fmt: skip
+command("files", "a full device for a list", "the list cannot be printed", code=2,
+        shell="${PARITY% check} list $ADAPTER > /dev/full")  # fmt: skip
 command("files", "a full device, and another file", "cannot be written", code=2, blameless=True,
         shell="$PARITY $ADAPTER --only=-forward --json /dev/full --html b.html; code=$?; "
               "test -s b.html && exit $code")  # fmt: skip
@@ -185,14 +190,14 @@ command("the environment", "a module of the caller's", *PASSED, text="import min
 # ---- adapters that are right, and do what Python lets them do ----
 
 
-def files(**contents: str) -> Callable[[Path], object]:
-    """Files by their paths, in which `__` stands for `/`."""
+def files(contents: dict[str, str]) -> Callable[[Path], object]:
+    """Modules by their paths, without `.py`."""
 
     def prepare(folder: Path) -> None:
         for name, content in contents.items():
-            file = folder / name.replace("__", "/")
+            file = folder / f"{name}.py"
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.with_suffix(".py").write_text(content)
+            file.write_text(content)
 
     return prepare
 
@@ -210,7 +215,14 @@ command("right adapters", "a folder of data called as a package", *PASSED, worst
         prepare=folder_of_data)  # fmt: skip
 command("right adapters", "a path put in front", *PASSED, worst=True,
         text=f"{IN_FRONT}import layers\nassert layers.x == 2\n{RIGHT}",
-        prepare=files(layers="x = 1", b__layers="x = 2"))  # fmt: skip
+        prepare=files({"layers": "x = 1", "b/layers": "x = 2"}))  # fmt: skip
+command("right adapters", "part of a package", *PASSED, worst=True, adapter="pack/sub/adapter.py",
+        text="from . import other\nfrom ..layers import x\nassert x == other.x == 1\n" + RIGHT,
+        prepare=files({"pack/__init__": "", "pack/sub/__init__": "", "pack/layers": "x = 1",
+                       "pack/sub/other": "x = 1"}))  # fmt: skip
+command("right adapters", "below a folder called site-packages", *PASSED,
+        adapter="site-packages/mine/adapter.py", text="import colorsys\ncolorsys.x\n" + RIGHT,
+        prepare=files({"site-packages/mine/colorsys": "x = 1"}))  # fmt: skip
 command("right adapters", "a script where one works", *PASSED, adapter="adapter.py",
         text="from colorsys import rgb_to_hsv\n" + RIGHT,
         shell="mkdir sub; mv adapter.py sub; echo 'raise SystemExit(1)' > colorsys.py; "

@@ -47,6 +47,32 @@ layer("process enders", "in backward", "exit code 4", backward="os._exit(4)", op
       blameless=False)  # fmt: skip
 layer("process enders", "when made", "exit code 3, when made", init="os._exit(3)")
 
+# ---- what is left for the layer after it ----
+
+LATE = """
+class Late:
+    def __del__(self):
+        time.sleep(1)
+"""
+
+LEFT = {
+    "an object that exits when it is deleted": (
+        "self.late = type('Late', (), {'__del__': lambda self: os._exit(3)})()", ""),
+    "an alarm": ("signal.setitimer(signal.ITIMER_REAL, 0.3)\nself.late = Late()", "Tanh"),
+    "an alarm that raises": (
+        "signal.signal(signal.SIGALRM, lambda *_: 1 / 0); signal.setitimer(signal.ITIMER_REAL, 9)",
+        "changes how signals are handled"),
+    "a function of torch": ("torch.sigmoid = torch.tanh", "replaces torch.sigmoid"),
+    "none": ("del torch.sigmoid", "replaces torch.sigmoid"),
+    "a method of torch": (
+        "torch.Tensor.sum = lambda self: 2", "replaces torch.Tensor.sum"),
+    "a thread that exits": (
+        "threading.Thread(target=lambda: (time.sleep(0.05), os._exit(5))).start()", "Tanh"),
+}  # fmt: skip
+for name, (does, says) in LEFT.items():
+    fast = name in ("an object that exits when it is deleted", "a function of torch")
+    layer("what is left", name, "Tanh 1 passed", says, code=0, forward=does, top=LATE, worst=fast)
+
 # ---- children ----
 
 CHILDREN = {
