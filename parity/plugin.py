@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parity.judge.outcome import FAILED, MISTRUSTED, WAIVED, Outcome
+from parity.judge.outcome import FAILED, MISTRUSTED, UNCHECKED, WAIVED, Outcome
 from parity.play.broken import Stopped, legible
 from parity.run.plan import Planned, matches, planned
 from parity.run.run import opened
@@ -34,6 +34,8 @@ class CheckTest:
             pytest.fail(f"not run: {reason}", pytrace=False)
         if outcome.verdict in (FAILED, MISTRUSTED):
             pytest.fail(plain(described(outcome)), pytrace=False)
+        if outcome.verdict == UNCHECKED:
+            pytest.skip(plain(outcome.why))
         if outcome.verdict == WAIVED:
             pytest.xfail(legible(self.planned.session.description.waivers[outcome.waiver]))
 

@@ -28,7 +28,7 @@ class Loss:
 
     Raises:
         ValueError: another reduction; a target shaped or placed unlike the prediction; NaN in
-            the target.
+            the target; a gradient shaped unlike the loss.
         TypeError: a target typed unlike the prediction.
         RuntimeError: `backward` without a forward of its own.
     """
@@ -58,18 +58,29 @@ class Loss:
         self._kept, self._shape = kept, entries.shape
         return loss
 
-    def backward(self) -> Tensor:
-        """d loss / d prediction, shaped like the prediction."""
+    def backward(self, dy: Tensor | None = None) -> Tensor:
+        """d loss / d prediction, shaped like the prediction.
+
+        Args:
+            dy: the gradient of the loss itself, shaped like it, where something follows it.
+                Default: 1 in each entry.
+        """
         if self._kept is None:
             raise RuntimeError(
                 f"{self}: backward without a forward of its own; forward keeps what one "
                 "backward needs, and that backward uses it up"
             )
+        reduced = self._shape[: self._axes[0]]
+        due = self._shape if self.reduction == "none" else reduced
+        if dy is not None and dy.shape != due:
+            raise ValueError(f"{self} got a gradient {describe(dy)}; its loss is {list(due)}")
         kept, self._kept = self._kept, None
         dx = self._derivative(*kept)
-        if self.reduction != "mean":
+        if self.reduction == "mean":
+            dx = dx / constant(math.prod(self._shape[self._axes[0] :]), dx.dtype)
+        if dy is None:
             return dx
-        return dx / constant(math.prod(self._shape[self._axes[0] :]), dx.dtype)
+        return dx * dy.reshape(due + (1,) * (dx.dim() - len(due)))  # over the axes that it has not
 
     def check(self, prediction: Tensor, target: Tensor) -> None:
         """Raises as `forward` would, for these arguments."""

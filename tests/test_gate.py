@@ -249,9 +249,13 @@ HERE = (
 )
 def test_what_breaks_the_gate_is_red_by_name(name: str, source: Path, tmp_path: Path) -> None:
     breakage = next(one for one in BREAKAGES if one.name == name)
-    code, says = broken(breakage, source, tmp_path / "it" / "toy")
-    assert code == 2, says
-    assert breakage.says in " ".join(says.split()), says
+    for attempt in range(3):
+        code, said = broken(breakage, source, tmp_path / f"it{attempt}" / "toy")
+        says = " ".join(said.split())
+        if breakage.says in says or "the control has 20% more work" not in says:
+            break  # of two restarts on a busy machine the gate says, rightly, that they are noise
+    assert code == 2, said
+    assert breakage.says in says, said
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="asks Linux for children")

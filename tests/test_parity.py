@@ -14,7 +14,7 @@ import parity
 import scratch
 from bench.own import SUBJECT
 from parity import Comparison, Tensors, Truth
-from parity.judge.outcome import MISTRUSTED, PASSED
+from parity.judge.outcome import FAILED, MISTRUSTED, PASSED
 from parity.play.arrays import tensor
 from parity.play.broken import Misfit
 from parity.play.describe import describe
@@ -288,20 +288,56 @@ def test_seeds_are_torchs_and_leave_nothing_behind() -> None:
         assert torch.rand(4).equal(drawn)
 
 
+class Forgetful(scratch.Linear):
+    """Its backward stores nothing."""
+
+    def backward_param(self, dy: torch.Tensor) -> None:
+        self._kept = None
+
+
+def test_an_optimizer_is_judged_by_gradients_that_no_layer_has_spoilt() -> None:
+    def steps(sgd: Any, **options: Any) -> set[str]:
+        parts = {nn.Linear: Forgetful, torch.optim.SGD: sgd}
+        subject = parity.Subject(parts, dtypes=("float32",), **options)
+        only = ("SGD-momentum=0.9-float32-*step*", "SGD-float32-long_run")
+        checks = planned(parity.Local(subject), only=only)
+        assert len(checks) == 3
+        return {one.run().verdict for one in checks}
+
+    assert steps(scratch.SGD) == {PASSED}
+    # Over a model it has the model's gradients, which here can be written to.
+    assert steps(_over_model, optimizer="model") == {PASSED}
+    assert steps(_ignoring) >= {FAILED}
+
+
+def _over_model(model: Any, lr: float, momentum: float = 0.0) -> Any:
+    return scratch.SGD([pair for layer in model.parts for pair in layer.param()], lr, momentum)
+
+
+def _ignoring(pairs: Any, lr: float, momentum: float = 0.0) -> Any:
+    return scratch.SGD(pairs, lr)
+
+
+class Computed:
+    """A Linear whose gradients are zero, and made anew whenever they are asked for."""
+
+    def __init__(self, width: int, out: int) -> None:
+        self.w, self.b = torch.zeros(out, width), torch.zeros(out)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.w.T + self.b
+
+    def backward(self, dy: torch.Tensor) -> torch.Tensor:
+        return dy @ self.w
+
+    def param(self) -> Any:
+        return [(self.w, torch.zeros_like(self.w)), (self.b, torch.zeros_like(self.b))]
+
+
 def test_an_optimizer_is_not_judged_by_gradients_that_are_zero() -> None:
-    class Forgetful(scratch.Linear):
-        """Its backward stores nothing."""
-
-        def backward_param(self, dy: torch.Tensor) -> None:
-            self._kept = None
-
-    subject = parity.Subject(
-        {nn.Linear: Forgetful, torch.optim.SGD: scratch.SGD}, dtypes=("float32",)
-    )
-    checks = planned(
-        parity.Local(subject), only=("SGD-momentum=0.9-*step*", "SGD-float32-long_run")
-    )
-    assert len(checks) == 3
+    parts: dict[Any, Any] = {nn.Linear: Computed, torch.optim.SGD: _over_model}
+    subject = parity.Subject(parts, dtypes=("float32",), optimizer="model", gradients="overwritten")
+    checks = planned(parity.Local(subject), only="SGD-momentum=0.9-float32-*step*")
     assert {one.run().verdict for one in checks} == {MISTRUSTED}
 
 

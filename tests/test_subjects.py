@@ -77,7 +77,7 @@ WRONG = {
     ),
     "wrong_cache": (
         "the two share what forward keeps",
-        "network",
+        "Linear network",
         "Linear-float32 Sigmoid-float32 MSELoss-sum-float32 network-float32-layer",
     ),
     "wrong_optimizer": (

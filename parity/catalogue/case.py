@@ -20,6 +20,8 @@ class Case:
         reduction: of a loss without such an option: as the subject declares it.
         accumulates: whether the subject's gradients add up from backward to backward.
         single: whether it takes one sample at a time.
+        objects: whether its parameters are objects, with a gradient that may be None.
+        moves: whether it moves its parameters in its backward, at a rate.
         missing: why it cannot be checked: an option that the subject does not offer.
     """
 
@@ -28,6 +30,8 @@ class Case:
     reduction: str = ""
     accumulates: bool = True
     single: bool = False
+    objects: bool = False
+    moves: bool = False
     missing: str = ""
 
     def __str__(self) -> str:

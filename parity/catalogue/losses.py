@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
-from parity.catalogue.entry import Entry, reductions
+from parity.catalogue.entry import Entry, Variants, reductions
+
+#: A weight for each of five classes, or entries: of few digits, and so the same in every dtype.
+WEIGHTS = torch.tensor([0.5, 1.5, 1.0, 2.0, 0.25], dtype=torch.float64)
 
 _LOSS = reductions(**{"": {}})
-_CROSS_ENTROPY = reductions(index={}, one_hot={}, distribution={})
-_CLASS = {name: name.rsplit("_", 1)[0] for name in _CROSS_ENTROPY}
+_WEIGHTED = reductions(**{"": {}, "weight": {"weight": WEIGHTS}})
+_LOGITS = reductions(
+    **{"": {}, "weight": {"weight": WEIGHTS}, "pos_weight": {"pos_weight": WEIGHTS}}
+)
+_INDICES: Variants = {
+    "index": {},
+    "index_weight": {"weight": WEIGHTS},
+    "index_ignore_index=1": {"ignore_index": 1},
+    "index_ignore_index=-1": {"ignore_index": -1},
+}
+_CROSS_ENTROPY = reductions(
+    **_INDICES,
+    **{"index_label_smoothing=0.1": {"label_smoothing": 0.1}},
+    one_hot={},
+    distribution={},
+    **{"distribution_label_smoothing=0.1": {"label_smoothing": 0.1}},
+)
+_CLASSES = ("index", "one_hot", "distribution")
+_CLASS = {name: next(kind for kind in _CLASSES if name.startswith(kind)) for name in _CROSS_ENTROPY}
 
 ROWS: tuple[Entry, ...] = (
     Entry(nn.MSELoss, "loss", _LOSS),
     Entry(nn.L1Loss, "loss", _LOSS),
     Entry(nn.HuberLoss, "loss", reductions(**{"": {}, "delta=0.5": {"delta": 0.5}})),
-    Entry(nn.BCELoss, "loss", _LOSS, domain="probability", target="probability"),
-    Entry(nn.BCEWithLogitsLoss, "loss", _LOSS, target="probability"),
+    Entry(nn.BCELoss, "loss", _WEIGHTED, domain="probability", target="probability"),
+    Entry(nn.BCEWithLogitsLoss, "loss", _LOGITS, target="probability"),
     Entry(nn.CrossEntropyLoss, "loss", _CROSS_ENTROPY, target=_CLASS),
-    Entry(nn.NLLLoss, "loss", reductions(index={}), target="index"),
+    Entry(nn.NLLLoss, "loss", reductions(**_INDICES), target="index"),
 )

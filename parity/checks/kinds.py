@@ -11,6 +11,7 @@ from parity.catalogue.case import Case
 from parity.checks import layers, losses, models, networks, optimizers
 from parity.checks.trial import Trial
 from parity.judge.comparison import Comparison
+from parity.judge.truth import HALF
 
 Check = Callable[[Trial], list[Comparison]]
 
@@ -23,7 +24,7 @@ KINDS: dict[str, ModuleType] = {
 }
 
 #: What is checked in half precision: the values. What is exact or rare, single and double show.
-HALF = ("forward", "input_grad", "param_grad", "value", "gradient")
+IN_HALF = ("forward", "input_grad", "param_grad", "value", "gradient", "half")
 
 
 def checks_of(case: Case, dtype: torch.dtype) -> dict[str, Check]:
@@ -32,5 +33,5 @@ def checks_of(case: Case, dtype: torch.dtype) -> dict[str, Check]:
     return {
         name: check
         for name, check in kind.CHECKS.items()
-        if kind.applies(case, name, dtype) and (dtype != torch.bfloat16 or name in HALF)
+        if kind.applies(case, name, dtype) and (dtype not in HALF or name in IN_HALF)
     }

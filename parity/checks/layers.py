@@ -15,19 +15,30 @@ from parity.checks.trial import Trial, equal, fact
 from parity.explain.diagnosis import judge
 from parity.explain.mistakes import Mistake
 from parity.judge import evaluate
-from parity.judge.comparison import Comparison
+from parity.judge.comparison import Comparison, compare, compare_one
 from parity.judge.differences import compare_with_differences
 from parity.judge.evaluate import Over, alone
-from parity.judge.truth import truth
+from parity.judge.truth import HALF, truth
 from parity.play.arrays import LIES
+from parity.play.broken import Unoffered
 
 
 def passed(
-    layer: Any, inputs: Tensors, *, seed: int = 0, lie: tuple[str, str] = ("", "")
+    layer: Any,
+    inputs: Tensors,
+    *,
+    seed: int = 0,
+    lie: tuple[str, str] = ("", ""),
+    fresh: bool = False,
 ) -> Tensors:
-    """One forward and backward of the subject's layer, by the names of `evaluate.layer`; `lie`:
-    how x and dy lie in memory."""
-    layer.zero_grad()
+    """One forward and backward of the subject's layer, by the names of `evaluate.layer`.
+
+    Args:
+        lie: how x and dy lie in memory.
+        fresh: gradients are as the layer began with them: they are not set to zero.
+    """
+    if not fresh:
+        layer.zero_grad()
     layer.seed(seed)
     y = layer.forward(inputs["x"], lie[0])
     dx = layer.backward(inputs["dy"], lie[1])
@@ -56,9 +67,8 @@ def one_pass(
     layer = trial.layer(weights(inputs), poison=poison)
     if not training:
         layer.train(False)
-    results = passed(layer, inputs, seed=trial.seed, lie=lie)
-    verdicts = trial.judge_layer(inputs, results, training=training, deep=deep, ending=ending)
-    return [*verdicts, *untouched(layer, trial.case.entry.name)]
+    results = passed(layer, inputs, seed=trial.seed, lie=lie, fresh=poison)
+    return trial.judge_layer(inputs, results, training=training, deep=deep, ending=ending)
 
 
 WRITTEN = {
@@ -86,7 +96,7 @@ def written(name: str, label: str, holds: bool = False) -> Comparison:
 def _ending(ending: str, doc: str) -> Callable[[Trial], list[Comparison]]:
     def check(trial: Trial) -> list[Comparison]:
         # Half precision sees coarse mistakes alone; the fine ones are for float32 and float64.
-        return one_pass(trial, deep=trial.dtype != torch.bfloat16, ending=ending)
+        return one_pass(trial, deep=trial.dtype not in HALF, ending=ending)
 
     check.__doc__ = doc
     return check
@@ -108,41 +118,171 @@ def eval_mode(trial: Trial) -> list[Comparison]:
         layer.train(True)
         again = passed(layer, inputs, seed=trial.seed)
         verdicts += trial.judge_layer(inputs, again, training=True)
-    return [*verdicts, *untouched(layer, trial.case.entry.name)]
+    return verdicts
+
+
+LAID = (*((one, one) for one in LIES), ("gaps", ""), ("", "transposed"))
+"""How two arrays lie in memory: both of them oddly, and each alone."""
+
+
+def laid(lie: tuple[str, str], whose: tuple[str, str]) -> str:
+    """How two arrays lie, in words: `x and dy gaps`."""
+    named = [name for name, how in zip(whose, lie, strict=True) if how]
+    return f"{' and '.join(named)} {lie[0] or lie[1]}"
 
 
 def noncontiguous(trial: Trial) -> list[Comparison]:
     """x and dy lie in memory with gaps, transposed, or from the middle of something else: both of
     them, and each alone."""
-    verdicts = []
-    for lie in (*((one, one) for one in LIES), ("gaps", ""), ("", "transposed")):
-        how = "x and dy" if all(lie) else "x" if lie[0] else "dy"
-        for verdict in one_pass(trial, lie=lie):
-            name = f"{how} {lie[0] or lie[1]}: {verdict.name}"
-            verdicts.append(replace(verdict, name=name))
-    return verdicts
+    return [
+        replace(verdict, name=f"{laid(lie, ('x', 'dy'))}: {verdict.name}")
+        for lie in LAID
+        for verdict in one_pass(trial, lie=lie)
+    ]
 
 
 def sizes(trial: Trial) -> list[Comparison]:
-    """Batches of one more than 8, 64 and 1,024 rows.
+    """Batches of one more than 8, 64 and 1,024 rows; and, where the features may be any number, of
+    1, of 33, and of one more than 128 and 1,024.
 
     x and dy are small integers, so that sums of many are exact in whatever order they are added.
     Where samples see each other, the largest is left out: there the order counts.
     """
     verdicts = []
-    for rows in (9, 65) if trial.case.mixes else (9, 65, 1025):
+    own = trial.case.entry.shape[1:]
+    shapes = [(9, *own), (65, *own)] + [(1025, *own)] * (not trial.case.mixes)
+    if len(own) == 1 and not any(True for _ in trial.case.module().parameters()):
+        shapes += [(3, 1), (3, 33), (2, 129)] + [(2, 1025)] * (not trial.case.mixes)
+    for shape in shapes:
         generator = trial.generator()
 
-        def whole(inputs: Tensors, generator: torch.Generator = generator) -> Tensors:
-            def drawn(x: Tensor) -> Tensor:
-                values = torch.tensor([-2, -1, 1, 2], dtype=x.dtype)
-                return values[torch.randint(4, x.shape, generator=generator)]
+        def whole(
+            inputs: Tensors, shape: Any = shape, generator: torch.Generator = generator
+        ) -> Tensors:
+            def drawn(*shape: int) -> Tensor:
+                values = torch.tensor([-2, -1, 1, 2], dtype=trial.dtype)
+                return values[torch.randint(4, shape, generator=generator)]
 
-            return inputs | {name: drawn(inputs[name]) for name in ("x", "dy")}
+            outputs = inputs["dy"].shape[1:] if shape[1:] == own else shape[1:]
+            return inputs | {"x": drawn(*shape), "dy": drawn(shape[0], *outputs)}
 
-        for verdict in one_pass(trial, whole, rows=rows):
-            verdicts.append(replace(verdict, name=f"{rows} rows: {verdict.name}"))
+        for verdict in one_pass(trial, whole):
+            verdicts.append(replace(verdict, name=f"{list(shape)}: {verdict.name}"))
     return verdicts
+
+
+def rank(trial: Trial) -> list[Comparison]:
+    """An input of three dimensions, `[B, T, features]`: if it is taken, and the output is torch's,
+    so are the gradients."""
+    inputs = trial.inputs(6)
+    three = {name: inputs[name].unflatten(0, (2, 3)) for name in ("x", "dy")}
+    inputs = inputs | three
+    layer = trial.layer(weights(inputs))
+    layer.zero_grad()
+    refused, y = layer.attempt("forward", inputs["x"])
+    right = truth(evaluate.layer(trial.case.module().train()), inputs)
+    if refused or not compare_one("output", y, right).passed:
+        raise Unoffered("it takes inputs of two dimensions alone")
+    refused, dx = layer.attempt("backward", inputs["dy"])
+    late, gradients = layer.attempt("gradients")
+    if refused or late:
+        raise Unoffered("its backward takes inputs of two dimensions alone")
+    verdicts = compare({"output": y, "input_grad": dx, **gradients}, right)
+    name = trial.case.entry.name
+    text = f"{name} is wrong on inputs of three dimensions, which its forward takes"
+    return [v if v.passed else replace(v, diagnosis=text) for v in verdicts]
+
+
+def magnitudes(trial: Trial) -> list[Comparison]:
+    """Inputs of either sign from 1e-30 to 1e4, evenly by their logarithms.
+
+    Where a function is the difference of two that are of order 1, none of its digits is left of a
+    value that is far below. A mistake is what is wrong by more than such digits; and a value that
+    is 0 where torch's is not, of an input that is not small.
+    """
+    rows, features = 20, trial.case.entry.shape[-1]
+    powers = torch.linspace(-30, 4, rows * features // 2, dtype=torch.float64)
+    dense = torch.linspace(0, 2, rows * features // 4, dtype=torch.float64)
+    sizes = 10 ** torch.cat([powers[::2], dense])
+    sizes = torch.cat([sizes, -sizes])
+    sizes = torch.cat([sizes, torch.ones(rows * features - len(sizes), dtype=torch.float64)])
+    inputs = trial.inputs(rows)
+    inputs["x"] = sizes.reshape(features, rows).mT.contiguous().to(trial.dtype)
+    layer = trial.layer({})
+    results = passed(layer, inputs, seed=trial.seed)
+    least = SMALLEST[trial.dtype]
+    verdicts = trial.judge_layer(inputs, results, least=least)
+    right, name = evaluate.layer(trial.case.module())(inputs), trial.case.entry.name
+    for key, value in results.items():
+        lost = (value == 0) & (right[key].abs() > torch.finfo(trial.dtype).tiny)
+        lost &= inputs["x"].abs() >= 1
+        if bool(lost.any()):
+            place = torch.where(lost, inputs["x"].abs(), torch.inf).argmin()
+            x, y = (float(z.flatten()[place]) for z in (inputs["x"], right[key]))
+            what = f"{name} {key.replace('_grad', ' gradient').replace('_', ' ')}"
+            text = f"{what} is 0 where torch's is small: its tail is lost"
+            verdicts.append(fact(key, False, f"is 0 at {x:.3g}, where torch's is {y:.3g}", text))
+    return verdicts
+
+
+SMALLEST = {torch.float32: 1e-6, torch.float64: 1e-8}
+"""How far values of order 1 may be off, at any input. Torch's own Softplus is off by so much: from
+20 on it is the input."""
+
+
+def instances(trial: Trial) -> list[Comparison]:
+    """Two of a class, their passes interleaved: neither knows of the other. Two Dropouts drop
+    each by itself."""
+    first = trial.inputs()
+    second = first | {"x": -first["x"].flip(0), "dy": first["dy"] / 2}
+    both = []
+    for number, inputs in enumerate((first, second)):
+        layer = trial.session.new(trial.case, trial.dtype, trial.device, trial.seed + number)
+        layer.set_parameters(weights(inputs))
+        layer.zero_grad()
+        both.append(layer)
+    outputs = [one.forward(i["x"]) for one, i in zip(both, (first, second), strict=True)]
+    verdicts = []
+    name = trial.case.entry.name
+    text = f"of two {name}s that are alive at once, the two share what forward keeps"
+    gradients = [one.backward(i["dy"]) for one, i in zip(both, (first, second), strict=True)]
+    for number, inputs in enumerate((first, second)):
+        results = {
+            "output": outputs[number], "input_grad": gradients[number],
+            **both[number].gradients(),
+        }  # fmt: skip
+        for verdict in trial.judge_layer(inputs, results):
+            said = text if not verdict.passed and not verdict.reason else verdict.diagnosis
+            whose = "first" if number == 0 else "second"
+            verdicts.append(replace(verdict, name=f"{whose}: {verdict.name}", diagnosis=said))
+    module = trial.case.module()
+    if isinstance(module, nn.Dropout) and 0 < module.p < 1:
+        ones = torch.ones(1 if trial.case.single else 64, 64, dtype=trial.dtype)
+        masks = [one.forward(ones) == 0 for one in both]
+        text = "two Dropouts have the same masks: they draw from one seed"
+        verdicts.append(fact("masks", not torch.equal(*masks), "are the same", text))
+    return verdicts
+
+
+def tied(trial: Trial) -> list[Comparison]:
+    """Two layers that share their parameters: the gradients of both add up."""
+    inputs = trial.inputs()
+    other = inputs | {"x": -inputs["x"].flip(0), "dy": inputs["dy"] / 2}
+    layer = trial.layer(weights(inputs))
+    results = layer.tied([(one["x"], one["dy"]) for one in (inputs, other)])
+
+    def both(given: Tensors, over: Over = alone) -> Tensors:
+        one_of = evaluate.layer(trial.case.module())
+        flipped = over(lambda x: -x.flip(0))
+        one = one_of(given, over)
+        two = one_of(given | {"x": flipped(given["x"]), "dy": given["dy"] / 2}, over)
+        return {n: one[n] + two[n] for n in one if n.endswith("param_grad")}
+
+    right = truth(both, inputs)
+    name = trial.case.entry.name
+    text = f"two {name}s share a parameter, and its gradient is that of one of them alone"
+    verdicts = compare(results, right)
+    return [v if v.passed else replace(v, diagnosis=text) for v in verdicts]
 
 
 def nan(trial: Trial) -> list[Comparison]:
@@ -187,7 +327,7 @@ def samples(trial: Trial) -> list[Comparison]:
         name: torch.stack(parts).sum(0) if name.endswith("param_grad") else torch.cat(parts)
         for name, parts in whole.items()
     }
-    return [*trial.judge_layer(inputs, results), *untouched(layer, trial.case.entry.name)]
+    return trial.judge_layer(inputs, results)
 
 
 def accumulation(trial: Trial) -> list[Comparison]:
@@ -230,16 +370,23 @@ def accumulation(trial: Trial) -> list[Comparison]:
             fact(f"{name} after zero_grad", not bool(gradient.any()), "it is not zero")
             for name, gradient in layer.gradients().items()
         ]
-    return [*verdicts, *untouched(layer, trial.case.entry.name)]
+    return verdicts
 
 
 def no_mutation(trial: Trial) -> list[Comparison]:
-    """Neither x, nor dy, nor a parameter is modified, and backward leaves the output as it was."""
+    """Neither x, nor dy, nor a parameter is modified, and backward leaves the output as it was: in
+    training and in evaluation, however x and dy lie, also of one sample."""
     inputs = trial.inputs()
     layer = trial.layer(weights(inputs))
-    before = layer.parameters()
-    passed(layer, inputs, seed=trial.seed)
-    changed = layer.modified()
+    before, changed = layer.parameters(), dict[str, None]()
+    one = {name: inputs[name][:1] for name in ("x", "dy")}
+    for batch, lie in ((inputs, ("", "")), (inputs, ("gaps", "gaps")), (one, ("", ""))):
+        passed(layer, batch, seed=trial.seed, lie=lie)
+        changed |= dict.fromkeys(layer.modified())
+    layer.train(False)
+    layer.attempt("forward", inputs["x"])  # in evaluation it may refuse the one or the other
+    layer.attempt("backward", inputs["dy"])
+    changed |= dict.fromkeys(layer.modified())
     verdicts = [
         written(name, trial.case.entry.name, name not in changed)
         for name in ("x", "dy", "output", "input_grad")
@@ -263,7 +410,7 @@ def aliasing(trial: Trial) -> list[Comparison]:
         for name in before
     ]  # fmt: skip
     again = passed(layer, inputs, seed=trial.seed)
-    return [*shared, *trial.judge_layer(inputs, again), *untouched(layer, trial.case.entry.name)]
+    return [*shared, *trial.judge_layer(inputs, again)]
 
 
 def repeated(trial: Trial) -> list[Comparison]:
@@ -278,7 +425,7 @@ def repeated(trial: Trial) -> list[Comparison]:
         if name:
             judged = trial.judge_layer(inputs | batch, results)
             verdicts += [replace(v, name=f"{name}: {v.name}") for v in judged]
-    return [*verdicts, *untouched(layer, trial.case.entry.name)]
+    return verdicts
 
 
 def second_backward(trial: Trial) -> list[Comparison]:
@@ -291,11 +438,12 @@ def second_backward(trial: Trial) -> list[Comparison]:
     if refused:
         return [fact("second backward", True, "")]
     again = {"output": results["output"], "input_grad": dx, **layer.gradients()}
-    return [*trial.judge_layer(inputs, again), *untouched(layer, trial.case.entry.name)]
+    return trial.judge_layer(inputs, again)
 
 
 def uninitialised(trial: Trial) -> list[Comparison]:
-    """With all memory that nobody has written to full of NaN: the same results."""
+    """With all memory that nobody has written to full of NaN, and gradients as a new layer has
+    them: the same results."""
     return one_pass(trial, poison=True)
 
 
@@ -317,8 +465,7 @@ def kink(trial: Trial) -> list[Comparison]:
     name = trial.case.entry.name
     module = trial.case.module().eval()
     torchs = evaluate.layer(module)(inputs)["input_grad"]
-    told = [_at_zero(v, inputs, results["input_grad"], torchs, name) for v in verdicts]
-    return [*told, *untouched(layer, name)]
+    return [_at_zero(v, inputs, results["input_grad"], torchs, name) for v in verdicts]
 
 
 def _at_zero(
@@ -359,7 +506,6 @@ def extremes(trial: Trial) -> list[Comparison]:
         judged = trial.judge_layer(inputs, results, finite=True)
         size = {"large": "as large as 1e4", "subnormal": "as small as 1e-39"}.get(name, name)
         verdicts += [_at(name, size, verdict, trial.case.entry.name) for verdict in judged]
-        verdicts += untouched(layer, trial.case.entry.name)
     return verdicts
 
 
@@ -446,6 +592,29 @@ def _rate(found: float, p: float, name: str) -> str:
     return f"Dropout drops with probability 1 - p = {1 - p:g} instead of p" if swapped else ""
 
 
+def moving(trial: Trial) -> list[Comparison]:
+    """A backward that moves the parameters passes on what they were, and moves them by the rate
+    times their gradients."""
+    inputs, rate_ = trial.inputs(), 0.5
+    layer = trial.layer(weights(inputs))
+    layer.forward(inputs["x"])
+    results = {"input_grad": layer.backward_at(inputs["dy"], rate_), **layer.parameters()}
+    one_of = evaluate.layer(trial.case.module())
+
+    def moved(given: Tensors, over: Over = alone) -> Tensors:
+        passed_on = one_of(given, over)
+        steps = {n: given[n] - rate_ * passed_on[f"{n}.param_grad"] for n in weights(given)}
+        return {"input_grad": passed_on["input_grad"], **steps}
+
+    verdicts = compare(results, truth(moved, inputs))
+    name = trial.case.entry.name
+    texts = {"input_grad": "input gradient is by parameters that have moved already"}
+    return [
+        v if v.passed else replace(v, diagnosis=f"{name} {texts.get(v.name, 'moves wrongly')}")
+        for v in verdicts
+    ]
+
+
 CHECKS: dict[str, Callable[[Trial], list[Comparison]]] = {
     "forward": _ending("output", "The output."),
     "input_grad": _ending("input_grad", "The gradient with respect to the input."),
@@ -453,6 +622,10 @@ CHECKS: dict[str, Callable[[Trial], list[Comparison]]] = {
     "eval_mode": eval_mode,
     "noncontiguous": noncontiguous,
     "sizes": sizes,
+    "rank": rank,
+    "instances": instances,
+    "tied": tied,
+    "moving": moving,
     "batch_of_one": batch_of_one,
     "empty_batch": empty_batch,
     "samples": samples,
@@ -464,6 +637,7 @@ CHECKS: dict[str, Callable[[Trial], list[Comparison]]] = {
     "uninitialised": uninitialised,
     "kink": kink,
     "nan": nan,
+    "magnitudes": magnitudes,
     "extremes": extremes,
     "differences": differences,
     "rate": rate,
@@ -482,6 +656,16 @@ def applies(case: Any, name: str, dtype: torch.dtype) -> bool:
         return drops
     if name == "nan":
         return not drops  # what it drops is 0, or NaN
+    if name == "magnitudes":
+        return not (drops or case.mixes or case.single) and not any(
+            True for _ in module.parameters()
+        )
+    if name == "tied":
+        return bool(case.objects) and any(True for _ in module.parameters())
+    if name == "moving":
+        return bool(case.moves)
+    if name == "rank":
+        return not (case.mixes or case.single or drops)
     if name in OF_PARAMETERS:
         return any(True for _ in module.parameters())
     if name == "samples":

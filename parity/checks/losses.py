@@ -10,17 +10,18 @@ import torch
 from torch import Tensor
 
 from parity.catalogue.values import Tensors
-from parity.checks.layers import untouched, written
-from parity.checks.trial import Trial
+from parity.checks.layers import LAID, laid, written
+from parity.checks.trial import Trial, fact
+from parity.judge import evaluate
 from parity.judge.comparison import Comparison
 from parity.judge.differences import compare_with_differences
-from parity.judge.truth import DRAWS
-from parity.play.arrays import LIES
+from parity.judge.truth import DRAWS, HALF
 
 
-def passed(criterion: Any, inputs: Tensors, *, lies: str = "") -> Tensors:
-    """One forward and backward of the subject's loss, by the names of `evaluate.loss`."""
-    value = criterion.forward(inputs["prediction"], inputs["target"], lies)
+def passed(criterion: Any, inputs: Tensors, *, lies: tuple[str, str] = ("", "")) -> Tensors:
+    """One forward and backward of the subject's loss, by the names of `evaluate.loss`; `lies`: how
+    prediction and target lie in memory."""
+    value = criterion.forward(inputs["prediction"], inputs["target"], *lies)
     return {"loss": value, "prediction_grad": criterion.backward()}
 
 
@@ -28,35 +29,55 @@ def one_pass(
     trial: Trial,
     inputs: Tensors,
     *,
-    lies: str = "",
+    lies: tuple[str, str] = ("", ""),
     poison: bool = False,
     deep: bool = False,
     draws: int = DRAWS,
 ) -> list[Comparison]:
     """The same inputs through both sides."""
-    criterion = trial.build(poison=poison)
-    results = passed(criterion, inputs, lies=lies)
-    verdicts = trial.judge_loss(inputs, results, deep=deep, draws=draws)
-    return [*verdicts, *untouched(criterion, trial.case.entry.name)]
+    results = passed(trial.build(poison=poison), inputs, lies=lies)
+    return trial.judge_loss(inputs, results, deep=deep, draws=draws)
 
 
 def _named(name: str, doc: str) -> Callable[[Trial], list[Comparison]]:
     def check(trial: Trial) -> list[Comparison]:
-        verdicts = one_pass(trial, trial.loss_inputs(), deep=trial.dtype != torch.bfloat16)
-        return [v for v in verdicts if v.name == name or v.name.endswith(" untouched")]
+        verdicts = one_pass(trial, trial.loss_inputs(), deep=trial.dtype not in HALF)
+        return [v for v in verdicts if v.name == name]
 
     check.__doc__ = doc
     return check
 
 
 def noncontiguous(trial: Trial) -> list[Comparison]:
-    """Prediction and target with strides of their own."""
-    inputs = trial.loss_inputs()
+    """Prediction and target with strides of their own: both of them, and each alone."""
+    inputs, verdicts = trial.loss_inputs(), []
+    for lies in LAID:
+        for verdict in one_pass(trial, inputs, lies=lies):
+            verdicts.append(replace(verdict, name=f"{laid(lies, WHOSE)}: {verdict.name}"))
+    return verdicts
+
+
+WHOSE = ("prediction", "target")
+
+
+def sizes(trial: Trial) -> list[Comparison]:
+    """Batches of one more than 8, 64 and 1,024 samples."""
     return [
-        replace(verdict, name=f"{lies}: {verdict.name}")
-        for lies in LIES
-        for verdict in one_pass(trial, inputs, lies=lies)
+        replace(verdict, name=f"{rows} rows: {verdict.name}")
+        for rows in (9, 65, 1025)
+        for verdict in one_pass(trial, trial.loss_inputs(rows))
     ]
+
+
+def half(trial: Trial) -> list[Comparison]:
+    """In half precision, a thousand samples whose sum is beyond its largest number, or its digits:
+    the mean is not."""
+    inputs = trial.loss_inputs(1000)
+    if trial.case.entry.domain == "real":
+        inputs["prediction"] = 32 * inputs["prediction"]
+    verdicts = one_pass(trial, inputs)
+    # A gradient among a thousand is as small as float16's smallest numbers: it tells nothing.
+    return verdicts[:1] if trial.dtype == torch.float16 else verdicts
 
 
 def batch_of_one(trial: Trial) -> list[Comparison]:
@@ -70,14 +91,46 @@ def empty_batch(trial: Trial) -> list[Comparison]:
 
 
 def no_mutation(trial: Trial) -> list[Comparison]:
-    """Neither prediction nor target is modified."""
-    criterion = trial.build()
-    passed(criterion, trial.loss_inputs())
-    changed = criterion.modified()
+    """Neither prediction nor target is modified, however they lie, nor a gradient returned."""
+    changed: dict[str, None] = {}
+    for rows, lies in ((None, ("", "")), (None, ("gaps", "gaps")), (1, ("", ""))):
+        criterion = trial.build()
+        passed(criterion, trial.loss_inputs(1 if trial.case.single else rows), lies=lies)
+        changed |= dict.fromkeys(criterion.modified())
     return [
         written(name, trial.case.entry.name, name not in changed)
         for name in ("prediction", "target", "prediction_grad")
     ]
+
+
+def nan(trial: Trial) -> list[Comparison]:
+    """A prediction that is not a number makes a loss that is none, or is refused."""
+    inputs = trial.loss_inputs()
+    inputs["prediction"].view(-1)[0] = torch.nan
+    refused, value = trial.build().attempt("forward", inputs["prediction"], inputs["target"])
+    if refused:
+        return [fact("loss", True, "")]
+    right = evaluate.loss(trial.case.reference())(inputs)["loss"]
+    lost = right.isnan().any() and not value.isnan().any()
+    text = f"{trial.case.entry.name} makes a number of a prediction that is NaN"
+    return [fact("loss", not bool(lost), "is a number, where torch's is NaN", text)]
+
+
+def upstream(trial: Trial) -> list[Comparison]:
+    """What follows the loss has a gradient that is not 1: by it the prediction's is multiplied;
+    one for each entry, where the loss is not reduced."""
+    inputs, verdicts = trial.loss_inputs(), []
+    criterion = trial.build()
+    right = evaluate.loss(trial.case.reference())(inputs)["loss"]
+    each = trial.random(*right.shape, generator=trial.generator())
+    for dy in [torch.full_like(right, 2.5), *([each] if right.dim() else [])]:
+        value = criterion.forward(inputs["prediction"], inputs["target"])
+        shaped = dy.reshape(value.shape) if value.numel() == dy.numel() else dy
+        results = {"loss": value, "prediction_grad": criterion.backward(shaped)}
+        judged = trial.judge_loss(inputs | {"dy": dy}, results)
+        verdicts += [v for v in judged if v.name != "loss"]
+    text = f"{trial.case.entry.name} does not multiply by the gradient of what follows it"
+    return [v if v.passed or v.reason else replace(v, diagnosis=text) for v in verdicts]
 
 
 def repeated(trial: Trial) -> list[Comparison]:
@@ -87,7 +140,7 @@ def repeated(trial: Trial) -> list[Comparison]:
     passed(criterion, inputs)
     passed(criterion, trial.loss_inputs(1))
     again = passed(criterion, inputs)
-    return [*trial.judge_loss(inputs, again), *untouched(criterion, trial.case.entry.name)]
+    return trial.judge_loss(inputs, again)
 
 
 def uninitialised(trial: Trial) -> list[Comparison]:
@@ -144,11 +197,15 @@ CHECKS: dict[str, Callable[[Trial], list[Comparison]]] = {
     "value": _named("loss", "The value of the loss."),
     "gradient": _named("prediction_grad", "The gradient with respect to the prediction."),
     "noncontiguous": noncontiguous,
+    "sizes": sizes,
+    "half": half,
     "batch_of_one": batch_of_one,
     "empty_batch": empty_batch,
     "no_mutation": no_mutation,
     "repeated": repeated,
     "uninitialised": uninitialised,
+    "nan": nan,
+    "upstream": upstream,
     "extremes": extremes,
     "kink": kink,
     "differences": differences,
@@ -157,10 +214,14 @@ CHECKS: dict[str, Callable[[Trial], list[Comparison]]] = {
 
 def applies(case: Any, name: str, dtype: torch.dtype) -> bool:
     """Whether a check says anything of a loss: one of classes has no kink of its own."""
+    if name == "nan":
+        return bool(case.entry.domain == "real")  # NaN is no probability
     if name == "kink":
         return bool(case.target == "real")
+    if name == "half":
+        return dtype in HALF and case.how == "mean" and not case.single
     if name == "differences":
         return dtype == torch.float64
-    if name in ("empty_batch", "batch_of_one"):
+    if name in ("empty_batch", "batch_of_one", "sizes"):
         return not case.single
     return True

@@ -1,14 +1,19 @@
-"""Checks of optimizers: the first step, and twenty, on the gradients that the subject has."""
+"""Checks of optimizers: the first step and twenty, and what happens to them in a longer life.
+
+The gradients are the judge's own, at every step: none is computed by the subject.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from parity.catalogue.values import Tensors, weights_of
+from parity.catalogue.values import normal
 from parity.checks.trial import Trial, fact, in_double
 from parity.explain import optimizers as mistakes
 from parity.explain.diagnosis import certified
@@ -18,63 +23,115 @@ from parity.judge.comparison import Comparison, compare
 from parity.judge.once import once
 from parity.judge.truth import truth
 from parity.play.arrays import same_bits
-from parity.play.session import LAYER
+from parity.play.broken import Unoffered
 
 STEPS = 20
 LONG = 300
 """Steps of a long run: a counter in bfloat16 stops at 256."""
 SILENT = 10  # the step at which every gradient is zero; after it they are small
 SMALL = 0.05  # how small: second moments must fall, or amsgrad's largest is always the last
+TURN = 4
+"""The step at which something happens: a new rate, another optimizer that goes on."""
+
+SHAPES = {"0.weight": (3, 4), "0.bias": (3,)}
+#: Layers that fit each other, some of one shape, one of 1,025 entries; and what no layer has.
+SIZES = {
+    "0.weight": (7, 7), "0.bias": (7,), "1.weight": (7, 7), "1.bias": (7,),
+    "2.weight": (25, 7), "2.bias": (25,), "3.weight": (41, 25), "3.bias": (41,),
+    "4.weight": (1, 41), "4.bias": (1,), "line": (1025,), "scalar": (), "empty": (0,),
+}  # fmt: skip
+
+Gradients = Callable[[int, str, Tensor], "Tensor | None"]  # of a step and a parameter
 
 
-def played(trial: Trial, steps: int) -> tuple[Tensors, Tensors]:
-    """Steps of the subject's optimizer over a Linear layer: initial parameters and the gradients
-    that it was given, and the parameters after each step, by the names of `evaluate.optimizer`."""
-    generator = trial.generator()
-    inputs = weights_of(torch.nn.Linear(**LAYER), generator, trial.dtype)  # type: ignore[arg-type]
-    player = trial.layer(inputs)
-    player.attach(trial.case.entry.name, trial.case.options)
-    names, results = list(inputs), {}
-    for step, (gradients, _, after) in enumerate(
-        player.steps(_batches(trial, steps, generator)), 1
-    ):
-        for name in names:
-            inputs[f"step {step}: {name}"] = gradients[f"{name}.param_grad"]
-            results[f"step {step}: {name}"] = after[name]
-    return inputs, results
+class _Life:
+    """Some steps of the subject's optimizer, and of torch's.
+
+    Args:
+        gradients: at each step, of each parameter; by default random, zero at one step and small
+            after it.
+        rates, resumed: at which steps its rate changes, and a new one goes on in its place.
+    """
+
+    def __init__(
+        self,
+        trial: Trial,
+        steps: int,
+        shapes: Mapping[str, tuple[int, ...]] = SHAPES,
+        *,
+        start: float = 1.0,
+        gradients: Gradients | None = None,
+        rates: Mapping[int, float] = MappingProxyType({}),
+        resumed: tuple[int, ...] = (),
+    ) -> None:
+        self.trial, self.count, self.rates = trial, steps, rates
+        generator = trial.generator()
+
+        def drawn(step: int, name: str, value: Tensor) -> Tensor:
+            size = 1 if step < SILENT else 0 if step == SILENT else SMALL
+            return size * normal(*value.shape, generator=generator, dtype=trial.dtype)
+
+        values = {
+            name: start * normal(*shape, generator=generator, dtype=trial.dtype)
+            for name, shape in shapes.items()
+        }
+        self.player = trial.build()
+        self.names = self.player.start(values)
+        self.values = {name: values[name] for name in self.names}
+        program = []
+        for step in range(1, steps + 1):
+            given = {n: (gradients or drawn)(step, n, v) for n, v in self.values.items()}
+            changed = {"rate": rates[step]} if step in rates else {}
+            program.append({"gradients": given, "resume": step in resumed, **changed})
+        self.steps = self.player.steps(program)
+        self.inputs, self.results = dict(self.values), dict[str, Tensor]()
+        for step, (before, _, after) in enumerate(self.steps, 1):
+            for name in self.names:
+                if before[name] is not None:
+                    self.inputs[f"step {step}: {name}"] = before[name]
+                self.results[f"step {step}: {name}"] = after[name]
+
+    def judged(self, seen: Callable[[str], bool] = lambda name: True) -> list[Comparison]:
+        """Every parameter after every step, or those that are seen, against torch's."""
+        case = self.trial.case
+        torchs = evaluate.optimizer(case.reference, self.count, self.rates)
+        what = case, self.count, tuple(self.rates.items())
+
+        def evaluated() -> Any:
+            return truth(torchs, self.inputs, elementwise=True)
+
+        right = once(("truth", what), self.inputs, evaluated)
+        names = [name for name in self.results if seen(name)]
+        return compare({name: self.results[name] for name in names}, right.only(names))
+
+    def unjudgeable(self) -> list[Comparison]:
+        """That gradients are zero at every step, if they are: of whatever is done with them,
+        nothing shows. They are a layer's, which cannot be written to."""
+        if any(bool(value.any()) for name, value in self.inputs.items() if ":" in name):
+            return []
+        nearest = "one that ignores the gradients"
+        return [Comparison("parameters", 0.0, distance=0.0, nearest=nearest)]
 
 
-def _unjudgeable(inputs: Tensors) -> list[Comparison]:
-    """That gradients are zero at every step, if they are: of whatever is done with them, nothing
-    shows. It is the layer's fault, and no verdict on the optimizer."""
-    if any(bool(value.any()) for name, value in inputs.items() if ":" in name):
-        return []
-    return [Comparison("parameters", 0.0, distance=0.0, nearest="one that ignores the gradients")]
+def _said(verdicts: list[Comparison], text: Callable[[Comparison], str]) -> list[Comparison]:
+    """The verdicts; of those that failed the first has something to say."""
+    wrong = next((place for place, one in enumerate(verdicts) if not one.passed), None)
+    if wrong is not None:
+        verdicts[wrong] = replace(verdicts[wrong], diagnosis=text(verdicts[wrong]))
+    return verdicts
 
 
-def _batches(
-    trial: Trial, steps: int, generator: torch.Generator
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """What the layer is given before each step: x, and dy."""
-    rows = 1 if trial.case.single else 5
-    made = []
-    for step in range(1, steps + 1):
-        x = trial.random(rows, LAYER["in_features"], generator=generator)
-        dy = trial.random(rows, LAYER["out_features"], generator=generator)
-        made.append((x, dy * (1 if step < SILENT else 0 if step == SILENT else SMALL)))
-    return made
+def _step(verdict: Comparison) -> int:
+    return int(verdict.name.split()[1].rstrip(":"))
 
 
 def no_mutation(trial: Trial) -> list[Comparison]:
     """A step leaves the gradients as they are, bit for bit, or sets all of them to zero."""
-    generator, name = trial.generator(), trial.case.entry.name
-    player = trial.layer(weights_of(torch.nn.Linear(**LAYER), generator, trial.dtype))  # type: ignore[arg-type]
-    player.attach(name, trial.case.options)
-    verdicts = []
-    for step, (before, after, _) in enumerate(player.steps(_batches(trial, 3, generator)), 1):
+    name, verdicts = trial.case.entry.name, []
+    for step, (before, after, _) in enumerate(_Life(trial, 3).steps, 1):
         for parameter, gradient in before.items():
-            now = after.get(parameter, torch.zeros_like(gradient))
-            holds = not bool(now.any()) or same_bits(now, gradient)
+            now = after[parameter]
+            holds = now is None or not bool(now.any()) or same_bits(now, gradient)
             text = f"{name} writes into the gradients that it steps by"
             verdicts.append(fact(f"step {step}: {parameter}", holds, "was modified", text))
     return verdicts
@@ -82,36 +139,113 @@ def no_mutation(trial: Trial) -> list[Comparison]:
 
 def long_run(trial: Trial) -> list[Comparison]:
     """Parameters in the course of a few hundred steps: what counts them must go on counting."""
-    inputs, results = played(trial, LONG)
-    if unjudgeable := _unjudgeable(inputs):
-        return unjudgeable
-    case = trial.case
-    right = truth(evaluate.optimizer(case.reference, LONG), inputs, elementwise=True)
-    seen = [name for name in results if int(name.split()[1].rstrip(":")) % 50 == 0]
-    return compare({name: results[name] for name in seen}, right.only(seen))
+    life = _Life(trial, LONG)
+    return life.unjudgeable() or life.judged(lambda name: int(name.split()[1][:-1]) % 50 == 0)
+
+
+def sizes(trial: Trial) -> list[Comparison]:
+    """Many parameters: some of one shape, one of 1,025 entries, of one, of none."""
+    life, name = _Life(trial, 3, SIZES), trial.case.entry.name
+
+    def text(verdict: Comparison) -> str:
+        shape = list(life.values[verdict.name.split(": ")[1]].shape)
+        return f"{name} moves a parameter of shape {shape} wrongly, among others"
+
+    return _said(life.judged(), text)
+
+
+def magnitudes(trial: Trial) -> list[Comparison]:
+    """Gradients from 1e-12 to 1e4, of parameters that begin at 0: each step by its own size."""
+    generator = trial.generator()
+
+    def spread(step: int, name: str, value: Tensor) -> Tensor:
+        powers = torch.linspace(-12, 4, max(value.numel(), 2), dtype=torch.float64)
+        signs = torch.randint(2, value.shape, generator=generator) * 2 - 1
+        sizes = (10 ** powers[: value.numel()]).reshape(value.shape)
+        return (signs * sizes).to(trial.dtype)
+
+    life, name = _Life(trial, 3, start=0.0, gradients=spread), trial.case.entry.name
+    text = f"{name} takes steps of the wrong size where gradients are very small, or very large"
+    return _said(life.judged(), lambda verdict: text)
+
+
+def nan(trial: Trial) -> list[Comparison]:
+    """A gradient that is not a number, or infinite, reaches its own entry, as in torch, and no
+    other."""
+    generator = trial.generator()
+
+    def odd(step: int, name: str, value: Tensor) -> Tensor:
+        gradient = normal(*value.shape, generator=generator, dtype=trial.dtype)
+        if step == 2:
+            gradient.view(-1)[0] = torch.nan
+            gradient.view(-1)[-1] = torch.inf
+        return gradient
+
+    life, name = _Life(trial, 2, gradients=odd), trial.case.entry.name
+    text = f"{name} does with a gradient that is NaN or infinite what torch does not"
+    return _said(life.judged(), lambda verdict: text)
+
+
+def rate(trial: Trial) -> list[Comparison]:
+    """The learning rate changes on the way, down and up again."""
+    first = float(trial.case.options["lr"])
+    rates = {TURN: first / 4, 2 * TURN: first * 2}
+    life, name = _Life(trial, 3 * TURN, rates=rates), trial.case.entry.name
+
+    def text(verdict: Comparison) -> str:
+        if _step(verdict) < TURN:
+            return ""
+        return f"{name} does not go by its rate, once that has changed: what it keeps is of the old"
+
+    return _said(life.judged(), text)
+
+
+def resume(trial: Trial) -> list[Comparison]:
+    """A new optimizer goes on from the state of the one before as if nothing had been."""
+    life, name = _Life(trial, 2 * TURN, resumed=(TURN,)), trial.case.entry.name
+
+    def text(verdict: Comparison) -> str:
+        before = _step(verdict) < TURN
+        return "" if before else f"{name} does not go on as before from a state that was saved"
+
+    return _said(life.judged(), text)
+
+
+def gradient_none(trial: Trial) -> list[Comparison]:
+    """A parameter without a gradient, at first, in between, and always, stays where it is."""
+    if not _Life(trial, 0).player.starts_without():
+        raise Unoffered("a gradient is never None")
+    generator, name = trial.generator(), trial.case.entry.name
+    without = {"0.weight": (1, 2, 5), "0.bias": (4,), "1.weight": range(1, 9)}
+
+    def some(step: int, name: str, value: Tensor) -> Tensor | None:
+        gradient = normal(*value.shape, generator=generator, dtype=trial.dtype)
+        return None if step in without.get(name, ()) else gradient
+
+    shapes = {**SHAPES, "1.weight": (2, 3), "1.bias": (2,)}
+    life = _Life(trial, 8, shapes, gradients=some)
+    text = f"{name} moves a parameter that has no gradient, where torch leaves it as it is"
+    return _said(life.judged(), lambda verdict: text)
 
 
 def _steps(steps: int, doc: str) -> Callable[[Trial], list[Comparison]]:
     def check(trial: Trial) -> list[Comparison]:
-        inputs, results = played(trial, steps)
-        if unjudgeable := _unjudgeable(inputs):
+        life, case = _Life(trial, steps), trial.case
+        if unjudgeable := life.unjudgeable():
             return unjudgeable
-        case = trial.case
-        what, torchs = (case, steps), evaluate.optimizer(case.reference, steps)
-        right = once(("truth", what), inputs, lambda: truth(torchs, inputs, elementwise=True))
-        right = right.only(results)
-        verdicts = compare(results, right)
-        wrong = next((place for place, v in enumerate(verdicts) if not v.passed), None)
+        verdicts, inputs = life.judged(), life.inputs
+        torchs = evaluate.optimizer(case.reference, steps)
+        right = once(
+            ("truth", (case, steps, ())), inputs, lambda: truth(torchs, inputs, elementwise=True)
+        ).only(life.results)
         known = once(
-            ("mistakes", what),
+            ("mistakes", (case, steps)),
             inputs,
             lambda: mistakes.simulated(case, in_double(inputs), steps),
         )
-        if wrong is not None:
-            text = mistakes.explain(results, right.oracle, known, inputs, case)
-            diagnosis = f"{case.entry.name} {text}" if text else ""
-            verdicts[wrong] = replace(verdicts[wrong], diagnosis=diagnosis)
-            return verdicts
+        if any(not verdict.passed for verdict in verdicts):
+            text = mistakes.explain(life.results, right.oracle, known, inputs, case)
+            return _said(verdicts, lambda verdict: f"{case.entry.name} {text}" if text else "")
         last = [v for v in verdicts if v.name.startswith(f"step {steps}:")]
         sure = [certified(v, right, simple(right.oracle[v.name])) for v in last]
         return mistakes.certified(sure, right, known) + verdicts[: -len(last)]
@@ -125,9 +259,20 @@ CHECKS: dict[str, Callable[[Trial], list[Comparison]]] = {
     "twenty_steps": _steps(STEPS, "Every parameter after each of twenty steps."),
     "long_run": long_run,
     "no_mutation": no_mutation,
+    "sizes": sizes,
+    "magnitudes": magnitudes,
+    "nan": nan,
+    "rate": rate,
+    "resume": resume,
+    "gradient_none": gradient_none,
 }
 
 
 def applies(case: Any, name: str, dtype: torch.dtype) -> bool:
-    """Every check says something of every optimizer; the long one, of its defaults."""
+    """Every check says something of every optimizer, where there is such a thing; the long one, of
+    its defaults."""
+    if name == "gradient_none":
+        return bool(case.objects)
+    if name == "resume":
+        return not case.options.get("amsgrad")  # whose largest moment few keep
     return name != "long_run" or not case.variant

@@ -75,7 +75,8 @@ class Trial:
         }
 
     def loss_inputs(self, rows: int | None = None) -> Tensors:
-        """A random prediction and target of the kinds that the loss takes."""
+        """A random prediction and target of the kinds that the loss takes; among the targets some
+        that it is to ignore."""
         generator, case = self.generator(), self.case
         rows, features = case.rows if rows is None else rows, case.entry.shape[-1]
         prediction = self.random(rows, features, generator=generator)
@@ -92,6 +93,7 @@ class Trial:
                 target = torch.softmax(target, -1) * scale
             case "index":
                 target = target.argmax(-1)
+                target[1::3] = case.options.get("ignore_index", target[1::3])
             case "one_hot":
                 hot = nn.functional.one_hot(target.argmax(-1), features)
                 target = hot.to(self.dtype)
@@ -166,6 +168,7 @@ def judge_layer(
     label: str = "",
     finite: bool = False,
     ending: str = "",
+    least: float = 0.0,
     more: Mistakes | None = None,
 ) -> list[Comparison]:
     """Results of one pass through a layer, forward and backward, against torch's.
@@ -179,6 +182,7 @@ def judge_layer(
         label: whose results, in a diagnosis. Default: the entry's name.
         finite: entries at which torch is not finite are left out.
         ending: only results are judged whose names end so.
+        least: how far every entry may be off.
         more: mistakes that the case alone does not know of.
     """
     module = case.module().train(training)
@@ -197,6 +201,9 @@ def judge_layer(
         right = right.only(name for name in oracle if name.endswith(ending))
     if finite:
         results, right = _finite(results, right)
+    if least:
+        floors = {name: floor.clamp(min=least) for name, floor in right.floor.items()}
+        right = replace(right, floor=floors)
 
     def known() -> Mistakes:
         made = once(

@@ -119,7 +119,9 @@ def _results(outcome: Outcome) -> set[str]:
 
 
 def _result(comparison: Comparison) -> str:
-    """`input_grad` for `large: input_grad`, `weight` for `step 3: weight`."""
+    """`input_grad` for `large: input_grad`; what an optimizer moves is one result, whichever."""
+    if comparison.name.startswith("step ") and not comparison.reason:
+        return "parameters"
     return _plain(comparison.name).split(": ")[-1]
 
 

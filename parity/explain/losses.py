@@ -17,12 +17,16 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
     how = case.how
     made: Mistakes = {name: simple(y) for name, y in oracle.items()}
     x, t = inputs["prediction"], inputs["target"]
+    weighted = "weight" in case.options or "ignore_index" in case.options
     none = case.entry.reference(**case.options | {"reduction": "none"})
     if how != "none":
         for other in REDUCTIONS:
             value = reduced(none(x, t), len(x), other)
             sentence = (
                 f"is the {other.replace('_', ' ')}, where {how.replace('_', ' ')} is declared"
+                if not (weighted and how == "mean" and other in ("mean", "batch_mean"))
+                else "is divided by the number of samples, and not by their weights, which are 0 "
+                "for those that are ignored"
             )
             made["loss"].append(Mistake(other, sentence, value))
     derivative = made["prediction_grad"]
@@ -32,7 +36,7 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
             y = torch.sigmoid(x)
             twice = count * (y - t) * y * (1 - y)
             derivative.append(Mistake("twice", "passes through the sigmoid twice", twice))
-        case "CrossEntropyLoss":
+        case "CrossEntropyLoss" if not case.options.keys() - {"reduction"}:
             p = torch.softmax(x, -1)
             one_hot = nn.functional.one_hot(t, x.shape[-1]).to(x) if t.dim() < x.dim() else t
             derivative.append(Mistake("no target", "does not subtract the target", count * p))
@@ -53,16 +57,21 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
     options = case.entry.defaults()
     for option, value in case.options.items():
         default = options.get(option)
-        if isinstance(value, float) and isinstance(default, (int, float)) and default != value:
+        if option != "reduction" and (isinstance(value, Tensor) or default != value):
             criterion = case.entry.reference(
                 **case.options | {option: default, "reduction": "none"}
             )
             leaf = x.detach().requires_grad_()
+            if option == "ignore_index" and not 0 <= value < x.shape[-1]:
+                continue  # without it there is no such class
             wrong = _scaled(criterion(leaf, t), how, len(x))
             (gradient,) = torch.autograd.grad(wrong.sum(), leaf)
-            sentence = f"takes {option} to be {default:g}, not {value:g}"
-            made["loss"].append(Mistake(f"{option}={default:g}", sentence, wrong.detach()))
-            derivative.append(Mistake(f"{option}={default:g}", sentence, gradient))
+            number = isinstance(value, float)
+            sentence = f"takes {option} to be {default:g}, not {value:g}" if number else (
+                f"ignores {option}"
+            )  # fmt: skip
+            made["loss"].append(Mistake(f"no {option}", sentence, wrong.detach()))
+            derivative.append(Mistake(f"no {option}", sentence, gradient))
     return made
 
 

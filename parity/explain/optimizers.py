@@ -122,8 +122,8 @@ def _ignoring(case: Case) -> list[tuple[str, str, dict[str, Any]]]:
         if option == "lr" or value == default:
             continue
         options = case.options | {option: default}
-        if option == "momentum":
-            options |= {"nesterov": False, "dampening": 0}
+        if option == "momentum":  # without which there are none of these
+            options |= {name: 0 for name in ("nesterov", "dampening") if name in options}
         sentence = f"ignores {option}={value}"
         found.append((f"no {option}", sentence, options))
     return found

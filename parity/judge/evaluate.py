@@ -9,8 +9,9 @@ inputs and results have a leading axis, and each entry of it is an evaluation by
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -50,14 +51,16 @@ def layer(module: nn.Module) -> Evaluate:
 def loss(criterion: nn.Module) -> Evaluate:
     """A loss and its derivative.
 
-    Inputs: `prediction`, `target`. Results: `loss`, and `prediction_grad`, of its sum if the
-    loss is not reduced.
+    Inputs: `prediction`, `target`, and `dy`, the gradient of the loss; without it, that is 1 in
+    each entry. Results: `loss`, and `prediction_grad`.
     """
 
     def evaluate(inputs: Tensors, over: Over = alone) -> Tensors:
         prediction = _leaf(inputs["prediction"])
+        criterion.to(prediction.dtype)  # its weights, of few digits, lose nothing by it
         value = over(criterion)(prediction, inputs["target"])
-        (gradient,) = torch.autograd.grad(value.sum(), prediction)
+        dy = inputs.get("dy", torch.ones_like(value))
+        (gradient,) = torch.autograd.grad(value, prediction, dy)
         return {"loss": value.detach(), "prediction_grad": gradient}
 
     return evaluate
@@ -90,12 +93,17 @@ def network(model: nn.Sequential, criterion: nn.Module) -> Evaluate:
     return evaluate
 
 
-def optimizer(make: Callable[[list[Tensor]], torch.optim.Optimizer], steps: int) -> Evaluate:
-    """An optimizer's steps on given gradients.
+def optimizer(
+    make: Callable[[list[Tensor]], torch.optim.Optimizer],
+    steps: int,
+    rates: Mapping[int, float] = MappingProxyType({}),
+) -> Evaluate:
+    """An optimizer's steps on given gradients; `rates`: those that change, by step.
 
-    Inputs: parameters `p0`, `p1`, …, and their gradients at each step, `step 1: p0`, … Results:
-    after each step, `step 1: p0`, and its state, `step 1: p0.exp_avg`. No entry sees another, so
-    that many evaluations are one on larger tensors: there is no `over`.
+    Inputs: parameters `p0`, `p1`, …, and their gradients at each step, `step 1: p0`, …; one that is
+    not among them is None. Results: after each step, `step 1: p0`, and its state, `step 1:
+    p0.exp_avg`. No entry sees another, so that many evaluations are one on larger tensors: there is
+    no `over`.
     """
 
     def evaluate(inputs: Tensors) -> Tensors:
@@ -104,7 +112,10 @@ def optimizer(make: Callable[[list[Tensor]], torch.optim.Optimizer], steps: int)
         results = {}
         for step in range(1, steps + 1):
             for name, parameter in parameters.items():
-                parameter.grad = inputs[f"step {step}: {name}"].clone()
+                gradient = inputs.get(f"step {step}: {name}")
+                parameter.grad = None if gradient is None else gradient.clone()
+            for group in moved.param_groups:
+                group["lr"] = rates.get(step, group["lr"])
             moved.step()
             state = moved.state_dict()["state"]
             for index, (name, parameter) in enumerate(parameters.items()):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from parity.judge.comparison import Comparison
 
 PASSED, FAILED, MISTRUSTED, WAIVED = "passed", "FAILED", "MISTRUSTED", "waived"
+UNCHECKED = "not checked"
 
 
 @dataclass(frozen=True)
@@ -15,12 +16,14 @@ class Outcome:
 
     Args:
         id, cls, case, dtype, check: which one: `cls` is the torch class.
-        verdict: `PASSED`, `FAILED`, `MISTRUSTED` or `WAIVED`.
+        verdict: `PASSED`, `FAILED`, `MISTRUSTED`, `WAIVED`; or `UNCHECKED`: the subject has no
+            such thing.
         comparisons: all that was compared.
         seconds: how long it took.
         waiver: the pattern of the waiver that it falls under.
         reproduce: the command that runs this check alone.
         kind: of the case: "layer", "loss", …
+        why: nothing was checked, if so.
     """
 
     id: str
@@ -34,6 +37,7 @@ class Outcome:
     waiver: str = ""
     reproduce: str = ""
     kind: str = "layer"
+    why: str = ""
 
     @property
     def ratio(self) -> float:

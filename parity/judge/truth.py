@@ -63,6 +63,9 @@ DRAWS = 16
 Of 8, an entry of a convolution was left unmoved in one of 160 comparisons, and raised an alarm.
 """
 
+HALF = (torch.bfloat16, torch.float16)
+"""The dtypes of half precision."""
+
 NARROW = 2.0**-29
 """A unit in the last place of float64, in those of float32."""
 

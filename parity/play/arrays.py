@@ -50,6 +50,11 @@ class Layout:
                 given = x.clone().contiguous()
         return given.numpy() if self.array == "numpy" else given
 
+    def raw(self, x: Tensor) -> Any:
+        """A copy of `x` in the subject's kind of array, its axes as they are."""
+        x = x.clone()
+        return x.numpy() if self.array == "numpy" else x
+
     def take(self, y: Any) -> Tensor:
         """A copy of what the subject returned, as `[B, …]` in torch.
 

@@ -38,5 +38,10 @@ class Misfit(Broken):
     """What the subject gave does not fit what the adapter says of it."""
 
 
+class Unoffered(Exception):
+    """The subject has no such thing: nothing is wrong, and nothing was checked. The text says what
+    it has not, and which setting of the adapter's says how it is done."""
+
+
 class Stopped(Exception):
     """No further check of the subject can be run; the text says why."""

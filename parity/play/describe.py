@@ -57,7 +57,7 @@ def as_data(description: Description) -> dict[str, Any]:
         if case.entry not in entries:
             entries.append(case.entry)
         row = (entries.index(case.entry), case.variant, case.reduction, case.accumulates)
-        cases.append((*row, case.single, case.missing))
+        cases.append((*row, case.single, case.objects, case.moves, case.missing))
     return {
         "name": description.name, "cases": cases, "dtypes": tuple(description.dtypes),
         "waivers": description.waivers, "own": description.own,
@@ -73,10 +73,11 @@ def from_data(data: dict[str, Any]) -> Description:
     """
     entries = [_entry_of(one) for one in data["entries"]]
     cases = []
-    for place, variant, reduction, accumulates, single, missing in data["cases"]:
+    for place, variant, reduction, accumulates, single, objects, moves, missing in data["cases"]:
         entry, more = entries[place]
         own, how, why = _text(variant), _text(reduction), _text(missing or more)
-        cases.append(Case(entry, own, how, bool(accumulates), bool(single), why))
+        conventions = bool(accumulates), bool(single), bool(objects), bool(moves)
+        cases.append(Case(entry, own, how, *conventions, why))
     waivers = {_text(k): _text(v) for k, v in data["waivers"].items()}
     dtypes = tuple(name for name in data["dtypes"] if name in SEVERAL["dtypes"])
     checks = tuple(legible(_text(name)) for name in data["own"])
@@ -162,6 +163,8 @@ def _case(subject: Subject, entry: Any, variant: str = "", **more: str) -> Case:
         variant,
         accumulates=subject.gradients == "accumulated",
         single=subject.batch in ("vector", "column"),
+        objects=subject.parameters == "objects",
+        moves=subject.step_in_backward is not None,
         **more,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +27,20 @@ def seed_all(seed: int) -> None:
         torch.cuda.manual_seed_all(seed)
     np.random.seed(seed)  # noqa: NPY002 - the subject's choice
     random.seed(seed)
+
+
+def seed_own(made: Any, seed: int) -> None:
+    """Seeds the generators that an object has as attributes, and those of its class's module."""
+    module = sys.modules.get(type(made).__module__)
+    for holder in (made, module):
+        for own in list(getattr(holder, "__dict__", {}).values()):
+            match own:
+                case torch.Generator():
+                    own.manual_seed(seed)
+                case np.random.Generator():
+                    own.bit_generator.state = type(own.bit_generator)(seed).state
+                case np.random.RandomState() | random.Random():
+                    own.seed(seed)
 
 
 @contextlib.contextmanager

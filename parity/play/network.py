@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from parity.catalogue.entry import Options
 from parity.catalogue.values import Tensors
 from parity.play.arrays import same_bits, tensor
 from parity.play.broken import Misfit
-from parity.play.objects import Chain, Layer, Loss, Optimizer
+from parity.play.objects import Chain, Layer, Loss, construct
+from parity.play.parameters import held
 from parity.subject.subject import Subject
 
 FORWARD = ("forward", "__call__", "forward_pass", "fwd")
@@ -83,8 +85,10 @@ def _heard(value: Any) -> Tensor | None:
         return None
 
 
-class Whole(Optimizer):
+class Whole(Layer):
     """A subject's model, with its loss and its optimizer."""
+
+    optimizer: Any = None
 
     def __init__(
         self, subject: Subject, dtype: torch.dtype, made: Any, parts: list[Any], loss: Loss
@@ -119,14 +123,29 @@ class Whole(Optimizer):
                     results[f"{place}.{names[1]}"] = self.layout.take(result)
         return results | self.gradients()
 
+    def attach(self, name: str, options: Options) -> None:
+        """Builds the subject's optimizer of that name over the model's parameters as they are."""
+        over_model = self.subject.optimizer == "model"
+        with self.guard():
+            target = self.made if over_model else held(self.subject, self.made, self.parts)
+            self.optimizer = construct(self.subject, name, options, target)
+
     def train_step(self, x: Tensor, target: Tensor) -> Tensors:
         """One step of training; the parameters after it, and what Dropout layers took and gave."""
         self._forget()
-        self.clear()
+        if hasattr(self.optimizer, "zero_grad"):
+            with self.guard():
+                self.optimizer.zero_grad()
+        else:
+            self.zero_grad()
         prediction = self.forward(x)
         self.loss.forward(prediction, target)
         self.backward(self.loss.backward())
-        self.step()
+        with self.guard():
+            if self.subject.step:
+                self.subject.step(self.optimizer)
+            else:
+                self.optimizer.step()
         results = self.parameters()
         self.watch.seen.clear()
         self.loss.watch.seen.clear()

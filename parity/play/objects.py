@@ -7,6 +7,7 @@ layouts for parameters, and so can cross to another process.
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -17,9 +18,15 @@ from torch import Tensor
 from parity.catalogue.entry import Options
 from parity.catalogue.values import Tensors
 from parity.play.arrays import Layout, Watch, real, tensor, write
-from parity.play.broken import Broken, Misfit
-from parity.play.guard import guarded, seed_all
-from parity.play.parameters import Parameters, held, parameter_pairs, switch, zero_grad
+from parity.play.broken import Broken, Misfit, Unoffered
+from parity.play.guard import guarded, seed_all, seed_own
+from parity.play.parameters import (
+    Parameters,
+    own_parameters,
+    parameter_pairs,
+    switch,
+    zero_grad,
+)
 from parity.subject.builders import bound
 from parity.subject.subject import Subject
 
@@ -72,6 +79,8 @@ class Layer(Instance):
         self.made = made
         self.parts = [made] if parts is None else parts
         self.names: list[str] = []
+        self.again: Callable[[], Any] | None = None
+        """Makes another of its kind."""
 
     def forward(self, x: Tensor, lies: str = "") -> Tensor:
         given = self.watch.keep("x", self.give(x, lies))
@@ -88,15 +97,22 @@ class Layer(Instance):
         self.watch.keep("input_grad", dx)
         return self.layout.take(dx)
 
+    def backward_at(self, dy: Tensor, rate: float) -> Tensor:
+        """A backward that moves the parameters, at a rate."""
+        assert self.subject.step_in_backward is not None
+        with self.guard():
+            dx = self.subject.step_in_backward(self.made, self.give(dy), rate)
+        return self.layout.take(dx)
+
     def parameters(self) -> Tensors:
         """By torch's names and in its layout."""
-        return {k: self._read(k, p) for k, (p, _) in self._pairs().items()}
+        return {k: self._read(k, p) for k, (p, _) in self.pairs().items()}
 
     def gradients(self) -> Tensors:
         """`weight.param_grad`, …; one that is None is left out."""
         return {
             f"{name}.param_grad": self._read(name, gradient)
-            for name, (_, gradient) in self._pairs().items()
+            for name, (_, gradient) in self.pairs().items()
             if gradient is not None
         }
 
@@ -107,11 +123,11 @@ class Layer(Instance):
             Misfit: they are not as many or not shaped as torch's, or writing has no effect.
         """
         self.names = list(values)
-        for name, (parameter, _) in self._pairs().items():
-            value = self._turned(name, values[name])
+        for name, (parameter, _) in self.pairs().items():
+            value = self.turned(name, values[name])
             with _naming(name):
                 write(parameter, value)
-        for name, (parameter, _) in self._pairs().items():
+        for name, (parameter, _) in self.pairs().items():
             kept = self._read(name, parameter)
             if kept.dtype != values[name].dtype:
                 kind, given = (str(t.dtype).removeprefix("torch.") for t in (kept, values[name]))
@@ -148,9 +164,37 @@ class Layer(Instance):
         return ""
 
     def seed(self, seed: int) -> None:
+        """Seeds whatever it may draw from, generators of its own among them."""
         seed_all(seed)
+        for part in dict.fromkeys([self.made, *self.parts]):
+            seed_own(part, seed)
 
-    def _pairs(self) -> Parameters:
+    def tied(self, batches: list[tuple[Tensor, Tensor]]) -> Tensors:
+        """The gradients of parameters that this layer shares with another of its kind, after a
+        forward of each on its own `(x, dy)`, and then a backward of each.
+
+        Raises:
+            Unoffered: its parameters are not objects that are attributes of it.
+        """
+        assert self.again is not None
+        other, parameters = self.again(), list(own_parameters(self.made))
+        for name, value in vars(self.made).items():
+            if any(value is one for one in parameters):
+                setattr(other, name, value)
+                parameters = [one for one in parameters if one is not value]
+        if parameters:
+            raise Unoffered("its parameters are no attributes of it")
+        self.zero_grad()
+        layers = (self.made, other)
+        with self.guard():
+            for layer, (x, _) in zip(layers, batches, strict=True):
+                forward(self.subject, layer, self.give(x))
+            for layer, (_, dy) in zip(layers, batches, strict=True):
+                backward(self.subject, layer, self.give(dy))
+        return self.gradients()
+
+    def pairs(self) -> Parameters:
+        """Parameters and gradients of the subject's own, by torch's names."""
         found = self._found()
         if len(found) != len(self.names):
             due = f"{len(self.names)} ({', '.join(self.names)})" if self.names else "none"
@@ -162,7 +206,8 @@ class Layer(Instance):
         with self.guard():
             return [pair for part in self.parts for pair in parameter_pairs(self.subject, part)]
 
-    def _turned(self, name: str, value: Tensor) -> Tensor:
+    def turned(self, name: str, value: Tensor) -> Tensor:
+        """A parameter's value from torch's layout to the subject's, and back."""
         turned = self.subject.weight == "in_out" and value.dim() == 2 and name.endswith("weight")
         return value.mT if turned else value
 
@@ -173,7 +218,16 @@ class Layer(Instance):
             raise Misfit(f"{name}, or its gradient: {misfit}") from None
         if not name.endswith("weight"):
             x = x.reshape([n for n in x.shape if n != 1] or [1])
-        return self._turned(name, x).contiguous()
+        return self.turned(name, x).contiguous()
+
+
+INCOMING = ("d", "dy", "dout", "dloss", "d_out", "d_loss", "delta", "g", "grad", "grad_out",
+            "grad_output", "gradient", "upstream", "upstream_grad", "output_grad")  # fmt: skip
+"""What the argument of a loss's backward may be called that is the gradient of the loss."""
+
+
+def _nothing() -> None:
+    """In the place of a backward that there is not."""
 
 
 class Loss(Instance):
@@ -186,11 +240,13 @@ class Loss(Instance):
         self.made = made
         self.given: tuple[Any, Any] = (None, None)
 
-    def forward(self, prediction: Tensor, target: Tensor, lies: str = "") -> Tensor:
+    def forward(
+        self, prediction: Tensor, target: Tensor, lies: str = "", target_lies: str = ""
+    ) -> Tensor:
         """The loss, in the shape that the subject gives it."""
         self.given = (
             self.watch.keep("prediction", self.give(prediction, lies)),
-            self.watch.keep("target", self.give(target, lies)),
+            self.watch.keep("target", self.give(target, target_lies)),
         )
         with self.guard():
             call = self.subject.loss_forward
@@ -201,71 +257,34 @@ class Loss(Instance):
         x = tensor(value).to(self.dtype) if isinstance(value, (int, float)) else real(value)
         return x if x.numel() == 1 else self.layout.take(x)
 
-    def backward(self) -> Tensor:
-        with self.guard():
-            call = self.subject.loss_backward
-            dx = call(self.made, *self.given) if call else self.made.backward()
+    def backward(self, dy: Tensor | None = None) -> Tensor:
+        """The gradient of the prediction, by that of the loss: 1, if it is not said.
+
+        Raises:
+            Unoffered: it is said, and the subject's backward takes none.
+        """
+        if dy is not None:
+            dx = self._backward_by(dy)
+        else:
+            with self.guard():
+                call = self.subject.loss_backward
+                dx = call(self.made, *self.given) if call else self.made.backward()
         if dx is None:
             raise Misfit("its backward returned nothing, where the prediction's gradient is due")
         self.watch.keep("prediction_grad", dx)
         return self.layout.take(dx)
 
-
-class Optimizer(Layer):
-    """An optimizer over a layer's parameters."""
-
-    optimizer: Any = None
-
-    def attach(self, name: str, options: Options) -> None:
-        """Builds the subject's optimizer of that name over this layer's parameters as they are."""
-        over_model = self.subject.optimizer == "model"
+    def _backward_by(self, dy: Tensor) -> Any:
+        given = self.give(dy) if dy.dim() else self.layout.raw(dy.to(self.device))
+        hook = self.subject.upstream
+        if not hook:
+            takes = list(inspect.signature(getattr(self.made, "backward", _nothing)).parameters)
+            if len(takes) != 1 or takes[0] not in INCOMING:
+                raise Unoffered(
+                    "its backward takes no gradient of the loss: upstream=lambda loss, dy: …"
+                )
         with self.guard():
-            target = self.made if over_model else held(self.subject, self.made, self.parts)
-            self.optimizer = construct(self.subject, name, options, target)
-
-    def steps(self, batches: list[tuple[Tensor, Tensor]]) -> list[tuple[Tensors, ...]]:
-        """A step for each `(x, dy)`: the gradients before it and after it, and the parameters.
-
-        All of them are one call, for they may be many.
-        """
-        made: list[tuple[Tensors, ...]] = []
-        for x, dy in batches:
-            self.clear()
-            self.forward(x)
-            self.backward(dy)
-            gradients = self.gradients()
-            self.step()
-            made.append((gradients, self.gradients(), self.parameters()))
-            self.watch.seen.clear()
-        return made
-
-    def clear(self) -> None:
-        """Sets gradients to zero, by the optimizer's `zero_grad` if it has one."""
-        if hasattr(self.optimizer, "zero_grad"):
-            with self.guard():
-                self.optimizer.zero_grad()
-        else:
-            self.zero_grad()
-
-    def step(self) -> None:
-        """One step.
-
-        Raises:
-            Misfit: a gradient is not of its parameter's kind: no step could be judged by it.
-        """
-        gradients = self.gradients()
-        for name, p in self.parameters().items():
-            gradient = gradients.get(f"{name}.param_grad")
-            if gradient is None:
-                raise Misfit(f"{name} has no gradient to step by")
-            if (gradient.shape, gradient.dtype) != (p.shape, p.dtype):
-                got, due = (f"{list(x.shape)} {x.dtype}" for x in (gradient, p))
-                raise Misfit(f"the gradient of {name} is {got}, where the parameter is {due}")
-        with self.guard():
-            if self.subject.step:
-                self.subject.step(self.optimizer)
-            else:
-                self.optimizer.step()
+            return hook(self.made, given) if hook else self.made.backward(given)
 
 
 def build(
@@ -288,13 +307,22 @@ def construct(subject: Subject, name: str, options: Options, *first: Any) -> Any
     if name not in subject.entries():
         raise Misfit(f"the adapter has no {name}, which this check needs")
     entry, builder = subject.entries()[name]
-    call = bound(builder, entry, options)
+    own = {name: _array(subject, value) for name, value in options.items()}
+    call = bound(builder, entry, own)
     if isinstance(call, str):
         raise Misfit(call)
     made = builder(*first, *call[0], **call[1])
     if made is None and entry.kind == "layer" and subject.forward is None:
         raise Misfit(f"what the adapter has for {name} returns None, and not a {name}")
     return made
+
+
+def _array(subject: Subject, value: Any) -> Any:
+    """An option as the subject takes it: a tensor as its kind of array, in the dtype at hand."""
+    if not isinstance(value, Tensor):
+        return value
+    x = value.to(torch.get_default_device(), torch.get_default_dtype()).clone()
+    return x.numpy() if subject.array == "numpy" else x
 
 
 def assembled(subject: Subject, parts: list[Any]) -> Any:
@@ -314,6 +342,8 @@ def backward(subject: Subject, made: Any, dy: Any) -> Any:
     """A backward by the adapter's convention."""
     if subject.backward and not isinstance(made, Chain):
         return subject.backward(made, dy)
+    if subject.step_in_backward and not isinstance(made, Chain):
+        return subject.step_in_backward(made, dy, 0.0)
     return made.backward(dy)
 
 

@@ -49,7 +49,7 @@ def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
         return []
     found = list(found) if hasattr(found, "__iter__") else [found]
     try:
-        return _paired(subject.parameters, found)
+        return paired(subject.parameters, found)
     except (TypeError, ValueError, AttributeError):
         kinds = ", ".join(dict.fromkeys(type(one).__name__ for one in found))
         raise Misfit(
@@ -58,7 +58,12 @@ def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
         ) from None
 
 
-def _paired(how: str, found: list[Any]) -> list[tuple[Any, Any]]:
+def paired(how: str, found: Any) -> list[tuple[Any, Any]]:
+    """The pairs in what is given in one of the ways of `Subject.parameters`.
+
+    Raises:
+        TypeError, ValueError, AttributeError: it is not.
+    """
     match how:
         case "flat":
             half = len(found) // 2

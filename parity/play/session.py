@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 
 from parity.catalogue.case import Case
+from parity.catalogue.entry import Options
 from parity.catalogue.network import Network
 from parity.play import guard, objects
 from parity.play.describe import describe
 from parity.play.network import Model, Whole
+from parity.play.optimizer import Optimizer
 from parity.subject.subject import Subject
 
 
@@ -33,18 +36,22 @@ class Local:
             case "model":
                 made = _model(subject, case.network, dtype, device, seed)
             case "optimizer":
-                layer = objects.build(subject, "Linear", LAYER, dtype, seed, poison, device)
-                whole = layer  # an optimizer over a model wants a model, be it of one layer
-                if subject.optimizer == "model":
-                    with guard.guarded(dtype, poison, device):
-                        whole = objects.assembled(subject, [layer])
-                made = objects.Optimizer(subject, dtype, whole, poison, [layer])
+
+                def linear(options: Options) -> Any:
+                    return objects.build(subject, "Linear", options, dtype, seed, poison, device)
+
+                name, options = case.entry.name, case.options
+                made = Optimizer(subject, dtype, name, options, linear, poison)
             case kind:
                 name, options = case.entry.name, case.options
                 own = objects.build(subject, name, options, dtype, seed, poison, device)
-                made = (objects.Loss if kind == "loss" else objects.Layer)(
-                    subject, dtype, own, poison
-                )
+                if kind == "loss":
+                    made = objects.Loss(subject, dtype, own, poison)
+                else:
+                    made = objects.Layer(subject, dtype, own, poison)
+                    made.again = partial(
+                        objects.build, subject, name, options, dtype, seed, poison, device
+                    )
         made.device = device
         return made
 
@@ -58,10 +65,6 @@ class Local:
 
     def close(self) -> None:
         """Nothing to end: the subject is this process's own."""
-
-
-#: The layer whose parameters an optimizer moves.
-LAYER = {"in_features": 4, "out_features": 3}
 
 
 def _whole(subject: Subject, network: Network, dtype: torch.dtype, device: str, seed: int) -> Whole:

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from parity.play.broken import Broken
+from parity.play.broken import Broken, Unoffered
 from parity.play.describe import as_data
 from parity.play.guard import guarded, habits, said
 from parity.play.line import Ended, Line
@@ -60,6 +60,8 @@ def serve(
             answer: tuple[str, Any] = "value", player.play(verb, what)
         except Broken as broken:
             answer = "error", str(broken)
+        except Unoffered as unoffered:
+            answer = "unoffered", str(unoffered)
         except BaseException as error:  # also what is meant to end a process
             answer = "error", str(Broken(said(error)))
         if os.getpid() != own:  # forked, and went on: one of the two answers

@@ -16,13 +16,17 @@ from parity.catalogue.case import Case
 from parity.checks.kinds import Check, checks_of
 from parity.checks.trial import Trial, fact
 from parity.judge.comparison import Comparison
-from parity.judge.outcome import FAILED, MISTRUSTED, PASSED, WAIVED, Outcome
-from parity.play.broken import Broken, Stopped
+from parity.judge.outcome import FAILED, MISTRUSTED, PASSED, UNCHECKED, WAIVED, Outcome
+from parity.judge.truth import HALF
+from parity.play.broken import Broken, Stopped, Unoffered
 from parity.play.guard import randomness_kept, said
 from parity.subject.error import AdapterError
 from parity.subject.subject import waiver_for
 
-DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {
+    "float64": torch.float64, "float32": torch.float32,
+    "bfloat16": torch.bfloat16, "float16": torch.float16,
+}  # fmt: skip
 
 ATTEMPTS, REDRAWN = 3, 1_000_003
 """How often inputs are drawn for a check to be worth something, and how far apart in seeds."""
@@ -71,15 +75,21 @@ class Planned:
         cancels, others are drawn.
         """
         start = time.perf_counter()
+        verdict, waiver, why = UNCHECKED, "", ""
+        comparisons: list[Comparison] = []
         with one_thread():
             for seed in (self.seed + attempt * REDRAWN for attempt in range(ATTEMPTS)):
-                comparisons = self._compared(seed)
+                try:
+                    comparisons = self._compared(seed)
+                except Unoffered as unoffered:
+                    why = str(unoffered)
+                    break
                 verdict, waiver = self._verdict(comparisons)
                 if verdict != MISTRUSTED:
                     break
         return Outcome(
             str(self), self.case.entry.name, str(self.case), self.dtype, self.name, verdict,
-            comparisons, time.perf_counter() - start, waiver, self._command(), self.case.kind,
+            comparisons, time.perf_counter() - start, waiver, self._command(), self.case.kind, why,
         )  # fmt: skip
 
     def _command(self) -> str:
@@ -93,7 +103,7 @@ class Planned:
         try:
             with randomness_kept():
                 comparisons = self.check(trial)
-        except Stopped:
+        except (Stopped, Unoffered):
             raise
         except Broken as broken:
             if broken.innocent:  # the next time it has a process of its own
@@ -135,7 +145,7 @@ def planned(
         for dtype in description.dtypes:
             for name, check in checks_of(case, DTYPES[dtype]).items():
                 found.append(Planned(session, case, dtype, name, check, device, seed))
-            own = session.own_checks(case.kind) if dtype != "bfloat16" else {}
+            own = session.own_checks(case.kind) if DTYPES[dtype] not in HALF else {}
             for name, check in own.items():
                 found.append(Planned(session, case, dtype, name, check, device, seed))
     return [one for one in found if not only or matches(str(one), only)]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from parity.judge.outcome import Outcome
+from parity.judge.outcome import UNCHECKED, Outcome
 from parity.play.broken import Broken, Stopped
 from parity.play.remote import Remote
 from parity.play.session import Local
@@ -86,23 +86,31 @@ def run(
         until: when, by `time.monotonic`, no other check is begun.
     """
     outcomes: list[Outcome] = []
+    unchecked: dict[tuple[str, str], dict[str, None]] = {}
     stopped = ""
     try:
         for one in checks:
             if time.monotonic() >= until:
                 raise Stopped("the time for the whole run is over")
-            outcomes.append(one.run())
-            on_outcome(outcomes[-1])
+            outcome = one.run()
+            if outcome.verdict == UNCHECKED:
+                unchecked.setdefault((outcome.check, outcome.why), {})[outcome.cls] = None
+            else:
+                outcomes.append(outcome)
+            on_outcome(outcome)
     except Stopped as reason:
         stopped = f"{reason}: {len(checks) - len(outcomes)} of {len(checks)} checks were not run"
         complete = False
+    gaps = _gaps(session) if complete else []
+    for (name, why), classes in unchecked.items():
+        gaps.append(f"{name} of {', '.join(classes)} ({why})")
     description = session.description
     used = {outcome.waiver for outcome in outcomes}
     unused = [w for w in description.waivers if w not in used] if complete else []
     missing = [(str(case), case.missing) for case in description.cases if case.missing]
     return Report(
         description.name, outcomes, missing, unused, description.waivers,
-        session.habits(), settings or {}, _gaps(session) if complete else [],
+        session.habits(), settings or {}, gaps,
         stopped,
     )  # fmt: skip
 

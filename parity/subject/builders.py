@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from parity.catalogue.entry import Entry, Options
 
@@ -36,6 +36,8 @@ def bound(builder: Callable[..., Any], entry: Entry, options: Options) -> tuple[
             named[name] = value
         elif (name, value) == ("dim", -1):
             continue  # a softmax without the option is over the features
+        elif isinstance(value, Tensor):
+            return f"takes no {name}"
         elif name not in defaults or defaults[name] != value:
             return f"takes no {name}={value}"
     # What the builder cannot do without is torch's default, where torch has one.

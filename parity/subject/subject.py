@@ -38,11 +38,11 @@ CHOICES = {
 }
 SEVERAL = {
     "targets": ("index", "one_hot", "distribution"),
-    "dtypes": ("float32", "float64", "bfloat16"),
+    "dtypes": ("float32", "float64", "bfloat16", "float16"),
 }
 CALLABLE = (
-    "model", "forward", "backward", "loss_forward", "loss_backward", "zero_grad", "train", "step",
-    "children",
+    "model", "forward", "backward", "step_in_backward", "loss_forward", "loss_backward",
+    "upstream", "zero_grad", "train", "step", "rate", "children",
 )  # fmt: skip
 
 
@@ -83,12 +83,20 @@ class Subject:
 
         forward, backward: `forward(layer, x)` and `backward(layer, dy)`, where they are not
             `layer.forward(x)` (or `layer(x)`) and `layer.backward(dy)`.
+        step_in_backward: `step_in_backward(layer, dy, rate)`, for a layer whose backward moves its
+            parameters as it passes the gradient on. `backward` is then the same at a rate of 0.
         loss_forward, loss_backward: `(loss, prediction, target)`, where they are not
             `loss.forward(prediction, target)` and `loss.backward()`.
+        upstream: `upstream(loss, dy)`, the gradient of a prediction where that of the loss is `dy`
+            and not 1, if it is not `loss.backward(dy)`.
         zero_grad: `zero_grad(layer)`, where it is not `layer.zero_grad()`; a layer without one
             has its gradients set to zero in place.
         train: `train(layer, mode)`, where it is not `layer.train()` and `layer.eval()`.
         step: `step(optimizer)`, where it is not `optimizer.step()`.
+        rate: `rate(optimizer, value)` changes its learning rate, where that is neither its `lr` nor
+            in `param_groups`.
+        state: `(save, load)`: `save(optimizer)` gives what `load(new_optimizer, saved)` goes on
+            from, where they are not `state_dict()` and `load_state_dict(saved)`.
         children: the layers of a model, for `Entry`s of kind "network".
 
         model_activations, model_output, model_loss: what `model` is checked with: names of
@@ -117,11 +125,15 @@ class Subject:
     dtypes: tuple[str, ...] = ("float32", "float64")
     forward: Callable[..., Any] | None = None
     backward: Callable[..., Any] | None = None
+    step_in_backward: Callable[[Any, Any, float], Any] | None = None
     loss_forward: Callable[..., Any] | None = None
     loss_backward: Callable[..., Any] | None = None
+    upstream: Callable[[Any, Any], Any] | None = None
     zero_grad: Callable[[Any], Any] | None = None
     train: Callable[[Any, bool], Any] | None = None
     step: Callable[[Any], Any] | None = None
+    rate: Callable[[Any, float], Any] | None = None
+    state: tuple[Callable[[Any], Any], Callable[[Any, Any], Any]] | None = None
     children: Callable[[Any], list[Any]] = list
     model_activations: tuple[str, ...] = ("ReLU",)
     model_output: str | None = None
@@ -158,6 +170,11 @@ class Subject:
             value = getattr(self, setting)
             if value is not None and not callable(value):
                 raise AdapterError(f"Subject takes a function as {setting}, not {value!r}")
+        pair = self.state
+        if pair is not None and not (
+            isinstance(pair, tuple) and len(pair) == 2 and all(map(callable, pair))
+        ):
+            raise AdapterError(f"Subject takes two functions as state, (save, load), not {pair!r}")
         if not isinstance(stated, str) and (absent := stated.keys() - self.layers.keys()):
             raise AdapterError(f"reduction has {_named(absent.pop())}, which layers has not")
         if self.model is None and (self.model_activations != ("ReLU",) or self.model_output):

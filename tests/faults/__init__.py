@@ -100,6 +100,6 @@ def fault(
 
 def all_faults() -> list[Fault]:
     """Every fault of this folder."""
-    for name in ("layers", "activations", "losses", "optimizers", "training", "subtle"):
+    for name in ("layers", "activations", "losses", "optimizers", "training", "subtle", "axes"):
         importlib.import_module(f"{__name__}.{name}")
     return list(_REGISTERED)

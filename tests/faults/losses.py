@@ -27,7 +27,7 @@ def _() -> Planting:
 
 @fault("derivative lacks 1 / N", "loss.gradient", "MSELoss-mean", "35 is the number of entries")
 def _() -> Planting:
-    return swap(scratch.Loss, backward=lambda self: self._derivative(*self._kept))
+    return swap(scratch.Loss, backward=lambda self, dy=None: self._derivative(*self._kept))
 
 
 @fault(
@@ -37,9 +37,11 @@ def _() -> Planting:
     "5 is the number of features",
 )
 def _() -> Planting:
-    return swap(
-        scratch.Loss, backward=lambda self: self._derivative(*self._kept) / len(self._kept[0])
-    )
+    def backward(self: Any, dy: Tensor | None = None) -> Tensor:
+        dx: Tensor = self._derivative(*self._kept) / len(self._kept[0])
+        return dx
+
+    return swap(scratch.Loss, backward=backward)
 
 
 @fault("derivative lacks its 2", "loss.differences", "MSELoss", dtype="float64")

@@ -26,7 +26,7 @@ from parity.gate.data.baseline import Manifest
 from parity.gate.data.broken import Broken
 from parity.gate.data.plan import Gate, imported, loaded
 from parity.gate.measure.arm import die_with
-from parity.judge.outcome import WAIVED, Outcome
+from parity.judge.outcome import UNCHECKED, WAIVED, Outcome
 from parity.run.plan import Planned, planned
 from parity.run.run import opened
 
@@ -62,7 +62,7 @@ def offered(gate: Gate, results: Mapping[tuple[str, str], Any]) -> Manifest:
     for (kind, name), value in results.items():
         match kind:
             case "checks":
-                ids = {one.id: ["error ratio"] for one in value}
+                ids = {one.id: ["error ratio"] for one in value if one.verdict != UNCHECKED}
                 found.setdefault("checks", {}).update(ids)
                 waived = {one.id: [one.waiver] for one in value if one.verdict == WAIVED}
                 found.setdefault("waived", {}).update(waived)
