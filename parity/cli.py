@@ -67,6 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--only", action="append", default=[], metavar="ID",
                        help="checks whose id has this in it, such as Linear or 'float32-*grad'; "
                             "may be given several times")  # fmt: skip
+    check.add_argument("--quick", action="store_true",
+                       help="leave out other sizes, magnitudes, several of a class, an optimizer's "
+                            "later life")  # fmt: skip
     check.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
     check.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     check.add_argument("--seconds", type=_positive, default=20.0,
@@ -169,7 +172,9 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
     )
     with contextlib.closing(session):
         only = tuple(options.only)
-        checks = planned(session, device=options.device, seed=options.seed, only=only)
+        checks = planned(
+            session, device=options.device, seed=options.seed, only=only, quick=options.quick
+        )
         if not checks:
             what = f"no check has {' or '.join(only)} in its id" if only else "nothing to check"
             reasons = {f"{c}: {c.missing}": 0 for c in session.description.cases if c.missing}
@@ -183,7 +188,7 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
                 bar.update()
 
             found = run(
-                session, checks, complete=not only, on_outcome=on_outcome,
+                session, checks, complete=not only and not options.quick, on_outcome=on_outcome,
                 settings=_settings(options), until=until,
             )  # fmt: skip
         lost = []  # one report that cannot be had does not take the others with it
@@ -210,6 +215,7 @@ def _settings(options: argparse.Namespace) -> dict[str, object]:
     return {
         "date": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
         "adapter": shlex.quote(str(options.adapter)),
+        "depth": "quick" if options.quick else "all",
         "seed": options.seed,
         "device": options.device,
         "torch": torch.__version__,

@@ -70,6 +70,7 @@ def parametrize(
     only: str | Sequence[str] = (),
     seed: int = 0,
     device: str = "cpu",
+    quick: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Makes one test of each check of a subject, with ids like `Linear-no_bias-float32-forward`.
 
@@ -81,7 +82,7 @@ def parametrize(
         subject: the path of an adapter, which is then played in a process of its own; or a
             `Subject`, which is played in this one.
         only: a pattern of ids, or several; without any, all.
-        seed, device: as of `parity check`.
+        seed, device, quick: as of `parity check`.
 
     Raises:
         AdapterError: the adapter cannot be used, or nothing is left to check.
@@ -91,12 +92,13 @@ def parametrize(
     session = opened(subject)
     atexit.register(session.close)
     checks = planned(
-        session, device=device, seed=seed, only=only if isinstance(only, str) else tuple(only)
-    )
+        session, device=device, seed=seed, quick=quick,
+        only=only if isinstance(only, str) else tuple(only),
+    )  # fmt: skip
     if not checks:
         raise AdapterError(f"{session.description.name}: there is nothing to check")
     tests: list[CheckTest | WaiverTest] = [CheckTest(one) for one in checks]
-    for pattern in session.description.waivers if not only else ():
+    for pattern in session.description.waivers if not (only or quick) else ():
         meant = [one for one in checks if matches(str(one), (pattern,), whole=True)]
         tests.append(WaiverTest(pattern, meant))
     return pytest.mark.parametrize("check", [pytest.param(one, id=str(one)) for one in tests])

@@ -15,11 +15,13 @@ _softmax = partial(Entry, kind="layer", variants=_DIMS, mixes=("dim=0", "dim=-2"
 ROWS: tuple[Entry, ...] = (
     Entry(nn.ReLU, "layer"),
     Entry(nn.LeakyReLU, "layer", {"": {}, "slope=0.3": {"negative_slope": 0.3}}),
-    Entry(nn.ELU, "layer", {"": {}, "alpha=0.01": {"alpha": 0.01}}),
+    Entry(nn.ELU, "layer", {"": {}, "alpha=0.01": {"alpha": 0.01}, "alpha=2": {"alpha": 2.0}}),
     Entry(nn.SELU, "layer"),
     Entry(nn.GELU, "layer", {"": {}, "tanh": {"approximate": "tanh"}}),
     Entry(nn.SiLU, "layer"),
-    Entry(nn.Softplus, "layer", {"": {}, "beta=3": {"beta": 3.0}}),
+    Entry(
+        nn.Softplus, "layer", {"": {}, "beta=3": {"beta": 3.0}, "threshold=1": {"threshold": 1.0}}
+    ),
     Entry(nn.Sigmoid, "layer"),
     Entry(nn.Tanh, "layer"),
     _softmax(nn.Softmax),

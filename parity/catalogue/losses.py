@@ -15,6 +15,7 @@ _WEIGHTED = reductions(**{"": {}, "weight": {"weight": WEIGHTS}})
 _LOGITS = reductions(
     **{"": {}, "weight": {"weight": WEIGHTS}, "pos_weight": {"pos_weight": WEIGHTS}}
 )
+_HUBER = reductions(**{"": {}, "delta=0.5": {"delta": 0.5}, "delta=2": {"delta": 2.0}})
 _INDICES: Variants = {
     "index": {},
     "index_weight": {"weight": WEIGHTS},
@@ -34,7 +35,7 @@ _CLASS = {name: next(kind for kind in _CLASSES if name.startswith(kind)) for nam
 ROWS: tuple[Entry, ...] = (
     Entry(nn.MSELoss, "loss", _LOSS),
     Entry(nn.L1Loss, "loss", _LOSS),
-    Entry(nn.HuberLoss, "loss", reductions(**{"": {}, "delta=0.5": {"delta": 0.5}})),
+    Entry(nn.HuberLoss, "loss", _HUBER),
     Entry(nn.BCELoss, "loss", _WEIGHTED, domain="probability", target="probability"),
     Entry(nn.BCEWithLogitsLoss, "loss", _LOGITS, target="probability"),
     Entry(nn.CrossEntropyLoss, "loss", _CROSS_ENTROPY, target=_CLASS),

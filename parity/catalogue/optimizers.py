@@ -36,7 +36,21 @@ ROWS: tuple[Entry, ...] = (
     _optimizer(torch.optim.AdamW, variants=named(_ADAM(weight_decay=[0.01, 0]))),
     _optimizer(
         torch.optim.RMSprop,
-        variants=named(grid(lr=[0.01], alpha=[0.99, 0.5], momentum=[0, 0.9])),
+        variants=named(grid(lr=[0.01], alpha=[0.99, 0.5], momentum=[0, 0.9]))
+        | {
+            "eps=0.01": {"lr": 0.01, "eps": 0.01},
+            "weight_decay=0.1": {"lr": 0.01, "weight_decay": 0.1},
+            "centered": {"lr": 0.01, "centered": True},
+            "centered,momentum=0.9": {"lr": 0.01, "centered": True, "momentum": 0.9},
+        },
     ),
-    _optimizer(torch.optim.Adagrad, variants=named(grid(lr=[0.01], weight_decay=[0, 0.1]))),
+    _optimizer(
+        torch.optim.Adagrad,
+        variants=named(grid(lr=[0.01], weight_decay=[0, 0.1]))
+        | {
+            "eps=0.01": {"lr": 0.01, "eps": 0.01},
+            "lr_decay=0.1": {"lr": 0.01, "lr_decay": 0.1},
+            "initial_accumulator_value=0.5": {"lr": 0.01, "initial_accumulator_value": 0.5},
+        },
+    ),
 )

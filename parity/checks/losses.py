@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from parity.catalogue.values import Tensors
-from parity.checks.layers import LAID, laid, written
+from parity.checks.layers import LAID, SMALLEST, laid, written
 from parity.checks.trial import Trial, fact
 from parity.judge import evaluate
 from parity.judge.comparison import Comparison
@@ -78,6 +78,28 @@ def half(trial: Trial) -> list[Comparison]:
     verdicts = one_pass(trial, inputs)
     # A gradient among a thousand is as small as float16's smallest numbers: it tells nothing.
     return verdicts[:1] if trial.dtype == torch.float16 else verdicts
+
+
+def magnitudes(trial: Trial) -> list[Comparison]:
+    """Logits and differences of either sign from 1e-6 to 50; probabilities down to a thousandth."""
+    inputs = trial.loss_inputs(20)
+    x = inputs["prediction"]
+    spread = torch.linspace(0, 1, x.numel() // 2, dtype=torch.float64)
+    if trial.case.entry.domain == "probability":
+        near = 10 ** (-3 + 2.7 * spread)
+        values = torch.cat([near, 1 - near])
+        target = inputs["target"]
+    else:
+        sizes = 10 ** (-6 + 7.7 * spread)
+        values = torch.cat([sizes, -sizes])
+        target = inputs["target"] / 8 if trial.case.target == "real" else inputs["target"]
+    if trial.case.entry.name == "NLLLoss":
+        values = -values.abs()
+    inputs = {"prediction": values.to(trial.dtype).reshape(x.mT.shape).mT.contiguous(),
+              "target": target}  # fmt: skip
+    criterion = trial.build()
+    results = passed(criterion, inputs)
+    return trial.judge_loss(inputs, results, least=SMALLEST[trial.dtype] / 10)
 
 
 def batch_of_one(trial: Trial) -> list[Comparison]:
@@ -199,6 +221,7 @@ CHECKS: dict[str, Callable[[Trial], list[Comparison]]] = {
     "noncontiguous": noncontiguous,
     "sizes": sizes,
     "half": half,
+    "magnitudes": magnitudes,
     "batch_of_one": batch_of_one,
     "empty_batch": empty_batch,
     "no_mutation": no_mutation,
@@ -222,6 +245,6 @@ def applies(case: Any, name: str, dtype: torch.dtype) -> bool:
         return dtype in HALF and case.how == "mean" and not case.single
     if name == "differences":
         return dtype == torch.float64
-    if name in ("empty_batch", "batch_of_one", "sizes"):
+    if name in ("empty_batch", "batch_of_one", "sizes", "magnitudes"):
         return not case.single
     return True

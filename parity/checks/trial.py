@@ -124,13 +124,21 @@ class Trial:
 
 
 def judge_loss(
-    case: Case, inputs: Tensors, results: Tensors, *, deep: bool = False, draws: int = DRAWS
+    case: Case,
+    inputs: Tensors,
+    results: Tensors,
+    *,
+    deep: bool = False,
+    draws: int = DRAWS,
+    least: float = 0.0,
 ) -> list[Comparison]:
-    """Value and gradient of a loss against torch's, reduced as the case says."""
+    """Value and gradient of a loss against torch's, reduced as the case says; options as for
+    `judge_layer` and `truth`."""
     what = (case, draws)
     right = once(
         ("truth", what), inputs, lambda: truth(evaluate.loss(case.reference()), inputs, draws=draws)
     )
+    right = _at_least(right, least)
     one = right.oracle["loss"]
     if results["loss"].numel() == one.numel() == 1:  # a number is a number, in [] or in [1, 1]
         results = results | {"loss": results["loss"].reshape(one.shape)}
@@ -201,9 +209,7 @@ def judge_layer(
         right = right.only(name for name in oracle if name.endswith(ending))
     if finite:
         results, right = _finite(results, right)
-    if least:
-        floors = {name: floor.clamp(min=least) for name, floor in right.floor.items()}
-        right = replace(right, floor=floors)
+    right = _at_least(right, least)
 
     def known() -> Mistakes:
         made = once(
@@ -221,6 +227,12 @@ def judge_layer(
         label=label or case.entry.name,
         strict=deep,
     )
+
+
+def _at_least(right: Truth, least: float) -> Truth:
+    """The truth with floors that are no smaller."""
+    floors = {name: floor.clamp(min=least) for name, floor in right.floor.items()}
+    return replace(right, floor=floors)
 
 
 def _finite(results: Tensors, right: Truth) -> tuple[Tensors, Truth]:

@@ -15,7 +15,7 @@ from parity.catalogue.entry import Entry
 from parity.catalogue.network import Network
 from parity.catalogue.table import CATALOGUE, by_name
 from parity.play.broken import legible
-from parity.subject.builders import bound
+from parity.subject.builders import bound, untouched_options
 from parity.subject.subject import SEVERAL, Subject
 
 CLASSES = ("index", "one_hot", "distribution")
@@ -32,6 +32,7 @@ class Description:
         dtypes: in which.
         waivers: reasons by pattern.
         own: the names of the subject's own checks.
+        untouched: options that a class takes and no case gives it, by class.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Description:
     dtypes: tuple[str, ...]
     waivers: dict[str, str] = field(default_factory=dict)
     own: tuple[str, ...] = ()
+    untouched: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 #: What is sent of an entry that is not of the catalogue, and of a network.
@@ -61,6 +63,7 @@ def as_data(description: Description) -> dict[str, Any]:
     return {
         "name": description.name, "cases": cases, "dtypes": tuple(description.dtypes),
         "waivers": description.waivers, "own": description.own,
+        "untouched": description.untouched,
         "entries": [_entry_as_data(one) for one in entries],
     }  # fmt: skip
 
@@ -81,7 +84,11 @@ def from_data(data: dict[str, Any]) -> Description:
     waivers = {_text(k): _text(v) for k, v in data["waivers"].items()}
     dtypes = tuple(name for name in data["dtypes"] if name in SEVERAL["dtypes"])
     checks = tuple(legible(_text(name)) for name in data["own"])
-    return Description(legible(_text(data["name"])), cases, dtypes, waivers, checks)
+    untouched = {
+        legible(_text(name)): tuple(legible(_text(option)) for option in options)
+        for name, options in data["untouched"].items()
+    }
+    return Description(legible(_text(data["name"])), cases, dtypes, waivers, checks, untouched)
 
 
 def _entry_as_data(entry: Entry) -> Any:
@@ -154,7 +161,13 @@ def describe(subject: Subject) -> Description:
         how = subject.reduction_of(CATALOGUE[subject.model_loss])
         cases += [_case(subject, network, reduction=how) for network in _models(subject)]
     own = tuple(str(name) for checks in subject.checks.values() for name in checks)
-    return Description(subject.name, cases, subject.dtypes, dict(subject.waivers), own)
+    untouched = {
+        entry.name: left
+        for entry, builder in subject.entries().values()
+        if (left := untouched_options(builder, entry))
+    }
+    waivers = dict(subject.waivers)
+    return Description(subject.name, cases, subject.dtypes, waivers, own, untouched)
 
 
 def _case(subject: Subject, entry: Any, variant: str = "", **more: str) -> Case:

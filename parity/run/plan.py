@@ -123,9 +123,15 @@ class Planned:
 
 
 def planned(
-    session: Any, *, device: str = "cpu", seed: int = 0, only: str | tuple[str, ...] = ()
+    session: Any,
+    *,
+    device: str = "cpu",
+    seed: int = 0,
+    only: str | tuple[str, ...] = (),
+    quick: bool = False,
 ) -> list[Planned]:
-    """Every check of a subject; or those whose id matches one of the patterns `only`.
+    """Every check of a subject; or those whose id matches one of the patterns `only`; `quick`: but
+    for those of `kinds.AXES`.
 
     Raises:
         AdapterError: a device that there is not, or a seed out of range.
@@ -143,7 +149,7 @@ def planned(
         if case.missing:
             continue
         for dtype in description.dtypes:
-            for name, check in checks_of(case, DTYPES[dtype]).items():
+            for name, check in checks_of(case, DTYPES[dtype], quick=quick).items():
                 found.append(Planned(session, case, dtype, name, check, device, seed))
             own = session.own_checks(case.kind) if DTYPES[dtype] not in HALF else {}
             for name, check in own.items():

@@ -44,6 +44,7 @@ def check(
     only: str | tuple[str, ...] = (),
     device: str = "cpu",
     seed: int = 0,
+    quick: bool = False,
     total_seconds: float = TOTAL_SECONDS,
 ) -> Report:
     """Checks a subject, and returns all that was found.
@@ -53,6 +54,7 @@ def check(
             which is played in this one.
         only: a pattern of ids, or several; without any, all checks.
         device, seed: where, and of all that is random.
+        quick: leaves out the checks along the axes: sizes, magnitudes, several of a class, …
         total_seconds: how long all of it may take; then the report is of what has been checked.
 
     Raises:
@@ -61,10 +63,10 @@ def check(
     until = time.monotonic() + total_seconds
     session = opened(subject, until=until)
     try:
-        checks = planned(session, device=device, seed=seed, only=only)
+        checks = planned(session, device=device, seed=seed, only=only, quick=quick)
         if not checks:
             raise AdapterError(f"{session.description.name}: there is nothing to check")
-        return run(session, checks, complete=not only, until=until)
+        return run(session, checks, complete=not only and not quick, until=until)
     finally:
         session.close()
 
@@ -126,6 +128,9 @@ def _gaps(session: Any) -> list[str]:
         )
     if not any(case.kind == "optimizer" for case in cases):
         gaps.append("how parameters are moved, for which it needs an optimizer of torch.optim's")
+    if untouched := session.description.untouched:
+        named = "; ".join(f"{cls}'s {', '.join(names)}" for cls, names in untouched.items())
+        gaps.append(f"options that no check touches ({named})")
     own = session.description.own
     if own and not any(session.own_checks(case.kind) for case in cases):
         names = ", ".join(own)

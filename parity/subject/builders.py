@@ -11,6 +11,21 @@ from torch import Tensor, nn
 
 from parity.catalogue.entry import Entry, Options
 
+PLACES = ("device", "dtype")
+"""Options that say where and in what, which the settings of a run do."""
+
+
+def untouched_options(builder: Callable[..., Any], entry: Entry) -> tuple[str, ...]:
+    """The options that a builder takes, and that no variant of its entry gives it."""
+    try:
+        takes = list(inspect.signature(builder).parameters.values())
+    except (ValueError, TypeError):
+        return ()
+    given = {name for options in entry.variants.values() for name in options}
+    first = (entry.kind == "optimizer") + sum(name in given for name in entry.positional)
+    optional = [p for p in takes[first:] if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    return tuple(p.name for p in optional if p.name not in given and p.name not in PLACES)
+
 
 def bound(builder: Callable[..., Any], entry: Entry, options: Options) -> tuple[Any, Any] | str:
     """How to call a subject's builder: positional and named arguments; or why it cannot be.

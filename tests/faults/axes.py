@@ -162,6 +162,24 @@ def _() -> Planting:
     return swap(scratch.Adam, _adapt=adapt)
 
 
+@fault("what is near has no slope", "loss.magnitudes", "L1Loss-none", subtle="from 0.001 on")
+def _() -> Planting:
+    def derivative(self: Any, difference: Tensor, t: Tensor) -> Tensor:
+        return torch.where(difference.abs() < 1e-3, 0.0, difference.sign())
+
+    return swap(scratch.L1Loss, _derivative=derivative)
+
+
+@fault("is sure from a logit of 5 on", "loss.magnitudes", "BCEWithLogitsLoss-none", subtle="below")
+def _() -> Planting:
+    right = scratch.BCEWithLogitsLoss._derivative
+
+    def derivative(self: Any, x: Tensor, t: Tensor) -> Tensor:
+        return torch.where((x > 5) & (x < 60), 1 - t, right(self, x, t))
+
+    return swap(scratch.BCEWithLogitsLoss, _derivative=derivative)
+
+
 # ---- what is no number ----
 
 
