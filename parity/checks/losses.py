@@ -92,7 +92,7 @@ def magnitudes(trial: Trial) -> list[Comparison]:
     else:
         sizes = 10 ** (-6 + 7.7 * spread)
         values = torch.cat([sizes, -sizes])
-        target = inputs["target"] / 8 if trial.case.target == "real" else inputs["target"]
+        target = 0 * inputs["target"] if trial.case.target == "real" else inputs["target"]
     if trial.case.entry.name == "NLLLoss":
         values = -values.abs()
     inputs = {"prediction": values.to(trial.dtype).reshape(x.mT.shape).mT.contiguous(),
