@@ -153,6 +153,7 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
 
     from parity.run.plan import planned
     from parity.run.run import opened, run
+    from parity.run.setup import set_up
     from parity.show import files, html, json, junit, text
 
     outputs = [
@@ -171,6 +172,7 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
         options.adapter, seconds=options.seconds, gibibytes=memory, process=process, until=until
     )
     with contextlib.closing(session):
+        set_up(session)
         only = tuple(options.only)
         checks = planned(
             session, device=options.device, seed=options.seed, only=only, quick=options.quick
@@ -203,7 +205,7 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
             lost.append(f"the report cannot be printed: {why}")
     if lost:
         raise AdapterError("; ".join(lost))
-    if found.stopped:
+    if found.stopped or not found.outcomes:
         return COULD_NOT_RUN
     return PASSED if found.passed else FAULT
 

@@ -12,6 +12,7 @@ from parity.judge.outcome import FAILED, MISTRUSTED, UNCHECKED, WAIVED, Outcome
 from parity.play.broken import Stopped, legible
 from parity.run.plan import Planned, matches, planned
 from parity.run.run import opened
+from parity.run.setup import set_up
 from parity.show.plain import plain
 from parity.subject.error import AdapterError
 from parity.subject.subject import Subject
@@ -91,6 +92,7 @@ def parametrize(
 
     session = opened(subject)
     atexit.register(session.close)
+    set_up(session)
     checks = planned(
         session, device=device, seed=seed, quick=quick,
         only=only if isinstance(only, str) else tuple(only),

@@ -108,8 +108,17 @@ def eval_mode(trial: Trial) -> list[Comparison]:
     layer = trial.layer(weights(inputs))
     drops = isinstance(trial.case.module(), nn.Dropout)
     without = layer.train(False)
-    results = passed(layer, inputs, seed=trial.seed)
-    verdicts = trial.judge_layer(inputs, results, training=False)
+    if without and any(True for _ in trial.case.module().buffers()):
+        raise Unoffered(without)
+    layer.zero_grad()
+    layer.seed(trial.seed)
+    results = {"output": layer.forward(inputs["x"])}
+    refused, dx = layer.attempt("backward", inputs["dy"])  # nobody has to train in evaluation
+    if not refused:
+        results |= {"input_grad": dx, **layer.gradients()}
+    verdicts = trial.judge_layer(
+        inputs, results, training=False, ending="output" if refused else ""
+    )
     verdicts.append(fact("evaluation mode", not (without and drops), without))
     if drops and bool(((results["output"] == 0) & (inputs["x"] != 0)).any()):
         text = "Dropout drops in evaluation mode too"
@@ -309,7 +318,10 @@ def batch_of_one(trial: Trial) -> list[Comparison]:
 
 
 def empty_batch(trial: Trial) -> list[Comparison]:
-    """No samples: empty results of the right shape, and gradients of zero."""
+    """No samples: empty results of the right shape, and gradients of zero; or they are refused."""
+    inputs = trial.inputs(0)
+    if trial.layer(weights(inputs)).attempt("forward", inputs["x"])[0]:
+        raise Unoffered("it refuses an empty batch")
     return one_pass(trial, rows=0)
 
 
@@ -401,9 +413,10 @@ def aliasing(trial: Trial) -> list[Comparison]:
     inputs = trial.inputs()
     layer = trial.layer(weights(inputs))
     passed(layer, inputs, seed=trial.seed)
-    before = layer.parameters() | layer.gradients()
+    kept = layer.parameters if layer.lazy() else lambda: layer.parameters() | layer.gradients()
+    before = kept()
     layer.scribble()
-    after = layer.parameters() | layer.gradients()
+    after = kept()
     shared = [
         fact(f"{name} is its own", bool(torch.equal(after[name], before[name])),
              "shares memory with an input or a result")
@@ -497,15 +510,16 @@ def extremes(trial: Trial) -> list[Comparison]:
         if name == "infinite" and isinstance(trial.case.module(), nn.Dropout):
             continue  # a dropped infinity is NaN, and tells not that it was dropped
         inputs = trial.inputs()
-        row = torch.tensor(values, dtype=trial.dtype)
-        x = torch.stack([row.roll(i) for i in range(len(inputs["x"]))])
+        size = inputs["x"][0].numel()
+        row = torch.tensor(values * size, dtype=trial.dtype)
+        x = torch.stack([row.roll(i)[:size] for i in range(len(inputs["x"]))])
         x[1::2] = -x[1::2].abs()  # rows whose largest entry is far below that of the batch
         inputs["x"] = x.reshape(inputs["x"].shape)
         layer = trial.layer(weights(inputs))
         results = passed(layer, inputs, seed=trial.seed)
         judged = trial.judge_layer(inputs, results, finite=True)
-        size = {"large": "as large as 1e4", "subnormal": "as small as 1e-39"}.get(name, name)
-        verdicts += [_at(name, size, verdict, trial.case.entry.name) for verdict in judged]
+        at = {"large": "as large as 1e4", "subnormal": "as small as 1e-39"}.get(name, name)
+        verdicts += [_at(name, at, verdict, trial.case.entry.name) for verdict in judged]
     return verdicts
 
 
@@ -657,15 +671,17 @@ def applies(case: Any, name: str, dtype: torch.dtype) -> bool:
     if name == "nan":
         return not drops  # what it drops is 0, or NaN
     if name == "magnitudes":
-        return not (drops or case.mixes or case.single) and not any(
-            True for _ in module.parameters()
+        return (
+            len(case.entry.shape) == 2
+            and not (drops or case.mixes or case.single)
+            and not any(True for _ in module.parameters())
         )
     if name == "tied":
         return bool(case.objects) and any(True for _ in module.parameters())
     if name == "moving":
         return bool(case.moves)
     if name == "rank":
-        return not (case.mixes or case.single or drops)
+        return not (case.mixes or case.single or drops) and len(case.entry.shape) == 2
     if name in OF_PARAMETERS:
         return any(True for _ in module.parameters())
     if name == "samples":

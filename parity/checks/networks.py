@@ -139,7 +139,9 @@ def _whole(
     with dropping(twin, _masks(twin, got)):
         right = truth(evaluate.network(twin, criterion.reference()), inputs)
     last = f"{len(twin) - 1}.output"
-    results = dict(got) | {last: got["output"], "0.input_grad": got["input_grad"]}
+    results = dict(got) | {last: got["output"]}
+    if "input_grad" in got:
+        results["0.input_grad"] = got["input_grad"]
     names = [name for name in right.oracle if name in results or name.endswith("param_grad")]
     right = right.only(names)
     results = {name: results[name] for name in names if name in results}

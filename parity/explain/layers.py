@@ -7,13 +7,12 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from parity.catalogue.case import Case
 from parity.catalogue.values import Tensors
 from parity.explain import activations, dropout, linear
 from parity.explain.mistakes import Masks, Mistake, Mistakes, simple
-from parity.judge.evaluate import dropping
+from parity.judge.evaluate import called, dropping
 
 
 def of_layer(
@@ -37,7 +36,8 @@ def of_layer(
     elif x.shape == y.shape and not any(True for _ in module.parameters()):
         activations.of_activation(made, case, passed, x, dy, y)
     for name, value in oracle.items():
-        if name.endswith("weight.param_grad") and value.shape[-1] == value.shape[-2]:
+        square = value.dim() > 1 and value.shape[-1] == value.shape[-2]
+        if name.endswith("weight.param_grad") and square:
             made[name].append(Mistake("transposed", "is transposed", value.mT))
     _of_batch(made, passed, x, dy, case)
     linear.of_linear(made, module, inputs, oracle)
@@ -51,7 +51,7 @@ def _both(module: nn.Module, own: Tensors, x: Tensor, dy: Tensor, masks: Masks) 
     names = [name for name, _ in module.named_parameters()]
     parameters = {name: own[name].detach().requires_grad_() for name in names}
     with dropping(module, masks) if masks else contextlib.nullcontext():  # none in evaluation
-        y = functional_call(module, parameters, (leaf,))
+        y = called(module, parameters, leaf)
     gradients = torch.autograd.grad(y, [leaf, *parameters.values()], dy, allow_unused=True)
     results = {"output": y.detach()}
     for name, gradient in zip(["input_grad", *names], gradients, strict=True):

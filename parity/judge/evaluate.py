@@ -30,6 +30,16 @@ def alone(function: Function) -> Function:
     return function
 
 
+def called(module: nn.Module, parameters: Tensors, x: Tensor) -> Tensor:
+    """A module with these parameters, at `x`, in whose dtype its buffers are. It keeps its own."""
+    buffers = {
+        name: (buffer.to(x.dtype) if buffer.is_floating_point() else buffer).clone()
+        for name, buffer in module.named_buffers()
+    }
+    y: Tensor = functional_call(module, parameters | buffers, (x,))
+    return y
+
+
 def layer(module: nn.Module) -> Evaluate:
     """A layer's forward and backward.
 
@@ -40,7 +50,7 @@ def layer(module: nn.Module) -> Evaluate:
     def evaluate(inputs: Tensors, over: Over = alone) -> Tensors:
         x = _leaf(inputs["x"])
         parameters = {name: _leaf(inputs[name]) for name, _ in module.named_parameters()}
-        y = over(partial(functional_call, module))(parameters, (x,))
+        y = over(partial(called, module))(parameters, x)
         gradients = torch.autograd.grad(y, [x, *parameters.values()], inputs["dy"])
         names = ["input_grad", *(f"{name}.param_grad" for name in parameters)]
         return {"output": y.detach(), **dict(zip(names, gradients, strict=True))}

@@ -57,6 +57,10 @@ class Truth:
         return Truth(*({name: kind[name] for name in kept} for kind in kinds))
 
 
+class Refused(Exception):
+    """Torch itself takes no such inputs: there is nothing to compare with."""
+
+
 DRAWS = 16
 """How many evaluations the floor is taken from: enough that no entry is left unmoved by bad luck.
 
@@ -91,6 +95,7 @@ def truth(
             alone, as an optimizer's do: all draws are then one evaluation.
 
     Raises:
+        Refused: torch takes no such inputs.
         ValueError: `evaluate` gives two results at the same inputs: its own randomness would
             pass for rounding, and hide every fault.
     """
@@ -101,7 +106,10 @@ def truth(
     # The oracle rounds too, on its way, by as much as its largest number: in float64.
     own = max(torch.finfo(x.dtype).tiny for x in real) + torch.finfo(torch.float64).eps * largest
     exact = _as(torch.float64, inputs)
-    reference, oracle = evaluate(inputs), evaluate(exact)
+    try:
+        reference, oracle = evaluate(inputs), evaluate(exact)
+    except (RuntimeError, ValueError, IndexError) as refusal:
+        raise Refused(f"torch itself refuses such inputs: {refusal}") from refusal
     double = eps == torch.finfo(torch.float64).eps
     again = reference if double else evaluate(exact)
     for name, y in oracle.items():

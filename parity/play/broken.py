@@ -38,6 +38,10 @@ class Misfit(Broken):
     """What the subject gave does not fit what the adapter says of it."""
 
 
+class Setting(Misfit):
+    """What the subject gave fits another setting of the adapter's, which the text names."""
+
+
 class Unoffered(Exception):
     """The subject has no such thing: nothing is wrong, and nothing was checked. The text says what
     it has not, and which setting of the adapter's says how it is done."""

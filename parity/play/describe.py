@@ -190,7 +190,7 @@ def _cases(subject: Subject, entry: Entry, builder: Any) -> list[Case]:
             continue
         reduction = ""
         if entry.kind == "loss" and isinstance(bound(builder, entry, {"reduction": "sum"}), str):
-            if options["reduction"] != "mean":
+            if options.get("reduction", "mean") != "mean":
                 continue
             reduction = subject.reduction_of(entry)
         call = bound(builder, entry, options)

@@ -12,7 +12,7 @@ from parity.catalogue.entry import Options
 from parity.catalogue.values import Tensors
 from parity.play.arrays import same_bits, tensor
 from parity.play.broken import Misfit
-from parity.play.objects import Chain, Layer, Loss, construct
+from parity.play.objects import Chain, Layer, Loss, backward, construct
 from parity.play.parameters import held
 from parity.subject.subject import Subject
 
@@ -62,8 +62,11 @@ class Recorder:
                 result = method(layer, *args, **options)
             finally:
                 self.busy = False
+            heard = _heard(result[0] if isinstance(result, tuple) and result else result)
             if before is not None:
-                self.calls.append((way, before, _heard(result)))
+                self.calls.append((way, before, heard))
+            if way == "forward" and heard is None:  # it leaves its output somewhere
+                self.deaf = True
             return result
 
         return called
@@ -103,6 +106,13 @@ class Whole(Layer):
             else:
                 recorder.attach(part)
 
+    def backward(self, dy: Tensor, lies: str = "") -> Tensor | None:  # type: ignore[override]
+        """The gradient of the input; None where the container returns nothing, as many do."""
+        given = self.watch.keep("dy", self.give(dy, lies))
+        with self.guard():
+            dx = backward(self.subject, self.made, given)
+        return None if dx is None else self.layout.take(dx)
+
     def trace(self, x: Tensor, target: Tensor) -> Tensors:
         """One pass by the names of `evaluate.network`, and for each layer, by its place, what it
         was given: `0.input`, `0.dy`. What was not called is not among them; nothing of any layer
@@ -113,7 +123,9 @@ class Whole(Layer):
         loss = self.loss.forward(results["output"], target)
         results["loss"] = loss.reshape(()) if loss.numel() == 1 else loss
         results["prediction_grad"] = self.loss.backward()
-        results["input_grad"] = self.backward(results["prediction_grad"])
+        dx = self.backward(results["prediction_grad"])
+        if dx is not None:
+            results["input_grad"] = dx
         deaf = any(recorder.deaf for recorder in self.recorders)
         for place, recorder in enumerate([] if deaf else self.recorders):
             for way, given, result in recorder.calls:

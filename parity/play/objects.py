@@ -116,6 +116,18 @@ class Layer(Instance):
             if gradient is not None
         }
 
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Those of its parameters: of the first, a weight, as the adapter says that it lies."""
+        found = [tuple(getattr(parameter, "shape", ())) for parameter, _ in self._found()]
+        if found and self.subject.weight == "in_out":
+            found[0] = found[0][::-1]
+        return found
+
+    def lazy(self) -> bool:
+        """Whether its gradients are computed whenever they are asked for."""
+        once, again = self.pairs(), self.pairs()
+        return any(once[name][1] is not again[name][1] for name in once)
+
     def set_parameters(self, values: Tensors) -> None:
         """Writes parameters, in place.
 
@@ -273,6 +285,14 @@ class Loss(Instance):
             raise Misfit("its backward returned nothing, where the prediction's gradient is due")
         self.watch.keep("prediction_grad", dx)
         return self.layout.take(dx)
+
+    def argument_names(self) -> list[str]:
+        """Those of its own forward, by position; none where the adapter calls it."""
+        try:
+            takes = inspect.signature(getattr(self.made, "forward", self.made)).parameters
+        except (TypeError, ValueError):
+            return []
+        return [] if self.subject.loss_forward else list(takes)
 
     def _backward_by(self, dy: Tensor) -> Any:
         given = self.give(dy) if dy.dim() else self.layout.raw(dy.to(self.device))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from parity.play.broken import Misfit
+from parity.play.broken import Setting
 from parity.subject.subject import Subject
 
 Parameters = dict[str, tuple[Any, Any]]  # by torch's name: a subject's parameter and gradient
@@ -40,7 +40,7 @@ def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
     """A layer's (parameter, gradient) pairs, by the adapter's convention.
 
     Raises:
-        Misfit: what the layer gives is nothing of that kind.
+        Setting: what the layer gives is nothing of that kind.
     """
     if callable(subject.parameters):
         return [tuple(pair) for pair in subject.parameters(made)]
@@ -52,7 +52,7 @@ def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
         return paired(subject.parameters, found)
     except (TypeError, ValueError, AttributeError):
         kinds = ", ".join(dict.fromkeys(type(one).__name__ for one in found))
-        raise Misfit(
+        raise Setting(
             f"parameters={subject.parameters!r}, but its list has {len(found)} of {kinds}: say "
             "'pairs', 'flat', 'lists', 'objects', or give a callable that returns pairs"
         ) from None
@@ -90,9 +90,20 @@ def zero_grad(subject: Subject, made: Any) -> None:
 
 
 def switch(made: Any, mode: bool) -> bool:
-    """Sets training or evaluation mode by the layer's own method, if it has one."""
-    for name in ("train", "Train") if mode else ("eval", "Eval", "evaluate"):
-        if hasattr(made, name):
-            getattr(made, name)()
-            return True
-    return False
+    """Sets training or evaluation mode by the layer's own method or flag, if it has one."""
+    names = ("train", "Train") if mode else ("eval", "Eval", "evaluate")
+    methods = [getattr(made, name) for name in names if callable(getattr(made, name, None))]
+    for method in methods[:1]:
+        method()
+    flags = [flag for flag in FLAGS if isinstance(getattr(made, flag[0], None), bool)]
+    for name, in_training in flags:
+        if getattr(made, name) is not (mode is in_training):
+            setattr(made, name, mode is in_training)
+    return bool(methods or flags)
+
+
+FLAGS = (
+    ("training", True), ("is_training", True), ("train_mode", True), ("train", True),
+    ("eval", False), ("evaluating", False), ("eval_mode", False),
+)  # fmt: skip
+"""Flags that say in which mode a layer is, and what each is in training."""

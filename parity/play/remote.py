@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parity.play.broken import Broken, Stopped, Unoffered, legible
+from parity.play.broken import Broken, Setting, Stopped, Unoffered, legible
 
 if TYPE_CHECKING:
     import torch
@@ -317,6 +317,8 @@ class Remote:
             raise self._unreadable(case) from None
         if kind == "error":
             raise Broken(str(value))
+        if kind == "setting":
+            raise Setting(str(value))
         if kind == "unoffered":
             raise Unoffered(legible(str(value)))
         return value

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from parity.play.broken import Broken, Unoffered
+from parity.play.broken import Broken, Setting, Unoffered
 from parity.play.describe import as_data
 from parity.play.guard import guarded, habits, said
 from parity.play.line import Ended, Line
@@ -59,7 +59,7 @@ def serve(
                 player = _Player(path)
             answer: tuple[str, Any] = "value", player.play(verb, what)
         except Broken as broken:
-            answer = "error", str(broken)
+            answer = ("setting" if isinstance(broken, Setting) else "error"), str(broken)
         except Unoffered as unoffered:
             answer = "unoffered", str(unoffered)
         except BaseException as error:  # also what is meant to end a process

@@ -17,8 +17,8 @@ from parity.checks.kinds import Check, checks_of
 from parity.checks.trial import Trial, fact
 from parity.judge.comparison import Comparison
 from parity.judge.outcome import FAILED, MISTRUSTED, PASSED, UNCHECKED, WAIVED, Outcome
-from parity.judge.truth import HALF
-from parity.play.broken import Broken, Stopped, Unoffered
+from parity.judge.truth import HALF, Refused
+from parity.play.broken import Broken, Stopped, Unoffered, legible
 from parity.play.guard import randomness_kept, said
 from parity.subject.error import AdapterError
 from parity.subject.subject import waiver_for
@@ -81,8 +81,8 @@ class Planned:
             for seed in (self.seed + attempt * REDRAWN for attempt in range(ATTEMPTS)):
                 try:
                     comparisons = self._compared(seed)
-                except Unoffered as unoffered:
-                    why = str(unoffered)
+                except (Unoffered, Refused) as unoffered:
+                    why = legible(str(unoffered))
                     break
                 verdict, waiver = self._verdict(comparisons)
                 if verdict != MISTRUSTED:
@@ -103,7 +103,7 @@ class Planned:
         try:
             with randomness_kept():
                 comparisons = self.check(trial)
-        except (Stopped, Unoffered):
+        except (Stopped, Unoffered, Refused):
             raise
         except Broken as broken:
             if broken.innocent:  # the next time it has a process of its own

@@ -14,6 +14,7 @@ from parity.play.remote import Remote
 from parity.play.session import Local
 from parity.run.plan import Planned, planned
 from parity.run.report import Report
+from parity.run.setup import set_up
 from parity.subject.error import AdapterError
 from parity.subject.subject import Subject
 
@@ -63,6 +64,7 @@ def check(
     until = time.monotonic() + total_seconds
     session = opened(subject, until=until)
     try:
+        set_up(session)
         checks = planned(session, device=device, seed=seed, only=only, quick=quick)
         if not checks:
             raise AdapterError(f"{session.description.name}: there is nothing to check")

@@ -1,0 +1,116 @@
+"""Looks at a subject before it is checked: does the adapter say all that it has to?
+
+What it has forgotten would come out as a handful of faults, some of them untrue. Only what cannot
+be a fault is taken for a setting that is missing: shapes that fit once they are turned, values that
+are right once the arguments are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor
+
+from parity.catalogue.values import Tensors
+from parity.checks.trial import Trial
+from parity.judge import evaluate
+from parity.judge.truth import Refused
+from parity.play.broken import Broken, Setting
+from parity.play.guard import randomness_kept
+from parity.run.plan import DTYPES, one_thread
+from parity.subject.error import AdapterError
+
+TARGETS = ("target", "targets", "t", "true", "truth", "y_true", "label", "labels", "expected")
+PREDICTIONS = ("prediction", "predictions", "pred", "preds", "p", "y_pred", "y_hat", "yhat",
+               "output", "outputs", "logits", "probs")  # fmt: skip
+"""What the arguments of a loss may be called."""
+
+
+def set_up(session: Any) -> None:
+    """Says what the adapter has forgotten to say.
+
+    Raises:
+        AdapterError: a setting is missing; the text has each of them.
+    """
+    found: dict[str, None] = {}
+    seen = set()
+    with one_thread(), randomness_kept():
+        for case in session.description.cases:
+            name = case.entry.name
+            look = _LOOKS.get("loss" if case.kind == "loss" else name)
+            if look is None or case.missing or name in seen:
+                continue
+            seen.add(name)
+            trial = Trial(session, case, DTYPES[session.description.dtypes[0]])
+            try:
+                found |= dict.fromkeys(look(trial))
+            except Setting as setting:
+                found[f"{name}: {setting}"] = None
+            except (Broken, Refused):  # its checks say so
+                continue
+    if found:
+        raise AdapterError(f"{session.description.name}: SETUP: {'; '.join(found)}")
+
+
+def _of_linear(trial: Trial) -> Iterator[str]:
+    inputs = trial.inputs()
+    layer = trial.build()
+    shapes, due = layer.shapes(), tuple(inputs["weight"].shape)
+    if len(shapes) == len(inputs) - 2 and tuple(shapes[0]) == due[::-1] != due:
+        yield 'its Linear has weights [in, out]: weight="in_out"'
+        return
+    layer.set_parameters({name: inputs[name] for name in inputs if name not in ("x", "dy")})
+    right = evaluate.layer(trial.case.module())(inputs)["output"]
+
+    def gives(x: Tensor, due: Tensor) -> bool:
+        refused, y = layer.attempt("forward", x)
+        return not refused and y.shape == due.shape and bool((y - due).abs().max() < NEAR)
+
+    if trial.case.single or gives(inputs["x"], right):
+        return
+    if gives(inputs["x"].mT.contiguous(), right.mT):
+        yield 'its Linear takes features first: batch="columns"'
+    elif gives(inputs["x"][0], right[0]):
+        yield 'its Linear takes one sample at a time: batch="vector"'
+
+
+def _of_loss(trial: Trial) -> Iterator[str]:
+    inputs = trial.loss_inputs()
+    if not inputs["target"].is_floating_point():
+        return
+    right = evaluate.loss(trial.case.reference())(inputs)
+    criterion = trial.build()
+    turned = {"prediction": inputs["target"], "target": inputs["prediction"]}
+
+    def passed(given: Tensors) -> Tensors:
+        refused, value = criterion.attempt("forward", given["prediction"], given["target"])
+        if refused:
+            return {}
+        refused, gradient = criterion.attempt("backward")
+        return {} if refused else {"loss": value.reshape(-1), "prediction_grad": gradient}
+
+    def alike(got: Tensors, sign: int = 1) -> bool:
+        due = {
+            "loss": right["loss"].reshape(-1),
+            "prediction_grad": sign * right["prediction_grad"],
+        }
+        return bool(got) and all(
+            got[name].shape == due[name].shape and bool((got[name] - due[name]).abs().max() < NEAR)
+            for name in due
+        )
+
+    straight, other = passed(inputs), passed(turned)
+    names = criterion.argument_names()
+    named = len(names) > 1 and names[0] in TARGETS and names[1] in PREDICTIONS
+    if alike(other) and not alike(straight) and (named or not alike(straight, -1)):
+        yield (
+            f"its {trial.case.entry.name} takes (target, prediction): "
+            "loss_forward=lambda loss, p, t: loss.forward(t, p)"
+        )
+
+
+_LOOKS: dict[str, Callable[[Trial], Iterator[str]]] = {"Linear": _of_linear, "loss": _of_loss}
+
+NEAR = 1e-4
+"""How far values may be off that are the same but for rounding."""

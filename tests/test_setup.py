@@ -1,0 +1,312 @@
+"""What an adapter has forgotten is one line, and no fault; what is right in its own way passes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import parity
+from parity import cli
+from tests.subjects import course
+
+
+class InOut:
+    """Weights [in, out]."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        self.w, self.b = torch.zeros(n_in, n_out), torch.zeros(n_out)
+        self.dw, self.db = torch.zeros(n_in, n_out), torch.zeros(n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.x = x
+        return x @ self.w + self.b
+
+    def backward(self, dy: Tensor) -> Tensor:
+        self.dw += self.x.T @ dy
+        self.db += dy.sum(0)
+        return dy @ self.w.T
+
+    def param(self) -> list[tuple[Tensor, Tensor]]:
+        return [(self.w, self.dw), (self.b, self.db)]
+
+
+class FeaturesFirst(course.Linear):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.T).T
+
+    def backward(self, dy: Tensor) -> Tensor:
+        return super().backward(dy.T).T
+
+
+class OneByOne(course.Linear):
+    """Takes a vector."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert x.dim() == 1
+        return super().forward(x[None])[0]
+
+    def backward(self, dy: Tensor) -> Tensor:
+        return super().backward(dy[None])[0]
+
+
+class Flat(course.Linear):
+    def param(self) -> Any:
+        return [self.w, self.b, self.dw, self.db]
+
+
+class TargetFirst(course.LossMSE):
+    def forward(self, target: Tensor, prediction: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(prediction, target)
+
+
+class Bce:
+    """Minus the mean log-probability, of a target and a probability."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        self.t, self.p = a, b
+        return -(a * b.log() + (1 - a) * (1 - b).log()).mean()
+
+    def backward(self) -> Tensor:
+        return (self.p - self.t) / (self.p * (1 - self.p)) / self.p.numel()
+
+
+class WrongSign(course.LossMSE):
+    def backward(self) -> Tensor:
+        return -super().backward()
+
+
+@pytest.mark.parametrize(
+    ("layers", "says"),
+    [
+        ({nn.Linear: InOut}, 'weights [in, out]: weight="in_out"'),
+        ({nn.Linear: FeaturesFirst}, 'features first: batch="columns"'),
+        ({nn.Linear: OneByOne}, 'one sample at a time: batch="vector"'),
+        ({nn.Linear: Flat}, "say 'pairs', 'flat', 'lists', 'objects'"),
+        ({nn.MSELoss: TargetFirst}, "loss_forward=lambda loss, p, t: loss.forward(t, p)"),
+        ({nn.BCELoss: Bce}, "loss_forward=lambda loss, p, t: loss.forward(t, p)"),
+    ],
+)
+def test_a_setting_that_is_missing_is_named(layers: dict[Any, Any], says: str) -> None:
+    with pytest.raises(parity.AdapterError, match="SETUP: ") as raised:
+        parity.check(parity.Subject(layers, name="mine"))
+    assert says in str(raised.value)
+
+
+def test_with_the_setting_it_passes() -> None:
+    turned: Any = lambda loss, p, t: loss.forward(t, p)  # noqa: E731 - as an adapter has it
+    for layers, settings in (
+        ({nn.Linear: InOut}, {"weight": "in_out"}),
+        ({nn.Linear: FeaturesFirst}, {"batch": "columns"}),
+        ({nn.MSELoss: TargetFirst}, {"loss_forward": turned}),
+    ):
+        subject = parity.Subject(layers, **settings)
+        assert parity.check(subject, only="float64").passed
+
+
+def test_a_fault_is_no_setting() -> None:
+    (fault,) = parity.check(parity.Subject({nn.MSELoss: WrongSign}), only="MSE*gradient").faults()
+    assert fault == "MSELoss gradient has the wrong sign"
+
+
+def test_the_command_and_the_plugin_say_it_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "adapter.py"
+    path.write_text(
+        "from torch import nn\nimport parity\nfrom tests.test_setup import InOut\n"
+        "subject = parity.Subject({nn.Linear: InOut})\n"
+    )
+    assert cli.main(["check", str(path)]) == cli.COULD_NOT_RUN
+    assert 'SETUP: its Linear has weights [in, out]: weight="in_out"' in capsys.readouterr().err
+    with pytest.raises(parity.AdapterError, match="SETUP"):
+        parity.parametrize(str(path))
+
+
+# ---- right, in its own way ----
+
+PARTS: dict[Any, Any] = {
+    nn.Linear: course.Linear, nn.Tanh: course.Tanh, nn.MSELoss: course.LossMSE,
+    nn.Sequential: course.Sequential, torch.optim.SGD: course.SGD,
+}  # fmt: skip
+
+
+class Silent(course.Sequential):
+    """Its backward returns nothing."""
+
+    def backward(self, dy: Tensor) -> None:  # type: ignore[override]
+        super().backward(dy)
+
+
+class WithCache(course.Tanh):
+    def forward(self, x: Tensor) -> Any:
+        return super().forward(x), "a cache"
+
+
+class LeavesIt(course.Tanh):
+    def forward(self, x: Tensor) -> None:  # type: ignore[override]
+        self.output = super().forward(x)
+
+
+class Unpacking(course.Sequential):
+    """Of layers that return a pair, or leave what they make."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = _of(layer, x)
+        return x
+
+
+def _of(layer: Any, x: Tensor) -> Any:
+    y = layer.forward(x)
+    return layer.output if y is None else y[0] if isinstance(y, tuple) else y
+
+
+@pytest.mark.parametrize(
+    ("parts", "settings"),
+    [
+        ({nn.Sequential: Silent}, {}),
+        (
+            {
+                nn.Sequential: Silent,
+                torch.optim.SGD: lambda net, lr: course.SGD(net.param(), lr),
+            },
+            {"optimizer": "model"},
+        ),
+        ({nn.Sequential: Unpacking, nn.Tanh: WithCache}, {"forward": _of}),
+        ({nn.Sequential: Unpacking, nn.Tanh: LeavesIt}, {"forward": _of}),
+    ],
+    ids=["returns nothing", "over the model", "pairs", "leaves its output"],
+)
+def test_a_right_container_passes(parts: dict[Any, Any], settings: dict[str, Any]) -> None:
+    report = parity.check(parity.Subject(PARTS | parts, **settings), only=("network", "SGD"))
+    assert report.passed, report.faults()
+    assert {"network", "SGD"} <= {one.cls for one in report.outcomes}
+
+
+class Flagged(course.Dropout):
+    """Its mode is a flag, which hides the method."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__(p)
+        self.eval = False  # type: ignore[assignment,method-assign]
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.training = self.eval is False  # type: ignore[comparison-overlap]
+        return super().forward(x)
+
+
+class TrainsAlone(course.Dropout):
+    def backward(self, dy: Tensor) -> Tensor:
+        assert self.training
+        return super().backward(dy)
+
+
+class Lazy(course.Linear):
+    """Its gradients are computed when they are asked for."""
+
+    def backward(self, dy: Tensor) -> Tensor:
+        self.dy = dy
+        return dy @ self.w
+
+    def zero_grad(self) -> None:
+        self.dy = None  # type: ignore[assignment]
+
+    def param(self) -> Any:
+        if getattr(self, "dy", None) is None:
+            return [(p, torch.zeros_like(p)) for p in (self.w, self.b) if p is not None]
+        pairs = [(self.w, self.dy.T @ self.x), (self.b, self.dy.sum(0))]
+        return [pair for pair in pairs if pair[0] is not None]
+
+
+class Flatten:
+    """Refuses an empty batch, which torch takes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.shape = x.shape
+        return x.reshape(len(x), -1)
+
+    def backward(self, dy: Tensor) -> Tensor:
+        return dy.reshape(self.shape)
+
+
+class Norm:
+    """Over the features, with weights of one dimension."""
+
+    def __init__(self, n: int) -> None:
+        self.w, self.b, self.dw, self.db = (torch.zeros(n) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(-1, keepdim=True)
+        self.s = (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+        self.h = centred / self.s
+        return self.h * self.w + self.b
+
+    def backward(self, dy: Tensor) -> Tensor:
+        self.dw += (dy * self.h).sum(0)
+        self.db += dy.sum(0)
+        d = dy * self.w
+        along = (d * self.h).mean(-1, keepdim=True)
+        return (d - d.mean(-1, keepdim=True) - self.h * along) / self.s
+
+    def param(self) -> list[tuple[Tensor, Tensor]]:
+        return [(self.w, self.dw), (self.b, self.db)]
+
+
+class BatchNorm(Norm):
+    """In training alone: it keeps no statistics."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.s = (x.var(0, unbiased=False) + 1e-5).sqrt()
+        self.h = (x - x.mean(0)) / self.s
+        return self.h * self.w + self.b
+
+    def backward(self, dy: Tensor) -> Tensor:
+        self.dw += (dy * self.h).sum(0)
+        self.db += dy.sum(0)
+        d = dy * self.w
+        return (d - d.mean(0) - self.h * (d * self.h).mean(0)) / self.s
+
+
+OWN = {
+    "flatten": (parity.Entry(nn.Flatten, "layer", shape=(7, 2, 3)), Flatten),
+    "layer norm": (
+        parity.Entry(nn.LayerNorm, "layer", {"": {"normalized_shape": 5}},
+                     positional=("normalized_shape",)), Norm),
+    "batch norm": (
+        parity.Entry(nn.BatchNorm1d, "layer", {"": {"num_features": 5}},
+                     positional=("num_features",), mixes=("",)), BatchNorm),
+    "two features": (parity.Entry(nn.Tanh, "layer", shape=(7, 2), name="Tanh of two"), course.Tanh),
+    "loss without reduction": (parity.Entry(nn.MSELoss, "loss", shape=(7, 2)), course.LossMSE),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_an_entry_of_ones_own_is_judged_as_any_other(name: str) -> None:
+    entry, own = OWN[name]
+    report = parity.check(parity.Subject({entry: own}))
+    assert report.passed, report.faults()
+    assert len(report.outcomes) > 20
+
+
+def test_batch_norm_without_statistics_is_not_judged_in_evaluation() -> None:
+    entry, own = OWN["batch norm"]
+    gaps = " ".join(parity.check(parity.Subject({entry: own})).gaps)
+    assert "eval_mode of BatchNorm1d (it has no eval())" in gaps
+    assert "torch itself refuses such inputs" in gaps  # a batch of one
+
+
+@pytest.mark.parametrize("layers", [{nn.Dropout: Flagged}, {nn.Dropout: TrainsAlone}])
+def test_a_mode_that_is_a_flag_and_a_backward_for_training_alone_are_right(
+    layers: dict[Any, Any],
+) -> None:
+    report = parity.check(parity.Subject(layers))
+    assert report.passed, report.faults()
+
+
+def test_gradients_that_are_computed_when_asked_for_are_right() -> None:
+    report = parity.check(parity.Subject({nn.Linear: Lazy}, gradients="overwritten"))
+    assert report.passed, report.faults()
