@@ -60,6 +60,7 @@ def one_pass(
     poison: bool = False,
     deep: bool = False,
     ending: str = "",
+    terms: int = 1,
 ) -> list[Comparison]:
     """The same inputs through the subject's layer and torch's; results compared whose names end
     so, by default all."""
@@ -68,7 +69,9 @@ def one_pass(
     if not training:
         layer.train(False)
     results = passed(layer, inputs, seed=trial.seed, lie=lie, fresh=poison)
-    return trial.judge_layer(inputs, results, training=training, deep=deep, ending=ending)
+    return trial.judge_layer(
+        inputs, results, training=training, deep=deep, ending=ending, terms=terms
+    )
 
 
 WRITTEN = {
@@ -175,7 +178,7 @@ def sizes(trial: Trial) -> list[Comparison]:
             outputs = inputs["dy"].shape[1:] if shape[1:] == own else shape[1:]
             return inputs | {"x": drawn(*shape), "dy": drawn(shape[0], *outputs)}
 
-        for verdict in one_pass(trial, whole):
+        for verdict in one_pass(trial, whole, terms=shape[-1]):
             verdicts.append(replace(verdict, name=f"{list(shape)}: {verdict.name}"))
     return verdicts
 

@@ -33,10 +33,11 @@ def one_pass(
     poison: bool = False,
     deep: bool = False,
     draws: int = DRAWS,
+    terms: int = 1,
 ) -> list[Comparison]:
     """The same inputs through both sides."""
     results = passed(trial.build(poison=poison), inputs, lies=lies)
-    return trial.judge_loss(inputs, results, deep=deep, draws=draws)
+    return trial.judge_loss(inputs, results, deep=deep, draws=draws, terms=terms)
 
 
 def _named(name: str, doc: str) -> Callable[[Trial], list[Comparison]]:
@@ -62,11 +63,12 @@ WHOSE = ("prediction", "target")
 
 def sizes(trial: Trial) -> list[Comparison]:
     """Batches of one more than 8, 64 and 1,024 samples."""
-    return [
-        replace(verdict, name=f"{rows} rows: {verdict.name}")
-        for rows in (9, 65, 1025)
-        for verdict in one_pass(trial, trial.loss_inputs(rows))
-    ]
+    verdicts = []
+    for rows in (9, 65, 1025):
+        inputs = trial.loss_inputs(rows)
+        for verdict in one_pass(trial, inputs, terms=inputs["prediction"].numel()):
+            verdicts.append(replace(verdict, name=f"{rows} rows: {verdict.name}"))
+    return verdicts
 
 
 def half(trial: Trial) -> list[Comparison]:

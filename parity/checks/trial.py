@@ -131,6 +131,7 @@ def judge_loss(
     deep: bool = False,
     draws: int = DRAWS,
     least: float = 0.0,
+    terms: int = 1,
 ) -> list[Comparison]:
     """Value and gradient of a loss against torch's, reduced as the case says; options as for
     `judge_layer` and `truth`."""
@@ -138,7 +139,7 @@ def judge_loss(
     right = once(
         ("truth", what), inputs, lambda: truth(evaluate.loss(case.reference()), inputs, draws=draws)
     )
-    right = _at_least(right, least)
+    right = _at_least(right, least, terms)
     one = right.oracle["loss"]
     if results["loss"].numel() == one.numel() == 1:  # a number is a number, in [] or in [1, 1]
         results = results | {"loss": results["loss"].reshape(one.shape)}
@@ -177,6 +178,7 @@ def judge_layer(
     finite: bool = False,
     ending: str = "",
     least: float = 0.0,
+    terms: int = 1,
     more: Mistakes | None = None,
 ) -> list[Comparison]:
     """Results of one pass through a layer, forward and backward, against torch's.
@@ -191,6 +193,8 @@ def judge_layer(
         finite: entries at which torch is not finite are left out.
         ending: only results are judged whose names end so.
         least: how far every entry may be off.
+        terms: of how many it is a sum. A floor knows of a sum's rounding, and not of that of each
+            of thousands of additions.
         more: mistakes that the case alone does not know of.
     """
     module = case.module().train(training)
@@ -209,7 +213,7 @@ def judge_layer(
         right = right.only(name for name in oracle if name.endswith(ending))
     if finite:
         results, right = _finite(results, right)
-    right = _at_least(right, least)
+    right = _at_least(right, least, terms)
 
     def known() -> Mistakes:
         made = once(
@@ -229,9 +233,11 @@ def judge_layer(
     )
 
 
-def _at_least(right: Truth, least: float) -> Truth:
-    """The truth with floors that are no smaller."""
-    floors = {name: floor.clamp(min=least) for name, floor in right.floor.items()}
+def _at_least(right: Truth, least: float, terms: int) -> Truth:
+    """The truth with floors that are no smaller, and as large as a sum of so many terms wants,
+    whatever the order in which they are added."""
+    room = max(1.0, terms / 64)
+    floors = {name: (room * floor).clamp(min=least) for name, floor in right.floor.items()}
     return replace(right, floor=floors)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from parity.play.broken import Broken, legible, place
+from parity.play.broken import Broken, Unoffered, legible, place
 from parity.subject.error import AdapterError
 
 
@@ -83,7 +83,7 @@ def guarded(dtype: torch.dtype, poison: bool = False, device: str = "cpu") -> It
         with place, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are the subject's, and no errors of its results
             yield
-    except Broken:
+    except (Broken, Unoffered):
         raise
     except AdapterError as error:
         raise Broken(str(error)) from None

@@ -331,7 +331,13 @@ def construct(subject: Subject, name: str, options: Options, *first: Any) -> Any
     call = bound(builder, entry, own)
     if isinstance(call, str):
         raise Misfit(call)
-    made = builder(*first, *call[0], **call[1])
+    try:
+        made = builder(*first, *call[0], **call[1])
+    except TypeError as error:  # behind `**options` there is one that takes less
+        if "unexpected keyword argument" in str(error):
+            missing = str(error).partition("unexpected keyword argument ")[2]
+            raise Unoffered(f"takes no {missing}") from None
+        raise
     if made is None and entry.kind == "layer" and subject.forward is None:
         raise Misfit(f"what the adapter has for {name} returns None, and not a {name}")
     return made
