@@ -245,6 +245,9 @@ def _steps(steps: int, doc: str) -> Callable[[Trial], list[Comparison]]:
         )
         if any(not verdict.passed for verdict in verdicts):
             text = mistakes.explain(life.results, right.oracle, known, inputs, case)
+            wrong = [verdict for verdict in verdicts if not verdict.passed]
+            if not text and not any(verdict.reason for verdict in wrong):
+                text = mistakes.described(wrong, life.names)
             return _said(verdicts, lambda verdict: f"{case.entry.name} {text}" if text else "")
         last = [v for v in verdicts if v.name.startswith(f"step {steps}:")]
         sure = [certified(v, right, simple(right.oracle[v.name])) for v in last]
