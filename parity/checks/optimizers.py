@@ -271,9 +271,14 @@ CHECKS: dict[str, Callable[[Trial], list[Comparison]]] = {
 }
 
 
+OTHERWISE = ("sizes", "magnitudes", "nan", "rate", "resume")
+
+
 def applies(case: Any, name: str, dtype: torch.dtype) -> bool:
     """Every check says something of every optimizer, where there is such a thing; the long one, of
-    its defaults."""
+    its defaults. A step the other way is a step as any other: it needs no axes."""
+    if case.options.get("maximize") and name in OTHERWISE:
+        return False
     if name == "gradient_none":
         return bool(case.objects)
     if name == "resume":

@@ -286,3 +286,51 @@ def _() -> Planting:
         self._steps = steps
 
     return swap(scratch.Adam, _update=update)
+
+
+@fault("averages its gradients", "optimizer.twenty_steps", "SGD-momentum=0.9", "averages the")
+def _() -> Planting:
+    def update(self: Any, p: Tensor, g: Tensor) -> None:
+        b = self._slot("momentum_buffer")
+        b.mul_(self.momentum).add_(g + self.weight_decay * p, alpha=1 - self.momentum)
+        p.add_(b, alpha=-self.lr)
+
+    return swap(scratch.SGD, _update=update)
+
+
+@fault("keeps no moments", "optimizer.twenty_steps", "Adam", "keeps no moments")
+def _() -> Planting:
+    right = scratch.Adam._adapt
+
+    def adapt(self: Any, p: Tensor, g: Tensor) -> None:
+        self._slot("exp_avg").zero_()
+        self._slot("exp_avg_sq").zero_()
+        right(self, p, g)
+
+    return swap(scratch.Adam, _adapt=adapt)
+
+
+@fault(
+    "keeps its moment corrected", "optimizer.twenty_steps", "Adam", "the next step corrects it",
+    subtle="at the first step",
+)  # fmt: skip
+def _() -> Planting:
+    right = scratch.Adam._adapt
+
+    def adapt(self: Any, p: Tensor, g: Tensor) -> None:
+        right(self, p, g)
+        self._slot("exp_avg").div_(1 - self.betas[0] ** self._steps)
+
+    return swap(scratch.Adam, _adapt=adapt)
+
+
+@fault(
+    "decays after the step", "optimizer.twenty_steps", "AdamW", "decays the weights after the step",
+    dtype="float64",
+)  # fmt: skip
+def _() -> Planting:
+    def update(self: Any, p: Tensor, g: Tensor) -> None:
+        self._adapt(p, g)
+        p.mul_(1 - self.lr * self.weight_decay)
+
+    return swap(scratch.AdamW, _update=update)
