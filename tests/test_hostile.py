@@ -12,10 +12,13 @@ from tests.hostile import CASES, Case
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
 
+WORST = [one for one in CASES if one.worst]
+OTHERS = [one for one in CASES if not one.worst][::2]
+"""Every second of them: an attempt takes some seconds. `python -m tests.hostile` makes all."""
+
+
 @pytest.mark.parametrize(
-    "case",
-    [pytest.param(one, marks=() if one.worst else pytest.mark.slow) for one in CASES],
-    ids=str,
+    "case", [*WORST, *(pytest.param(one, marks=pytest.mark.slow) for one in OTHERS)], ids=str
 )
 def test_it_is_survived(case: Case, tmp_path: Path) -> None:
     wrong = case.attempt(tmp_path)
@@ -23,7 +26,8 @@ def test_it_is_survived(case: Case, tmp_path: Path) -> None:
 
 
 def test_they_are_many_and_of_all_groups() -> None:
-    assert len(CASES) >= 120
+    assert len(WORST) + len(OTHERS) >= 120
+    assert {one.group for one in (*WORST, *OTHERS)} == {one.group for one in CASES}
     assert len({str(one) for one in CASES}) == len(CASES)
     assert len({one.group for one in CASES}) >= 15
     assert 20 <= sum(one.worst for one in CASES) <= 40
