@@ -7,6 +7,7 @@ has no need of, the value of a loss and evaluation, is scratch's own.
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -69,14 +70,16 @@ def _made(wrap: Callable[[Any], Any], make: Callable[..., Any], *args: Any, **op
     return wrap(make(*args, **options))
 
 
+def _builder(pair: pairs.Pair) -> Any:
+    """Makes the layer or loss of a pair, from the options that its own takes."""
+    own = pair.build or pair.cls
+    made: Any = partial(_made, Layer if pair.entry.kind == "layer" else Loss, own)
+    made.__signature__ = inspect.signature(own)
+    return made
+
+
 SUBJECT = parity.Subject(
-    {
-        pair.entry: partial(
-            _made, Layer if pair.entry.kind == "layer" else Loss, pair.build or pair.cls
-        )
-        for pair in pairs.PAIRS
-        if pair.entry.kind in ("layer", "loss")
-    },
+    {pair.entry: _builder(pair) for pair in pairs.PAIRS if pair.entry.kind in ("layer", "loss")},
     name="fused",
     targets=("index", "one_hot", "distribution"),
 )
