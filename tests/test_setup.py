@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -310,3 +311,42 @@ def test_a_mode_that_is_a_flag_and_a_backward_for_training_alone_are_right(
 def test_gradients_that_are_computed_when_asked_for_are_right() -> None:
     report = parity.check(parity.Subject({nn.Linear: Lazy}, gradients="overwritten"))
     assert report.passed, report.faults()
+
+
+@dataclasses.dataclass
+class Tanh:
+    """Of a class whose objects cannot be keys."""
+
+    y: Any = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.y = x.tanh()
+        return self.y.clone()
+
+    def backward(self, dy: Tensor) -> Tensor:
+        return dy * (1 - self.y * self.y)
+
+
+class Named(course.SGD):
+    """What it calls its rate and its state is something else."""
+
+    def __init__(self, params: Any, lr: float, momentum: float = 0.0) -> None:
+        super().__init__(params, lr, momentum)
+        self.rate, self.eta = 0.5, 3.0
+
+    def state(self) -> str:
+        return "well"
+
+    def load(self, path: str) -> None:
+        raise FileNotFoundError(path)
+
+    def step(self) -> None:
+        assert (self.rate, self.eta) == (0.5, 3.0)
+        super().step()
+
+
+def test_names_that_mean_something_else_are_no_faults() -> None:
+    assert parity.check(parity.Subject({nn.Tanh: Tanh})).passed
+    report = parity.check(parity.Subject(PARTS | {torch.optim.SGD: Named}), only="SGD")
+    assert report.passed, report.faults()
+    assert any("what it has of a state is not for this" in gap for gap in report.gaps)

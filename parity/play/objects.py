@@ -178,7 +178,7 @@ class Layer(Instance):
     def seed(self, seed: int) -> None:
         """Seeds whatever it may draw from, generators of its own among them."""
         seed_all(seed)
-        for part in dict.fromkeys([self.made, *self.parts]):
+        for part in [self.made, *self.parts]:
             seed_own(part, seed)
 
     def tied(self, batches: list[tuple[Tensor, Tensor]]) -> Tensors:
@@ -190,7 +190,7 @@ class Layer(Instance):
         """
         assert self.again is not None
         other, parameters = self.again(), list(own_parameters(self.made))
-        for name, value in vars(self.made).items():
+        for name, value in getattr(self.made, "__dict__", {}).items():
             if any(value is one for one in parameters):
                 setattr(other, name, value)
                 parameters = [one for one in parameters if one is not value]
@@ -233,7 +233,7 @@ class Layer(Instance):
         return self.turned(name, x).contiguous()
 
 
-INCOMING = ("d", "dy", "dout", "dloss", "d_out", "d_loss", "delta", "g", "grad", "grad_out",
+INCOMING = ("d", "dy", "dout", "dloss", "d_out", "d_loss", "g", "grad", "grad_out",
             "grad_output", "gradient", "upstream", "upstream_grad", "output_grad")  # fmt: skip
 """What the argument of a loss's backward may be called that is the gradient of the loss."""
 

@@ -62,6 +62,7 @@ class Optimizer(Instance):
         super().__init__(subject, dtype, poison)
         self.name, self.options, self.linear = name, options, linear
         self.optimizer: Any = None
+        self.rate = options.get("lr")
 
     def start(self, values: Tensors) -> list[str]:
         """Builds the optimizer over parameters of these values.
@@ -134,21 +135,29 @@ class Optimizer(Instance):
                     group["lr"] = rate
                 return
             for name in RATES:
-                if isinstance(getattr(own, name, None), (int, float)):
+                now = getattr(own, name, None)
+                if isinstance(now, (int, float)) and now == self.rate:
                     setattr(own, name, rate)
+                    self.rate = rate
                     return
         raise Unoffered(f"its rate has no name such as {RATES[0]}: rate=lambda optimizer, rate: …")
 
     def _resume(self) -> None:
         own = self.optimizer
         ways: list[Any] = [[getattr(type(own), name, None) for name in one] for one in STATES]
-        found = [self.subject.state] if self.subject.state else [way for way in ways if all(way)]
-        if not found:
+        found = [way for way in ways if all(map(callable, way))]
+        hook = self.subject.state
+        if not (hook or found):
             raise Unoffered("it has no state_dict and load_state_dict: state=(save, load)")
-        save, load = found[0]
+        save, load = hook or found[0]
         new = self._built()
-        with self.guard():
-            load(new, copy.deepcopy(save(own)))
+        try:
+            with self.guard():
+                load(new, copy.deepcopy(save(own)))
+        except Broken:
+            if hook or save is ways[0][0]:
+                raise
+            raise Unoffered("what it has of a state is not for this: state=(save, load)") from None
         self.optimizer = new
 
 
