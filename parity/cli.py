@@ -70,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--quick", action="store_true",
                        help="leave out other sizes, magnitudes, several of a class, an optimizer's "
                             "later life")  # fmt: skip
+    check.add_argument("--strict", action="store_true",
+                       help="remarks fail too: what differs from torch by choice, loses digits, "
+                            "or is wrong at an edge")  # fmt: skip
     check.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
     check.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     check.add_argument("--seconds", type=_positive, default=20.0,
@@ -191,7 +194,7 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
 
             found = run(
                 session, checks, complete=not only and not options.quick, on_outcome=on_outcome,
-                settings=_settings(options), until=until,
+                settings=_settings(options), until=until, strict=options.strict,
             )  # fmt: skip
         lost = []  # one report that cannot be had does not take the others with it
         for path, form in outputs:
@@ -205,7 +208,7 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
             lost.append(f"the report cannot be printed: {why}")
     if lost:
         raise AdapterError("; ".join(lost))
-    if found.stopped or not found.outcomes:
+    if found.stopped or found.errors or not found.outcomes:
         return COULD_NOT_RUN
     return PASSED if found.passed else FAULT
 

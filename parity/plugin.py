@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parity.judge.outcome import FAILED, MISTRUSTED, UNCHECKED, WAIVED, Outcome
+from parity.judge.outcome import ERROR, FAILING, UNCHECKED, WAIVED, Outcome
 from parity.play.broken import Stopped, legible
 from parity.run.plan import Planned, matches, planned
 from parity.run.run import opened
@@ -23,9 +23,11 @@ class CheckTest:
     """One check as a test: call it."""
 
     planned: Planned
+    strict: bool = False
 
     def __call__(self) -> None:
-        """Runs the check; fails the test with what was found."""
+        """Runs the check; fails the test with what was found. What is a remark alone is an expected
+        failure."""
         import pytest
 
         __tracebackhide__ = True
@@ -33,8 +35,12 @@ class CheckTest:
             outcome = self.planned.run()
         except Stopped as reason:
             pytest.fail(f"not run: {reason}", pytrace=False)
-        if outcome.verdict in (FAILED, MISTRUSTED):
+        if outcome.verdict == ERROR:
+            pytest.fail(f"an error of parity's own: {plain(outcome.why)}", pytrace=False)
+        if outcome.severity in FAILING or (outcome.severity and self.strict):
             pytest.fail(plain(described(outcome)), pytrace=False)
+        if outcome.severity:
+            pytest.xfail(plain(f"a remark ({outcome.severity}): {outcome.diagnosis}"))
         if outcome.verdict == UNCHECKED:
             pytest.skip(plain(outcome.why))
         if outcome.verdict == WAIVED:
@@ -72,6 +78,7 @@ def parametrize(
     seed: int = 0,
     device: str = "cpu",
     quick: bool = False,
+    strict: bool = False,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Makes one test of each check of a subject, with ids like `Linear-no_bias-float32-forward`.
 
@@ -83,7 +90,7 @@ def parametrize(
         subject: the path of an adapter, which is then played in a process of its own; or a
             `Subject`, which is played in this one.
         only: a pattern of ids, or several; without any, all.
-        seed, device, quick: as of `parity check`.
+        seed, device, quick, strict: as of `parity check`.
 
     Raises:
         AdapterError: the adapter cannot be used, or nothing is left to check.
@@ -99,7 +106,7 @@ def parametrize(
     )  # fmt: skip
     if not checks:
         raise AdapterError(f"{session.description.name}: there is nothing to check")
-    tests: list[CheckTest | WaiverTest] = [CheckTest(one) for one in checks]
+    tests: list[CheckTest | WaiverTest] = [CheckTest(one, strict) for one in checks]
     for pattern in session.description.waivers if not (only or quick) else ():
         meant = [one for one in checks if matches(str(one), (pattern,), whole=True)]
         tests.append(WaiverTest(pattern, meant))
@@ -108,5 +115,6 @@ def parametrize(
 
 def described(outcome: Outcome) -> str:
     """What a failed test says: the sentence, and then every figure."""
+    where = "".join(f"\n{does}: {place}" for does, place in outcome.where)
     lines = [str(comparison) for comparison in outcome.failures] or [str(outcome.nearest)]
-    return "\n".join([outcome.diagnosis, *lines])
+    return "\n".join([f"[{outcome.severity}] {outcome.diagnosis}{where}", *lines])

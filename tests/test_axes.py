@@ -41,8 +41,8 @@ def test_what_is_modified_is_told_once_and_hides_nothing() -> None:
     assert {one.check for one in report.outcomes if one.verdict == FAILED} == {"no_mutation"}
     waived = {"ReLU-*-no_mutation": "we mean it"}
     assert parity.check(parity.Subject({nn.ReLU: InPlace}, waivers=waived)).passed
-    faults = parity.check(parity.Subject({nn.ReLU: InPlaceAndWrong}, waivers=waived)).faults()
-    assert list(faults) == ["ReLU input gradient is 2 times what it should be"]
+    faults = parity.check(parity.Subject({nn.ReLU: InPlaceAndWrong}, waivers=waived)).findings
+    assert [str(one) for one in faults] == ["ReLU input gradient is 2 times what it should be"]
 
 
 def test_an_adapter_says_how_a_rate_changes_and_a_state_is_saved() -> None:
@@ -76,8 +76,8 @@ def test_an_adapter_says_how_a_rate_changes_and_a_state_is_saved() -> None:
     assert report.passed
     assert not report.gaps
     forgetful = hooks | {"state": (save, lambda optimizer, saved: None)}
-    (fault,) = parity.check(parity.Subject(parts, **forgetful), only=only).faults()
-    assert fault == "SGD does not go on as before from a state that was saved"
+    (fault,) = parity.check(parity.Subject(parts, **forgetful), only=only).findings
+    assert str(fault) == "SGD does not go on as before from a state that was saved"
 
 
 def test_what_follows_a_loss_may_come_by_a_hook() -> None:

@@ -65,13 +65,13 @@ def test_a_fault_is_named_with_exit_code_1_and_written_down(
     options = [f"--{kind}={path}" for kind, path in files.items()]
     assert cli.main(["check", str(wrong), *options]) == cli.FAULT
     out = capsys.readouterr().out
-    assert "1. Tanh input gradient has the wrong sign." in out
+    assert "1. [wrong] Tanh input gradient has the wrong sign." in out
     assert f"reproduce: parity check {wrong} --only Tanh-float32-input_grad" in out
     assert "ReLU    " in out
 
     data = json.loads(files["json"].read_text())
     assert data["passed"] is False
-    assert next(iter(data["faults"])) == "Tanh input gradient has the wrong sign"
+    assert data["findings"][0]["sentence"] == "Tanh input gradient has the wrong sign"
     failed = [o for o in data["outcomes"] if o["verdict"] == "FAILED"]
     assert {o["cls"] for o in failed} == {"Tanh"}
     right = next(o for o in data["outcomes"] if o["id"] == "ReLU-float32-input_grad")

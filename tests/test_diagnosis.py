@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 
 import parity
 from parity import Comparison
-from parity.explain.diagnosis import explain, judge
+from parity.explain import diagnosis
+from parity.explain.diagnosis import judge
 from parity.explain.mistakes import Mistake, simple
 from parity.judge.outcome import FAILED, MISTRUSTED, PASSED, Outcome
 from parity.run.plan import Planned
@@ -18,6 +20,13 @@ from parity.run.report import Report
 from reference import pairs
 
 RIGHT = torch.arange(1.0, 13, dtype=torch.float64).reshape(4, 3).sin()
+
+
+def explain(*given: Any) -> str:
+    """What is said of a wrong result."""
+    return diagnosis.explain(*given).text
+
+
 CONSTANTS = {"the batch size": 7.0, "the number of features": 5.0, "alpha": 5.0}
 
 
@@ -135,13 +144,17 @@ def test_what_is_inherited_is_no_fault_of_its_own() -> None:
 
 
 def test_faults_are_told_apart_by_their_sentence() -> None:
-    def outcome(name: str, diagnosis: str) -> Outcome:
-        failed = Comparison("output", 5.0, diagnosis=diagnosis)
-        return Outcome(name, "ReLU", "ReLU", "float32", "forward", FAILED, [failed])
+    def outcome(name: str, case: str, diagnosis: str) -> Outcome:
+        failed = Comparison("output", 5.0, diagnosis=diagnosis, named=True)
+        return Outcome(name, "ReLU", case, "float32", "forward", FAILED, [failed])
 
-    outcomes = [outcome("a", "it is this"), outcome("b", "it is that"), outcome("c", "it is this")]
-    faults = Report("it", outcomes).faults()
-    assert {why: [o.id for o in each] for why, each in faults.items()} == {
+    outcomes = [
+        outcome("a", "ReLU-1", "it is this"),
+        outcome("b", "ReLU-2", "it is that"),
+        outcome("c", "ReLU-3", "it is this"),
+    ]
+    faults = Report("it", outcomes).findings
+    assert {str(one): [o.id for o in one.outcomes] for one in faults} == {
         "It is this": ["a", "c"],
         "It is that": ["b"],
     }

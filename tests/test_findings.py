@@ -16,7 +16,8 @@ from tests.subjects import course
 
 def told(layers: Any, only: str | tuple[str, ...] = (), **settings: Any) -> list[str]:
     """The sentences of a report."""
-    return list(parity.check(parity.Subject(layers, **settings), only=only).faults())
+    report = parity.check(parity.Subject(layers, **settings), only=only)
+    return [str(finding) for finding in report.findings]
 
 
 class TwoMistakes(course.Linear):
@@ -73,7 +74,11 @@ class DropsTheSame(course.Dropout):
     [
         (DropsRows, "rate", "Dropout drops whole rows, where each entry has a chance of its own"),
         (DropsTheSame, "rate", "Dropout has the same mask in every pass"),
-        (DropsAlways, "eval_mode", "Dropout drops in evaluation mode too"),
+        (
+            DropsAlways,
+            "eval_mode",
+            "Dropout output, like its input gradient, drops entries in evaluation too",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_dropout_is_named(layer: Any, check: str, says: str) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 import parity
 import scratch
 from parity import Comparison, Report, Subject
-from parity.judge.outcome import FAILED, MISTRUSTED, PASSED, WAIVED, Outcome
+from parity.judge.outcome import FAILED, MISTRUSTED, PASSED, UNPROVEN, WAIVED, Outcome
 from parity.show.html import page
 from tests.browser import Browser, Node, Tree, found_browser
 
@@ -142,7 +142,7 @@ def shown(text: str) -> str:
 
 def test_the_verdict_comes_first(opened: Opened) -> None:
     header = next(one for one in opened.dom.first("body").inside if isinstance(one, Node))
-    faults = [ones[0] for ones in opened.report.faults().values() if ones[0].verdict == FAILED]
+    faults = [one for one in opened.report.faults if one.severity != UNPROVEN]
     classes = list(dict.fromkeys(one.cls for one in faults))
     assert header.tag == "header"
     assert header.first("strong").text == shown(opened.report.name)
@@ -152,8 +152,11 @@ def test_the_verdict_comes_first(opened: Opened) -> None:
     assert told[2] == str(len(classes))
     assert told[3] == str(len({one.cls for one in opened.report.outcomes}))
     assert told[4].split(", ") == classes
-    tally = {one.text for one in header.first("ul").every("li")}
+    classes_of, tally_of = header.every("ul")
+    tally = {one.text for one in tally_of.every("li")}
     report = opened.report
+    found = {one.text for one in classes_of.every("li")}
+    assert found == {f"{count} {name}" for name, count in report.by_severity().items()}
     counts = {f"{report.count(v)} {v.lower()}" for v in (PASSED, FAILED, MISTRUSTED, WAIVED)}
     assert tally == counts | {f"{len(report.missing)} not offered"}
 
@@ -215,12 +218,12 @@ def test_verdicts_without_a_failure(report: Report, sentence: str, state: str) -
 def test_each_fault_is_told_with_its_checks(opened: Opened) -> None:
     articles = list(opened.dom.every("article"))
     told = {one.first("h3").text.split(" ", 1)[1]: one for one in articles}
-    faults = opened.report.faults()
-    assert {shown(sentence) for sentence in faults} == set(told)
+    faults = opened.report.findings
+    assert {shown(str(one)) for one in faults} == set(told)
     assert len(articles) == len(faults)
-    for sentence, outcomes in faults.items():
-        article = told[shown(sentence)]
-        ids = [shown(one.id) for one in outcomes]
+    for finding in faults:
+        article = told[shown(str(finding))]
+        ids = [shown(one.id) for one in finding.outcomes]
         assert ids[0] in [code.text for code in article.every("code")]
         if len(ids) > 1:
             assert [one.first("code").text for one in article.every("li")] == ids

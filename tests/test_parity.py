@@ -206,7 +206,7 @@ def test_a_network_is_made_of_whatever_there_is() -> None:
     for more in ({}, {nn.Dropout: scratch.Dropout}, {nn.Tanh: scratch.Tanh}):
         subject = parity.Subject({**parts, **more})
         report = parity.check(subject, only=("network",))
-        assert report.passed, report.faults()
+        assert report.passed, report.findings
         assert {outcome.check for outcome in report.outcomes} >= {"layer_by_layer", "training"}
 
 
@@ -236,7 +236,7 @@ def test_a_subject_leaves_the_process_as_it_was() -> None:
 
 
 def test_the_assembled_network_is_of_the_catalogue() -> None:
-    own = parity.Entry(torch.nn.Softplus, "layer", {"": {}})
+    own = parity.Entry(torch.nn.Softplus, "layer", {"": {}}, name="Mine")
     make: dict[Any, Any] = {nn.Linear: nn.Linear, own: nn.Softplus, nn.MSELoss: nn.MSELoss}
     (network,) = [c for c in describe(parity.Subject(make)).cases if c.kind == "network"]
     assert {type(layer) for layer in network.network.make()} == {nn.Linear}

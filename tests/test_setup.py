@@ -109,8 +109,8 @@ def test_with_the_setting_it_passes() -> None:
 
 
 def test_a_fault_is_no_setting() -> None:
-    (fault,) = parity.check(parity.Subject({nn.MSELoss: WrongSign}), only="MSE*gradient").faults()
-    assert fault == "MSELoss gradient has the wrong sign"
+    (fault,) = parity.check(parity.Subject({nn.MSELoss: WrongSign}), only="MSE*gradient").findings
+    assert str(fault) == "MSELoss gradient has the wrong sign"
 
 
 def test_the_command_and_the_plugin_say_it_too(
@@ -184,7 +184,7 @@ def _of(layer: Any, x: Tensor) -> Any:
 )
 def test_a_right_container_passes(parts: dict[Any, Any], settings: dict[str, Any]) -> None:
     report = parity.check(parity.Subject(PARTS | parts, **settings), only=("network", "SGD"))
-    assert report.passed, report.faults()
+    assert report.passed, report.findings
     assert {"network", "SGD"} <= {one.cls for one in report.outcomes}
 
 
@@ -289,7 +289,7 @@ OWN = {
 def test_an_entry_of_ones_own_is_judged_as_any_other(name: str) -> None:
     entry, own = OWN[name]
     report = parity.check(parity.Subject({entry: own}))
-    assert report.passed, report.faults()
+    assert report.passed, report.findings
     assert len(report.outcomes) > 20
 
 
@@ -305,12 +305,12 @@ def test_a_mode_that_is_a_flag_and_a_backward_for_training_alone_are_right(
     layers: dict[Any, Any],
 ) -> None:
     report = parity.check(parity.Subject(layers))
-    assert report.passed, report.faults()
+    assert report.passed, report.findings
 
 
 def test_gradients_that_are_computed_when_asked_for_are_right() -> None:
     report = parity.check(parity.Subject({nn.Linear: Lazy}, gradients="overwritten"))
-    assert report.passed, report.faults()
+    assert report.passed, report.findings
 
 
 @dataclasses.dataclass
@@ -348,5 +348,5 @@ class Named(course.SGD):
 def test_names_that_mean_something_else_are_no_faults() -> None:
     assert parity.check(parity.Subject({nn.Tanh: Tanh})).passed
     report = parity.check(parity.Subject(PARTS | {torch.optim.SGD: Named}), only="SGD")
-    assert report.passed, report.faults()
+    assert report.passed, report.findings
     assert any("what it has of a state is not for this" in gap for gap in report.gaps)

@@ -222,4 +222,4 @@ def diagnosis(name: str) -> list[str]:
     targets = ("index", "one_hot", "distribution")
     parts = {nn.Linear: scratch.Linear} if variant.kind == "optimizer" else {}
     subject = parity.Subject(parts | {variant.torch: variant.build}, name=name, targets=targets)
-    return list(parity.check(subject, quick=True).faults())
+    return [one.sentence for one in parity.check(subject, quick=True).findings]

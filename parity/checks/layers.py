@@ -15,7 +15,7 @@ from parity.checks.trial import Trial, equal, fact
 from parity.explain.diagnosis import judge
 from parity.explain.mistakes import Mistake
 from parity.judge import evaluate
-from parity.judge.comparison import Comparison, compare, compare_one
+from parity.judge.comparison import DIGITS, MEMORY, WRONG, Comparison, compare, compare_one
 from parity.judge.differences import compare_with_differences
 from parity.judge.evaluate import Over, alone
 from parity.judge.truth import HALF, truth
@@ -93,7 +93,7 @@ def untouched(player: Any, label: str) -> list[Comparison]:
 def written(name: str, label: str, holds: bool = False) -> Comparison:
     """The verdict on one array that is not to be modified."""
     text = f"{label} writes into {WRITTEN.get(name, name)}"
-    return fact(f"{name} untouched", holds, "was modified in place", text)
+    return fact(f"{name} untouched", holds, "was modified in place", text, MEMORY)
 
 
 def _ending(ending: str, doc: str) -> Callable[[Trial], list[Comparison]]:
@@ -123,9 +123,6 @@ def eval_mode(trial: Trial) -> list[Comparison]:
         inputs, results, training=False, ending="output" if refused else ""
     )
     verdicts.append(fact("evaluation mode", not (without and drops), without))
-    if drops and bool(((results["output"] == 0) & (inputs["x"] != 0)).any()):
-        text = "Dropout drops in evaluation mode too"
-        return [fact("output", False, "has zeros, where evaluation passes all on", text)]
     if drops and not without:
         layer.train(True)
         again = passed(layer, inputs, seed=trial.seed)
@@ -202,7 +199,7 @@ def rank(trial: Trial) -> list[Comparison]:
     verdicts = compare({"output": y, "input_grad": dx, **gradients}, right)
     name = trial.case.entry.name
     text = f"{name} is wrong on inputs of three dimensions, which its forward takes"
-    return [v if v.passed else replace(v, diagnosis=text) for v in verdicts]
+    return [v if v.passed else replace(v, diagnosis=text, named=True) for v in verdicts]
 
 
 def magnitudes(trial: Trial) -> list[Comparison]:
@@ -233,7 +230,8 @@ def magnitudes(trial: Trial) -> list[Comparison]:
             x, y = (float(z.flatten()[place]) for z in (inputs["x"], right[key]))
             what = f"{name} {key.replace('_grad', ' gradient').replace('_', ' ')}"
             text = f"{what} is 0 where torch's is small: its tail is lost"
-            verdicts.append(fact(key, False, f"is 0 at {x:.3g}, where torch's is {y:.3g}", text))
+            reason = f"is 0 at {x:.3g}, where torch's is {y:.3g}"
+            verdicts.append(fact(key, False, reason, text, DIGITS))
     return verdicts
 
 
@@ -264,9 +262,11 @@ def instances(trial: Trial) -> list[Comparison]:
             **both[number].gradients(),
         }  # fmt: skip
         for verdict in trial.judge_layer(inputs, results):
-            said = text if not verdict.passed and not verdict.reason else verdict.diagnosis
             whose = "first" if number == 0 else "second"
-            verdicts.append(replace(verdict, name=f"{whose}: {verdict.name}", diagnosis=said))
+            verdict = replace(verdict, name=f"{whose}: {verdict.name}")
+            if not verdict.passed and not verdict.reason:
+                verdict = replace(verdict, diagnosis=text, named=True)
+            verdicts.append(verdict)
     module = trial.case.module()
     if isinstance(module, nn.Dropout) and 0 < module.p < 1:
         ones = torch.ones(1 if trial.case.single else 64, 64, dtype=trial.dtype)
@@ -294,7 +294,7 @@ def tied(trial: Trial) -> list[Comparison]:
     name = trial.case.entry.name
     text = f"two {name}s share a parameter, and its gradient is that of one of them alone"
     verdicts = compare(results, right)
-    return [v if v.passed else replace(v, diagnosis=text) for v in verdicts]
+    return [v if v.passed else replace(v, diagnosis=text, named=True) for v in verdicts]
 
 
 def nan(trial: Trial) -> list[Comparison]:
@@ -393,11 +393,13 @@ def no_mutation(trial: Trial) -> list[Comparison]:
     training and in evaluation, however x and dy lie, also of one sample."""
     inputs = trial.inputs()
     layer = trial.layer(weights(inputs))
-    before, changed = layer.parameters(), dict[str, None]()
+    before, changed, reset = layer.parameters(), dict[str, None](), dict[str, None]()
     one = {name: inputs[name][:1] for name in ("x", "dy")}
     for batch, lie in ((inputs, ("", "")), (inputs, ("gaps", "gaps")), (one, ("", ""))):
         passed(layer, batch, seed=trial.seed, lie=lie)
         changed |= dict.fromkeys(layer.modified())
+        layer.zero_grad()
+        reset |= dict.fromkeys(layer.modified())
     layer.train(False)
     layer.attempt("forward", inputs["x"])  # in evaluation it may refuse the one or the other
     layer.attempt("backward", inputs["dy"])
@@ -406,6 +408,7 @@ def no_mutation(trial: Trial) -> list[Comparison]:
         written(name, trial.case.entry.name, name not in changed)
         for name in ("x", "dy", "output", "input_grad")
     ]
+    verdicts += [written(name, f"the zero_grad of {trial.case.entry.name}") for name in reset]
     after = layer.parameters()
     return verdicts + [equal(f"{name} untouched", after[name], before[name]) for name in before]
 
@@ -454,7 +457,17 @@ def second_backward(trial: Trial) -> list[Comparison]:
     if refused:
         return [fact("second backward", True, "")]
     again = {"output": results["output"], "input_grad": dx, **layer.gradients()}
-    return trial.judge_layer(inputs, again)
+    verdicts = trial.judge_layer(inputs, again)
+    if all(verdict.passed for verdict in verdicts):
+        return verdicts
+    layer = trial.layer(weights(inputs))
+    passed(layer, inputs, seed=trial.seed)
+    refused, dx = layer.attempt("backward", inputs["dy"])
+    if refused or not trial.judge_layer(inputs, {"output": results["output"], "input_grad": dx},
+                                        ending="input_grad")[0].passed:  # fmt: skip
+        return verdicts
+    text = f"{trial.case.entry.name}'s backward is wrong after zero_grad, which drops what it needs"
+    return [v if v.passed else replace(v, diagnosis=text, named=True) for v in verdicts]
 
 
 def uninitialised(trial: Trial) -> list[Comparison]:
@@ -523,7 +536,22 @@ def extremes(trial: Trial) -> list[Comparison]:
         judged = trial.judge_layer(inputs, results, finite=True)
         at = {"large": "as large as 1e4", "subnormal": "as small as 1e-39"}.get(name, name)
         verdicts += [_at(name, at, verdict, trial.case.entry.name) for verdict in judged]
+        if not all(verdict.passed for verdict in judged) and weights(inputs):
+            verdicts = _by_moved(verdicts, layer, trial.case.entry.name)
     return verdicts
+
+
+def _by_moved(verdicts: list[Comparison], layer: Any, label: str) -> list[Comparison]:
+    """Says so of an input gradient that is NaN as the parameters are: backward has moved them."""
+    if all(bool(value.isfinite().all()) for value in layer.parameters().values()):
+        return verdicts
+    text = f"{label} input gradient is by parameters that its backward has moved already"
+    return [
+        replace(v, diagnosis=text, named=True, severity=WRONG)
+        if not v.passed and v.name.endswith("input_grad")
+        else v
+        for v in verdicts
+    ]
 
 
 def _at(name: str, size: str, verdict: Comparison, label: str) -> Comparison:
@@ -627,7 +655,9 @@ def moving(trial: Trial) -> list[Comparison]:
     name = trial.case.entry.name
     texts = {"input_grad": "input gradient is by parameters that have moved already"}
     return [
-        v if v.passed else replace(v, diagnosis=f"{name} {texts.get(v.name, 'moves wrongly')}")
+        v
+        if v.passed
+        else replace(v, diagnosis=f"{name} {texts.get(v.name, 'moves wrongly')}", named=True)
         for v in verdicts
     ]
 

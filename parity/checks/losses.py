@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -13,7 +14,7 @@ from parity.catalogue.values import Tensors
 from parity.checks.layers import LAID, SMALLEST, laid, written
 from parity.checks.trial import Trial, fact
 from parity.judge import evaluate
-from parity.judge.comparison import Comparison
+from parity.judge.comparison import EDGE, Comparison
 from parity.judge.differences import compare_with_differences
 from parity.judge.truth import DRAWS, HALF
 
@@ -83,25 +84,37 @@ def half(trial: Trial) -> list[Comparison]:
 
 
 def magnitudes(trial: Trial) -> list[Comparison]:
-    """Logits and differences of either sign from 1e-6 to 50; probabilities down to a thousandth."""
-    inputs = trial.loss_inputs(20)
-    x = inputs["prediction"]
+    """Logits and differences of either sign from 1e-6 to 10, and to 50; probabilities down to a
+    thousandth."""
+    verdicts = []
+    for largest in (10, 50) if trial.case.entry.domain == "real" else (1,):
+        inputs = trial.loss_inputs(20)
+        inputs["prediction"], target = _spread(trial, inputs, largest)
+        inputs["target"] = target
+        results = passed(trial.build(), inputs)
+        judged = trial.judge_loss(inputs, results, least=SMALLEST[trial.dtype] / 10)
+        severity = EDGE if largest > 10 else ""
+        name = f"up to {largest}"
+        verdicts += [
+            replace(v, name=f"{name}: {v.name}", severity=v.severity or severity) for v in judged
+        ]
+    return verdicts
+
+
+def _spread(trial: Trial, inputs: Tensors, largest: float) -> tuple[Tensor, Tensor]:
+    """A prediction whose entries are spread over the sizes up to the largest, and its target."""
+    x, target = inputs["prediction"], inputs["target"]
     spread = torch.linspace(0, 1, x.numel() // 2, dtype=torch.float64)
     if trial.case.entry.domain == "probability":
         near = 10 ** (-3 + 2.7 * spread)
         values = torch.cat([near, 1 - near])
-        target = inputs["target"]
     else:
-        sizes = 10 ** (-6 + 7.7 * spread)
+        sizes = 10 ** (-6 + (6 + math.log10(largest)) * spread)
         values = torch.cat([sizes, -sizes])
-        target = 0 * inputs["target"] if trial.case.target == "real" else inputs["target"]
+        target = 0 * target if trial.case.target == "real" else target
     if trial.case.entry.name == "NLLLoss":
         values = -values.abs()
-    inputs = {"prediction": values.to(trial.dtype).reshape(x.mT.shape).mT.contiguous(),
-              "target": target}  # fmt: skip
-    criterion = trial.build()
-    results = passed(criterion, inputs)
-    return trial.judge_loss(inputs, results, least=SMALLEST[trial.dtype] / 10)
+    return values.to(trial.dtype).reshape(x.mT.shape).mT.contiguous(), target
 
 
 def batch_of_one(trial: Trial) -> list[Comparison]:
@@ -154,7 +167,7 @@ def upstream(trial: Trial) -> list[Comparison]:
         judged = trial.judge_loss(inputs | {"dy": dy}, results)
         verdicts += [v for v in judged if v.name != "loss"]
     text = f"{trial.case.entry.name} does not multiply by the gradient of what follows it"
-    return [v if v.passed or v.reason else replace(v, diagnosis=text) for v in verdicts]
+    return [v if v.passed or v.reason else replace(v, diagnosis=text, named=True) for v in verdicts]
 
 
 def repeated(trial: Trial) -> list[Comparison]:
@@ -191,6 +204,8 @@ def extremes(trial: Trial) -> list[Comparison]:
         prediction[place] = row.roll(place)[:features]
         if target.is_floating_point():
             target[place] = corner.roll(place * 2)
+    if trial.case.target == "real":
+        target = target + 0.25  # where it equals the prediction, the kink is looked at
     if trial.case.entry.domain == "probability" and trial.dtype == torch.float64:
         # Where a sure prediction fails, torch divides by 1e-12, but by its nearest float32.
         target = torch.where(prediction.frac() == 0, prediction, target)
@@ -200,7 +215,20 @@ def extremes(trial: Trial) -> list[Comparison]:
 def kink(trial: Trial) -> list[Comparison]:
     """Prediction and target the same: the derivative there is torch's."""
     inputs = trial.loss_inputs()
-    return one_pass(trial, inputs | {"target": inputs["prediction"].clone()}, draws=0)
+    inputs["target"] = inputs["prediction"].clone()
+    results = passed(trial.build(), inputs)
+    verdicts = trial.judge_loss(inputs, results, draws=0)
+    right = evaluate.loss(trial.case.reference())(inputs)["prediction_grad"]
+    gradient = results["prediction_grad"]
+    if gradient.shape != right.shape:
+        return verdicts
+    own, due = (float(one.flatten()[0]) for one in (gradient, right))
+    text = f"gradient where the prediction equals the target is {own:.3g}, torch's is {due:.3g}"
+    said = f"{trial.case.entry.name} {text}"
+    return [
+        v if v.passed or v.reason or v.name == "loss" else replace(v, diagnosis=said, named=True)
+        for v in verdicts
+    ]
 
 
 def differences(trial: Trial) -> list[Comparison]:

@@ -91,10 +91,25 @@ def layer_by_layer(trial: Trial) -> list[Comparison]:
     verdicts += [replace(v, name=f"{loss}: {v.name}, of its prediction") for v in judged]
     wrong = [v for v in verdicts if not v.passed]
     whole = _whole(trial, twin, criterion, {"x": x, "target": t, **weights}, got)
+    places = model.shared()
+    if places and not all(v.passed for v in whole):
+        verdicts.append(_one_instance(twin, places))
+        wrong.append(verdicts[-1])
     if wrong:
         verdicts = _cancelling(wrong, whole) + verdicts  # first: it is what matters
         whole = [v if v.passed else replace(v, inherited=True) for v in whole]
     return verdicts + whole
+
+
+def _one_instance(twin: nn.Sequential, places: list[int]) -> Comparison:
+    """That one instance stands at several places, where that makes the whole wrong."""
+    kind = type(twin[places[0]]).__name__
+    named = " and ".join(map(str, places))
+    text = (
+        f"layers {named} are one instance of {kind}: its backward for the first has what its "
+        "forward kept of the last"
+    )
+    return fact("layers", False, "are one instance", text)
 
 
 def _cancelling(wrong: list[Comparison], whole: list[Comparison]) -> list[Comparison]:
@@ -286,19 +301,24 @@ def in_training(trial: Trial, size: int) -> list[Comparison]:
     verdicts = compare(results, right)
     final = {v.name for v in verdicts if v.name.startswith(f"step {STEPS}:")}
     start = {name: weights[name.split(": ")[1]].double() for name in final}
-    frozen = [_frozen(name, results[name], weights[name.split(": ")[1]]) for name in sorted(final)]
-    return [f for f in frozen if f is not None] + [
+    still = [
+        name for name in weights if torch.equal(results[f"step {STEPS}: {name}"], weights[name])
+    ]
+    return _frozen(still, len(weights)) + [
         certified(v, right, [Mistake("frozen", "", start[v.name])]) if v.name in final else v
         for v in verdicts
     ]
 
 
-def _frozen(name: str, now: Tensor, start: Tensor) -> Comparison | None:
-    if not torch.equal(now, start):
-        return None
-    own = name.split(": ")[1]
-    return fact(f"{own} moves", False, "is where it was at the start", f"{own} is frozen: "
-                f"{STEPS} steps have left it where it was")  # fmt: skip
+def _frozen(still: list[str], of: int) -> list[Comparison]:
+    """That some parameters have not moved, as one fact."""
+    if not still:
+        return []
+    which = "every parameter" if len(still) == of else " and ".join(still)
+    text = f"{STEPS} steps leave {which} at the start: frozen"
+    if len(still) == of:
+        text += "; the optimizer may hold arrays in whose place backward makes new ones"
+    return [fact(f"{which} moves", False, "is where it was at the start", text)]
 
 
 CHECKS: dict[str, Callable[[Trial], list[Comparison]]] = {

@@ -16,7 +16,7 @@ from torch import Tensor
 from parity.catalogue.values import normal
 from parity.checks.trial import Trial, fact, in_double
 from parity.explain import optimizers as mistakes
-from parity.explain.diagnosis import certified
+from parity.explain.diagnosis import Explanation, certified
 from parity.explain.mistakes import simple
 from parity.judge import evaluate
 from parity.judge.comparison import Comparison, compare
@@ -104,6 +104,13 @@ class _Life:
         names = [name for name in self.results if seen(name)]
         return compare({name: self.results[name] for name in names}, right.only(names))
 
+    def explained(self) -> Explanation:
+        """Which known mistake the steps are, if one."""
+        case, inputs = self.trial.case, in_double(self.inputs)
+        right = evaluate.optimizer(case.reference, self.count, self.rates)(inputs)
+        known = mistakes.simulated(case, inputs, self.count)
+        return mistakes.explain(self.results, right, known, self.inputs)
+
     def unjudgeable(self) -> list[Comparison]:
         """That gradients are zero at every step, if they are: of whatever is done with them,
         nothing shows. They are a layer's, which cannot be written to."""
@@ -113,12 +120,18 @@ class _Life:
         return [Comparison("parameters", 0.0, distance=0.0, nearest=nearest)]
 
 
-def _said(verdicts: list[Comparison], text: Callable[[Comparison], str]) -> list[Comparison]:
+def _said(
+    verdicts: list[Comparison],
+    text: Callable[[Comparison], str],
+    *,
+    named: bool = True,
+    severity: str = "",
+) -> list[Comparison]:
     """The verdicts; of those that failed the first has something to say."""
     wrong = next((place for place, one in enumerate(verdicts) if not one.passed), None)
-    if wrong is not None:
-        verdicts[wrong] = replace(verdicts[wrong], diagnosis=text(verdicts[wrong]))
-    return verdicts
+    if wrong is not None and (said := text(verdicts[wrong])):
+        verdicts[wrong] = replace(verdicts[wrong], diagnosis=said, named=named)
+    return [v if v.passed else replace(v, severity=severity) for v in verdicts]
 
 
 def _step(verdict: Comparison) -> int:
@@ -139,8 +152,19 @@ def no_mutation(trial: Trial) -> list[Comparison]:
 
 def long_run(trial: Trial) -> list[Comparison]:
     """Parameters in the course of a few hundred steps: what counts them must go on counting."""
-    life = _Life(trial, LONG)
-    return life.unjudgeable() or life.judged(lambda name: int(name.split()[1][:-1]) % 50 == 0)
+    life, name = _Life(trial, LONG), trial.case.entry.name
+
+    def text(verdict: Comparison) -> str:
+        step = _step(verdict)
+        if step <= 50:
+            return ""
+        return (
+            f"{name} is right to step {step - 50} and wrong at step {step}: something that it "
+            "counts or adds up has stopped, such as a counter of few digits"
+        )
+
+    verdicts = life.judged(lambda name: int(name.split()[1][:-1]) % 50 == 0)
+    return life.unjudgeable() or _said(verdicts, text)
 
 
 def sizes(trial: Trial) -> list[Comparison]:
@@ -165,8 +189,15 @@ def magnitudes(trial: Trial) -> list[Comparison]:
         return (signs * sizes).to(trial.dtype)
 
     life, name = _Life(trial, 3, start=0.0, gradients=spread), trial.case.entry.name
-    text = f"{name} takes steps of the wrong size where gradients are very small, or very large"
-    return _said(life.judged(), lambda verdict: text)
+    verdicts = life.judged()
+    if all(verdict.passed for verdict in verdicts):
+        return verdicts
+    said = life.explained()
+    text = "takes steps of the wrong size where gradients are very small, or very large"
+    return _said(
+        verdicts, lambda verdict: f"{name} {said.text if said.named else text}",
+        severity=said.severity,
+    )  # fmt: skip
 
 
 def nan(trial: Trial) -> list[Comparison]:
@@ -244,11 +275,15 @@ def _steps(steps: int, doc: str) -> Callable[[Trial], list[Comparison]]:
             lambda: mistakes.simulated(case, in_double(inputs), steps),
         )
         if any(not verdict.passed for verdict in verdicts):
-            text = mistakes.explain(life.results, right.oracle, known, inputs, case)
+            said = mistakes.explain(life.results, right.oracle, known, inputs)
             wrong = [verdict for verdict in verdicts if not verdict.passed]
+            text = said.text
             if not text and not any(verdict.reason for verdict in wrong):
-                text = mistakes.described(wrong, life.names)
-            return _said(verdicts, lambda verdict: f"{case.entry.name} {text}" if text else "")
+                text = mistakes.described(wrong, life.names, life.results, inputs)
+            return _said(
+                verdicts, lambda verdict: f"{case.entry.name} {text}" if text else "",
+                named=said.named, severity=said.severity,
+            )  # fmt: skip
         last = [v for v in verdicts if v.name.startswith(f"step {steps}:")]
         sure = [certified(v, right, simple(right.oracle[v.name])) for v in last]
         return mistakes.certified(sure, right, known) + verdicts[: -len(last)]

@@ -18,11 +18,15 @@ from parity.explain import layers, losses, mistakes
 from parity.explain.diagnosis import judge
 from parity.explain.mistakes import Masks, Mistakes, simple
 from parity.judge import evaluate
-from parity.judge.comparison import Comparison
+from parity.judge.comparison import EDGE, Comparison
 from parity.judge.evaluate import dropping
 from parity.judge.once import once
 from parity.judge.truth import DRAWS, Truth, truth
 from parity.play.arrays import same_bits
+
+
+NEAREST = 0.05
+"""How near a real target comes to a prediction, in steps of which a difference is taken."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,9 @@ class Trial:
         if case.entry.name == "NLLLoss":
             prediction = torch.log_softmax(prediction, -1)
         target = self.random(rows, features, generator=generator)
+        if case.target == "real":  # none near a kink where the two are the same
+            apart = prediction - target
+            target = torch.where(apart.abs() < NEAREST, prediction + NEAREST, target)
         match case.target:
             case "probability":
                 target = torch.sigmoid(target)
@@ -152,6 +159,7 @@ def judge_loss(
         label=case.entry.name,
         strict=deep,
         averages=case.how.endswith("mean"),
+        inputs=inputs,
     )
 
 
@@ -223,14 +231,26 @@ def judge_layer(
         )
         return {name: [*ones, *(more or {}).get(name, [])] for name, ones in made.items()}
 
-    return _judged(
+    verdicts = _judged(
         known,
         results,
         right,
         constants=mistakes.constants(case, inputs),
         label=label or case.entry.name,
         strict=deep,
+        inputs=inputs,
     )
+    if isinstance(module, nn.Dropout) and module.p == 1:
+        return [_all_dropped(verdict) for verdict in verdicts]
+    return verdicts
+
+
+def _all_dropped(verdict: Comparison) -> Comparison:
+    """A scale of 1 / (1 - p) is a division by 0 where all is dropped: an edge."""
+    if verdict.passed or not verdict.reason.startswith("NaN or infinite"):
+        return verdict
+    text = "Dropout is NaN at p = 1, where torch's is 0: 1 / (1 - p) is a division by 0"
+    return replace(verdict, diagnosis=text, named=True, severity=EDGE)
 
 
 def _at_least(right: Truth, least: float, terms: int) -> Truth:
@@ -270,11 +290,15 @@ def in_double(inputs: Tensors) -> Tensors:
     return {k: v.double() if v.is_floating_point() else v for k, v in inputs.items()}
 
 
-def fact(name: str, holds: bool, reason: str, diagnosis: str = "") -> Comparison:
-    """A verdict on something that is so or not so."""
+def fact(
+    name: str, holds: bool, reason: str, diagnosis: str = "", severity: str = ""
+) -> Comparison:
+    """A verdict on something that is so or not so; a diagnosis of it is a known mistake's."""
     if holds:
         return Comparison(name, 0.0)
-    return Comparison(name, math.inf, reason=reason, diagnosis=diagnosis)
+    return Comparison(
+        name, math.inf, reason=reason, diagnosis=diagnosis, named=bool(diagnosis), severity=severity
+    )
 
 
 def equal(name: str, x: Tensor, y: Tensor) -> Comparison:

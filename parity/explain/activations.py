@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from parity.catalogue.case import Case
 from parity.catalogue.values import Tensors
 from parity.explain.mistakes import Mistake, Mistakes
+from parity.judge.comparison import CONVENTION
 
 #: The derivative as a function of the output, for those that are written so.
 OF_OUTPUT: dict[str, Callable[[Tensor], Tensor]] = {
@@ -32,6 +33,10 @@ def of_activation(
     put("at the gradient", "has the derivative taken at the incoming gradient", at_gradient)
     ones = passed(dy=torch.ones_like(dy))["input_grad"]
     put("not multiplied", "is the derivative alone, not multiplied by the incoming gradient", ones)
+    alone = "is the derivative at the incoming gradient, and not multiplied by it"
+    put("of the gradient alone", alone, passed(x=dy, dy=torch.ones_like(dy))["input_grad"])
+    if not case.mixes:
+        _of_factors(made, x, y, dy, ones, passed(x=ones)["input_grad"])
     formula = OF_OUTPUT.get(case.entry.name)
     if formula is not None and "slope" not in case.options:
         text = "has the derivative's formula, which takes the output, applied to the {}"
@@ -45,6 +50,8 @@ def of_activation(
         put("no y", "lacks the factor y", dy * (1 - y))
     if case.entry.name == "SELU":
         _of_selu(made, x, dy, y, passed()["input_grad"])
+    if case.entry.name == "LeakyReLU":
+        _of_slope(made, case, x, dy)
     if "Softmax" in case.entry.name and not case.mixes:
         unit = torch.eye(x.shape[-1]).to(x)
         columns = [passed(dy=unit[j].expand_as(x))["input_grad"][:, j] for j in range(len(unit))]
@@ -58,6 +65,48 @@ def of_activation(
         other = passed(module=case.entry.reference(dim=0))["output"]
         text = "is normalised over the batch, not over the features"
         made["output"].append(Mistake("over the batch", text, other))
+
+
+def _of_slope(made: Mistakes, case: Case, x: Tensor, dy: Tensor) -> None:
+    """A slope that is another number than it should be."""
+    right = case.options.get("negative_slope", 0.01)
+
+    def of(whole: Tensor) -> Callable[[Tensor], str]:
+        def says(got: Tensor) -> str:
+            below = got[x < 0] / whole[x < 0]
+            if not below.numel() or not torch.allclose(got[x > 0].to(whole), whole[x > 0]):
+                return ""
+            slope = float(below.median())
+            same = bool(((below - slope).abs() <= 1e-4 * abs(slope)).all())
+            same = same and slope != 0 and abs(slope - right) > 1e-3 * abs(right)
+            return f"takes negative_slope to be {slope:.4g}, not {right:g}" if same else ""
+
+        return says
+
+    made["output"].append(Mistake("slope", "", says=of(x), severity=CONVENTION))
+    made["input_grad"].append(Mistake("slope", "", says=of(dy)))
+
+
+def _of_factors(
+    made: Mistakes, x: Tensor, y: Tensor, dy: Tensor, slope: Tensor, again: Tensor
+) -> None:
+    """The right gradient times or over something simple, and times some number."""
+    for name, sentence, factor in (
+        ("squared", "has the derivative squared", slope * slope),
+        ("root", "has the square root of the derivative: a square is missing", slope.abs().sqrt()),
+        ("inverse", "is divided by the derivative, where it is to be multiplied", 1 / slope),
+        ("one minus", "has 1 minus the derivative in its place", 1 - slope),
+        ("times input", "has the derivative multiplied by the input once more", slope * x),
+        ("times output", "has the derivative multiplied by the output once more", slope * y),
+        ("over output", "has the derivative divided by the output", slope / y),
+        ("input", "is multiplied by the input, where the derivative belongs", x),
+        ("output", "is multiplied by the output, where the derivative belongs", y),
+        ("twice", "has the derivative of the derivative's own value", again / dy),
+        ("times gradient", "is multiplied by the incoming gradient twice", slope * dy),
+    ):
+        wrong = dy * factor
+        if bool(wrong.isfinite().all()):
+            made["input_grad"].append(Mistake(name, sentence, wrong, scaled=True))
 
 
 def _of_selu(made: Mistakes, x: Tensor, dy: Tensor, y: Tensor, dx: Tensor) -> None:

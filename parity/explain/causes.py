@@ -1,136 +1,365 @@
-"""From failed checks to faults: one mistake shows in many checks, and is told once.
+"""From failed checks to findings: one cause shows in many checks, and is told once.
 
-A class whose input gradient is wrong fails whatever looks at input gradients, and so does every
-network that it is part of. The checks of values and gradients tell what is wrong; another check
-is a fault of its own only where it fails on a result that those found right.
+Each failed comparison is a clue: whose result it is, and what mistake it fits. The checks of values
+and gradients say what is wrong of a class; another check is a finding of its own only where it
+fails on a result that those found right. A network is judged layer by layer, so what fails in it is
+one of its parts, how they are joined, or nothing that is known.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
 
-from parity.judge.comparison import Comparison
-from parity.judge.outcome import FAILED, MISTRUSTED, Outcome
+from parity.explain.circumstances import circumstance, plainly
+from parity.explain.formulas import due
+from parity.judge.comparison import CONVENTION, DIGITS, EDGE, MEMORY, WRONG, Comparison
+from parity.judge.outcome import FAILED, FAILING, MISTRUSTED, SEVERITIES, UNPROVEN, Outcome
 
-#: The checks that say of each result whether it is right, as such.
-CORE = (
-    "forward",
-    "input_grad",
-    "param_grad",
-    "value",
-    "gradient",
-    "twenty_steps",
-    "first_step",
-    "step",
-)
-#: The checks at inputs that training hardly meets.
-EDGES = ("empty_batch", "extremes", "kink", "nan")
-WHOLE = ("layer_by_layer", "eval_mode", "training")
+#: The checks that say of each result whether it is right, as such: those that tell most first.
+CORE = ("forward", "value", "twenty_steps", "input_grad", "param_grad", "gradient", "first_step",
+        "step")  # fmt: skip
+VALUES = ("output", "loss")
+WHOLE = ("network", "model")
+CANCEL = "parts"
+"""The name of the comparison that says that errors cancel."""
+WRITTEN = "was modified"
+"""What a comparison says of an array that was written into."""
+RUN = "run"
+"""The name of the comparison that says that it did something else than answer."""
 
 
-def faults(outcomes: Iterable[Outcome]) -> dict[str, list[Outcome]]:
-    """What is wrong, by the sentence that says it, with the checks that it shows in."""
+@dataclass
+class Finding:
+    """One thing that is wrong.
+
+    Args:
+        cls: the torch class that it is of, or "network".
+        outcomes: the checks that it shows in; the one that tells most comes first.
+        evidence: the comparison that its sentence is about.
+        severity: its class, one of `SEVERITIES`.
+        notes: what else there is to know of it, each a sentence.
+    """
+
+    cls: str
+    outcomes: list[Outcome]
+    evidence: Comparison
+    severity: str
+    notes: list[str] = field(default_factory=list)
+    said: dict[str, str] = field(default_factory=dict)  # by result: what is said of it
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, without a full stop."""
+        first, text = next(iter(self.said.items()))
+        others = [name for name, other in self.said.items() if other == text and name != first]
+        return _capital(f"{first}{_like(first, others)} {text}".strip())
+
+    def __str__(self) -> str:
+        return self.sentence
+
+    @property
+    def where(self) -> str:
+        """The subject's own code that it is in: `Tanh.backward (course.py:57)`; "" if unknown."""
+        places = dict(self.outcomes[0].where)
+        does = "step" if "step" in places else "backward"
+        if not _result(self.evidence).endswith("grad") and does == "backward":
+            does = "forward"
+        return places.get(does, "")
+
+    @property
+    def due(self) -> str:
+        """The formula that its result should be computed by; "" if it is not about one."""
+        about = self.evidence.name if self.evidence.name.startswith("step ") else ""
+        return due(self.cls, about or _result(self.evidence))
+
+    @property
+    def fails(self) -> bool:
+        """Whether it fails a run that is not strict."""
+        return self.severity in FAILING
+
+    def rests_on(self, outcome: Outcome, clue: Comparison) -> None:
+        """A check that tells more than the first."""
+        self.outcomes = [outcome, *(one for one in self.outcomes if one is not outcome)]
+        self.evidence = clue
+
+    def shows_in(self, outcome: Outcome) -> None:
+        if not any(outcome is one for one in self.outcomes):
+            self.outcomes.append(outcome)
+
+
+def findings(outcomes: Iterable[Outcome]) -> list[Finding]:
+    """What is wrong, the gravest class first."""
+    outcomes = list(outcomes)
     failed = [one for one in outcomes if one.verdict == FAILED]
-    found: dict[str, list[Outcome]] = {}
-    known: dict[tuple[str, str], str] = {}  # by case and result: the sentence
-    parts = [one for one in failed if one.kind not in ("network", "model")]
-    whole = [one for one in failed if one.kind in ("network", "model")]
-    for outcome in sorted(parts, key=_rank):
-        sentences = {
-            known[outcome.case, r] for r in _results(outcome) if (outcome.case, r) in known
+    causes = _Causes(outcomes)
+    for outcome in sorted((one for one in failed if one.kind not in WHOLE), key=_rank):
+        causes.of_part(outcome)
+    for outcome in sorted((one for one in failed if one.kind in WHOLE), key=_rank):
+        causes.of_whole(outcome)
+    found = list(causes.found.values())
+    found += [_unproven(one) for one in outcomes if one.verdict == MISTRUSTED]
+    return sorted(_merged(found), key=lambda one: SEVERITIES.index(one.severity))
+
+
+def _unproven(outcome: Outcome) -> Finding:
+    near = outcome.nearest
+    text = f"proves too little: the mistake {near.nearest!r} would hardly show"
+    return Finding(outcome.cls, [outcome], near, UNPROVEN, said={outcome.cls: text})
+
+
+def _merged(found: list[Finding]) -> list[Finding]:
+    """Findings that say the same as one."""
+    by_sentence: dict[str, Finding] = {}
+    for one in found:
+        first = by_sentence.setdefault(one.sentence, one)
+        for outcome in one.outcomes:
+            first.shows_in(outcome)
+    return list(by_sentence.values())
+
+
+class _Causes:
+    """What is known so far.
+
+    Attributes:
+        found: each finding, by what makes it one.
+        known: the finding that a wrong result belongs to, by case, dtype and result.
+        alike: the finding, by its name, of a check of a class on a result, in whichever case.
+        derived: the results, by case, that are the derivative of what the subject itself computes,
+            right or wrong as that may be.
+    """
+
+    def __init__(self, outcomes: list[Outcome]) -> None:
+        self.found: dict[Hashable, Finding] = {}
+        self.known: dict[tuple[str, str, str], Finding] = {}
+        self.alike: dict[tuple[str, str, str, str], Finding] = {}
+        self.derived = {
+            (one.case, _result(comparison))
+            for one in outcomes
+            if one.check == "differences"
+            for comparison in one.comparisons
+            if comparison.passed
         }
-        follows = all((outcome.case, result) in known for result in _results(outcome))
-        own = outcome.check in CORE and any(failure.diagnosis for failure in outcome.failures)
-        said = sorted(sentences) if follows and sentences and not own else told(outcome)
-        if outcome.check in CORE:
-            for failure in outcome.failures:
-                own_words = _capital(failure.diagnosis)
-                sentence = own_words if own_words in said else said[0]
-                known.setdefault((outcome.case, _result(failure)), sentence)
-        for sentence in said:
-            found.setdefault(sentence, []).append(outcome)
-    guilty = {one.cls: sentence for sentence, ones in found.items() for one in reversed(ones)}
-    for outcome in sorted(whole, key=_rank):
-        blamed = _blamed(outcome)
-        inherited = [guilty[cls] for cls in guilty if cls in blamed]
-        unheard = not blamed and (outcome.check == "training" and bool(found))
-        if blamed <= guilty.keys() and inherited:
-            sentence = inherited[0]
-        elif unheard:
-            sentence = next(iter(found))
-        else:
-            sentence = told(outcome)[0]
-        found.setdefault(sentence, []).append(outcome)
-    for outcome in outcomes:
-        if outcome.verdict == MISTRUSTED:
-            near = outcome.nearest.nearest
-            text = f"{outcome.cls} proves too little: the mistake {near!r} would hardly show"
-            found.setdefault(text, []).append(outcome)
-    return found
+
+    def of_part(self, outcome: Outcome) -> None:
+        """A failed check of a layer, a loss or an optimizer."""
+        core = outcome.check in CORE
+
+        def place(result: str) -> tuple[str, str, str]:
+            return outcome.case, outcome.dtype, result
+
+        value = next((self.known[place(v)] for v in VALUES if place(v) in self.known), None)
+        for clue in sorted(outcome.failures, key=lambda one: not one.diagnosis):
+            result = _result(clue)
+            finding = self.known.get(place(result))
+            if value is not None and _of_value(outcome, clue):
+                finding = value
+            if core and result not in VALUES and (outcome.case, result) in self.derived:
+                finding = value or finding
+            if core and finding is None and not clue.named:
+                finding = self._of_class(outcome, result)
+            alike = (outcome.cls, outcome.check, outcome.dtype, result)
+            if finding is None and not clue.named:
+                finding = self.alike.get(alike)
+            if finding is None:
+                finding = self._finding(outcome, clue)
+            elif clue.named and not core:
+                self._also(finding, outcome, clue)
+            if clue.named:
+                self.alike.setdefault(alike, finding)
+            finding.shows_in(outcome)
+            if core:
+                self.known.setdefault(place(result), finding)
+
+    def _also(self, finding: Finding, outcome: Outcome, clue: Comparison) -> None:
+        """What another check has to say of a finding; if that is that it is by choice, then so is
+        the finding."""
+        name, text, _ = told(outcome, clue)
+        if clue.severity == CONVENTION != finding.severity:
+            finding.said, finding.severity = {name: text}, CONVENTION
+            finding.rests_on(outcome, clue)
+        elif outcome.kind == "layer" and text not in finding.said.values():
+            finding.notes.append(_capital(f"{name} {text}".strip()))
+
+    def _of_class(self, outcome: Outcome, result: str) -> Finding | None:
+        """What is known, by its name, to be wrong with the same result in another case."""
+        for (_, dtype, own), finding in self.known.items():
+            same = (finding.cls, own) == (outcome.cls, result) and finding.evidence.named
+            if same and (finding.severity != DIGITS or dtype == outcome.dtype):
+                return finding
+        return None
+
+    def of_whole(self, outcome: Outcome) -> None:
+        """A failed check of a network, or of a model that cannot be taken apart."""
+        blamed: dict[int, Finding] = {}
+        for clue in outcome.failures:
+            if clue.name == CANCEL:
+                continue
+            for finding in self._blamed(outcome, clue) or [self._finding(outcome, clue)]:
+                finding.shows_in(outcome)
+                blamed[id(finding)] = finding
+        for clue in outcome.failures:
+            if clue.name == CANCEL:
+                for finding in blamed.values():
+                    finding.notes.append(_capital(clue.diagnosis))
+
+    def _blamed(self, outcome: Outcome, clue: Comparison) -> list[Finding]:
+        """The findings that explain what is wrong with a whole."""
+        parts = [one for one in self.found.values() if one.cls in outcome.parts]
+        if clue.name == RUN:
+            return [
+                one
+                for one in parts
+                if one.evidence.name == RUN and one.evidence.reason == clue.reason
+            ]
+        if clue.name.endswith(" untouched"):
+            return [one for one in parts if one.severity == MEMORY]
+        if outcome.check == "eval_mode":
+            outputs = [one for one in parts if one.severity not in (EDGE, MEMORY)]
+            return _gravest([one for one in outputs if _result(one.evidence) == "output"])
+        if outcome.check == "training" or outcome.kind == "model":
+            return self._of_training(outcome, clue)
+        cls, result = _whose(clue.name)
+        found = {
+            id(one): one
+            for (_, dtype, own), one in self.known.items()
+            if (one.cls, own, dtype) == (cls, result, outcome.dtype)
+        }
+        shared = self.alike.get((cls, "instances", outcome.dtype, result))
+        return list(found.values()) or [shared] * bool(shared)
+
+    def _of_training(self, outcome: Outcome, clue: Comparison) -> list[Finding]:
+        """All that a training goes wrong by: what is wrong of its parts, or how they are joined."""
+        known = {id(one) for one in self.known.values()}
+        found = [
+            one
+            for one in self.found.values()
+            if one.severity not in (EDGE, MEMORY)
+            and (
+                (one.cls in outcome.parts and id(one) in known)
+                or (
+                    outcome.check == "training"
+                    and any(o.case == outcome.case and o.check != "training" for o in one.outcomes)
+                )
+            )
+        ]
+        if clue.name.endswith(" moves"):
+            return [one for one in found if any(word in one.sentence for word in STILL)]
+        return _gravest(found)
+
+    def _finding(self, outcome: Outcome, clue: Comparison) -> Finding:
+        """The finding of a clue that none of those before explains."""
+        cls = "network" if outcome.kind in WHOLE else outcome.cls
+        severity = outcome.severity_of(clue)
+        name, text, when = told(outcome, clue)
+        result = _result(clue)
+        key: Hashable = cls, re.sub(r"-?\d[\d.e-]*", "#", text)
+        if clue.name == RUN and clue.reason.startswith("not run: an earlier"):
+            for one in self.found.values():
+                if any(o.case == outcome.case for o in one.outcomes):
+                    return one
+        if severity == DIGITS:
+            key = cls, DIGITS
+        elif severity == EDGE and not clue.named:
+            key = cls, EDGE, outcome.check if outcome.check in ("kink", "empty_batch") else "size"
+        elif outcome.kind in WHOLE and clue.diagnosis:
+            key = cls, text
+        elif clue.name != RUN and not clue.named:
+            key = cls, result if outcome.check in CORE else outcome.check, severity
+        finding = self.found.get(key)
+        if finding is None:
+            finding = self.found[key] = Finding(cls, [outcome], clue, severity)
+        if SEVERITIES.index(severity) < SEVERITIES.index(finding.severity):
+            finding.severity = severity
+        if clue.diagnosis and not finding.evidence.diagnosis:  # it tells more than the first
+            finding.said = {}
+            finding.rests_on(outcome, clue)
+        if clue.diagnosis or not finding.said:
+            finding.said.setdefault(name, f"{text}{when}")
+        return finding
 
 
-def told(outcome: Outcome) -> list[str]:
-    """What there is to say of a failed check: a sentence for each mistake that it shows."""
-    sentences = [_capital(failure.diagnosis) for failure in outcome.failures if failure.diagnosis]
-    if sentences:
-        return _joined(list(dict.fromkeys(sentences)))
-    failure = outcome.failures[0]
-    if failure.name == "run":  # it did something else than answer
-        return [f"{outcome.cls}: {failure.reason}"]
-    what = failure.reason or "is wrong, and the evidence singles out no known mistake"
-    return [f"{outcome.cls}: {_plain(failure.name)} {what}"]
+STILL = ("zero", "no such result", "leaves the parameters", "skipped", "no effect")
+"""Words of the findings by which a parameter does not move at all."""
 
 
-def evidence(sentence: str, outcome: Outcome) -> Comparison:
-    """Of a check that shows a fault, the comparison that its sentence is about."""
-    shown = outcome.failures or [outcome.nearest]
-    return next((one for one in shown if _capital(one.diagnosis) == sentence), shown[0])
+def _gravest(found: list[Finding]) -> list[Finding]:
+    """Those that are wrong; if there are none, all."""
+    return [one for one in found if one.severity == WRONG] or found
 
 
-def _joined(sentences: list[str]) -> list[str]:
-    """Sentences that say the same of several parameters as one."""
-    whose: dict[str, list[str]] = {}
-    for sentence in sentences:
-        name, gradient, rest = sentence.partition(" gradient ")
-        whose.setdefault(rest if gradient else sentence, []).append(name)
-    joined = []
-    for rest, (first, *others) in whose.items():
-        like = [name.split()[-1] for name in others]
-        shown = like[0] if len(like) == 1 else f"{len(like)} others"
-        also = f", like that of {shown}," if like else ""
-        joined.append(rest if first == rest else f"{first} gradient{also} {rest}")
-    return joined
+def told(outcome: Outcome, clue: Comparison) -> tuple[str, str, str]:
+    """Whose result a clue is of, what there is to say of it, and when that is so."""
+    when = circumstance(outcome.kind, outcome.cls, outcome.check, clue.name)
+    if clue.diagnosis:
+        halves = _WHOSE.match(clue.diagnosis)
+        name, text = (halves[1], halves[2]) if halves else ("", clue.diagnosis)
+        said = not name or outcome.kind in WHOLE or outcome.check in ("accumulation", "kink")
+        said = said or not when or when in text or "NaN or infinite" in text or " alone" in text
+        return name, text, "" if said else f", {when}"
+    if clue.name == RUN:  # it did something else than answer
+        return f"{outcome.cls}:", clue.reason, ""
+    if clue.reason:
+        return f"{outcome.cls} {plainly(clue.name)}", _clause(clue.reason), f", {when}" * bool(when)
+    if when:
+        return f"{outcome.cls} {plainly(clue.name)}", "is wrong", f" {when}"
+    what = "is wrong, and the evidence singles out no known mistake"
+    return f"{outcome.cls}: {plainly(clue.name)}", what, ""
+
+
+_WHOSE = re.compile(
+    r"(.*?(?: output| input gradient|\.\S+ gradient| gradient| value)) "
+    r"((?:is|has|lacks|takes|uses|ignores|drops|counts|passes|does|fits)\b.*)"
+)
+
+
+def _clause(reason: str) -> str:
+    """A comparison's reason as the rest of a sentence."""
+    if reason.startswith(("NaN or", "shape ", "dtype ")):
+        return f"{'is' if reason.startswith('NaN') else 'has'} {reason}"
+    return "is not there" if reason == "the subject has no such result" else reason
+
+
+def _like(first: str, others: list[str]) -> str:
+    """The other results that the same is said of, to follow the first."""
+    if not others:
+        return ""
+    if first.endswith(" gradient") and "." in first:
+        whose = others[0].split()[-2] if len(others) == 1 else f"{len(others)} others"
+        return f", like that of {whose},"
+    return f", like its {' and '.join(dict.fromkeys(map(_own, others)))},"
+
+
+def _own(name: str) -> str:
+    """`input gradient` of `Dropout input gradient`."""
+    return "input gradient" if name.endswith(" input gradient") else name.split(maxsplit=1)[-1]
 
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _rank(outcome: Outcome) -> tuple[bool, bool, bool]:
-    """Those that tell most first: of values, explained."""
-    explained = any(failure.diagnosis for failure in outcome.failures)
-    return outcome.check not in CORE, outcome.check in WHOLE, not explained
+def _rank(outcome: Outcome) -> tuple[int, bool, bool]:
+    """Those that tell most first: of values, named."""
+    place = CORE.index(outcome.check) if outcome.check in CORE else len(CORE)
+    whole = outcome.check in ("eval_mode", "training")
+    return place, whole, not any(failure.named for failure in outcome.failures)
 
 
-def _results(outcome: Outcome) -> set[str]:
-    """The results that a check failed on, by the names that the core checks have for them."""
-    return {_result(failure) for failure in outcome.failures}
+def _of_value(outcome: Outcome, clue: Comparison) -> bool:
+    """Whether a clue is of what a layer puts out, under another name, or of its derivative."""
+    return outcome.kind == "layer" and outcome.check in ("rate", "differences")
 
 
 def _result(comparison: Comparison) -> str:
     """`input_grad` for `large: input_grad`; what an optimizer moves is one result, whichever."""
-    if comparison.name.startswith("step ") and not comparison.reason:
+    if comparison.name.startswith("step ") and comparison.reason != WRITTEN:
         return "parameters"
-    return _plain(comparison.name).split(": ")[-1]
+    return re.sub(r", of its \w+$", "", comparison.name).split(": ")[-1]
 
 
-def _plain(name: str) -> str:
-    return re.sub(r", of its \w+$", "", name)
-
-
-def _blamed(outcome: Outcome) -> set[str]:
-    """The classes that a network's check finds at fault themselves."""
-    names = [failure.name for failure in outcome.failures if ": " in failure.name]
-    found = {re.sub(r"^layer \d+ \((\w+)\)$", r"\1", name.split(": ")[0]) for name in names}
-    return {name for name in found if not name.startswith("step ")}
+def _whose(name: str) -> tuple[str, str]:
+    """The class and the result of `layer 2 (Tanh): input_grad, of its input`."""
+    whose, _, result = re.sub(r", of its \w+$", "", name).rpartition(": ")
+    return re.sub(r"^layer \d+ \((\w+)\)$", r"\1", whose), result

@@ -9,14 +9,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from parity.catalogue.values import Tensors
+from parity.explain.entries import somewhere
 from parity.explain.mistakes import Mistake, Mistakes
-from parity.judge.comparison import Comparison, compare, compare_one
+from parity.judge.comparison import DIGITS, Comparison, compare, compare_one
 from parity.judge.truth import Truth
 
 #: How near to a mistake's result, relative to its largest entry, a wrong one is taken to equal it.
@@ -36,6 +37,7 @@ def judge(
     label: str = "",
     strict: bool = True,
     averages: bool = False,
+    inputs: Mapping[str, Tensor] | None = None,
 ) -> list[Comparison]:
     """Compares results with the truth; explains what is wrong, and certifies what is right.
 
@@ -47,6 +49,7 @@ def judge(
         strict: whether a mistake that cannot be told from the truth here makes the check
             worthless. Not where it is so by nature: a saturated gradient is zero.
         averages: whether the loss, whose gradients these are, is a mean.
+        inputs: at which they were computed.
     """
     judged = []
     for comparison in compare(subject, truth):
@@ -54,17 +57,40 @@ def judge(
         known = mistakes.get(name, [])
         if comparison.passed:
             judged.append(certified(comparison, truth, known, strict=strict))
-        else:
-            got, right = subject.get(name), truth.oracle.get(name)
-            text = "" if got is None or right is None else explain(got, right, known, constants)
-            due = truth.reference[name].dtype if name in truth.reference else None
-            if got is not None and due is not None and got.dtype != due:
-                text = f"is {got.dtype}, not {due}: has the adapter the right `dtypes`?"
-            if averages and name.endswith("grad") and _UNREDUCED.search(text):
-                text += "; the loss averages, its backward does not"
-            whose = f"{label}{_called(name)}".replace("'s.", "'s ")
-            judged.append(replace(comparison, diagnosis=f"{whose} {text}" if text else ""))
+            continue
+        got, right = subject.get(name), truth.oracle.get(name)
+        said = Explanation()
+        if got is not None and right is not None:
+            said = explain(got, right, known, constants, inputs)
+        due = truth.reference[name].dtype if name in truth.reference else None
+        if got is not None and due is not None and got.dtype != due:
+            said = Explanation(f"is {got.dtype}, not {due}: has the adapter the right `dtypes`?")
+        text = said.text
+        if averages and name.endswith("grad") and _UNREDUCED.search(text):
+            text += "; the loss averages, its backward does not"
+        whose = f"{label}{_called(name)}".replace("'s.", "'s ")
+        judged.append(
+            replace(
+                comparison, diagnosis=f"{whose} {text}" if text else "", named=said.named,
+                severity=said.severity,
+            )
+        )  # fmt: skip
     return judged
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a wrong result is.
+
+    Args:
+        text: to follow its name in a sentence; empty if nothing fits.
+        named: whether it is a known mistake.
+        severity: its class, if it is not simply wrong.
+    """
+
+    text: str = ""
+    named: bool = False
+    severity: str = ""
 
 
 def certified(
@@ -77,7 +103,12 @@ def certified(
         return comparison
     for mistake in mistakes:
         wrong = mistake.value
-        if wrong is None or wrong.shape != right.shape or alike(wrong, right, 1e-9):
+        if (
+            wrong is None
+            or mistake.scaled
+            or wrong.shape != right.shape
+            or alike(wrong, right, 1e-9)
+        ):
             continue
         distance = compare_one(name, wrong.to(reference), truth).ratio
         if distance <= 1 and not strict:
@@ -92,30 +123,49 @@ def explain(
     right: Tensor,
     mistakes: Sequence[Mistake],
     constants: Mapping[str, float] | None = None,
-) -> str:
-    """What a wrong result is, to follow its name in a sentence; empty if nothing fits."""
+    inputs: Mapping[str, Tensor] | None = None,
+) -> Explanation:
+    """What a wrong result is: a known mistake, if it equals one alone; the right result times a
+    number, or with fewer digits; or wrong in some entries that have something in common."""
     if got.shape != right.shape:
         return _misshapen(got, right, mistakes)
     if not bool((got.isfinite() | ~right.isfinite()).all()) or not got.numel():
-        return ""
+        return Explanation()
     dtype = got.dtype
     tolerance = max(EQUAL, 8 * torch.finfo(dtype).eps)
     got = got.double()
     if not bool(right.isfinite().all()):
-        return ""
-    told = {
-        mistake.sentence
+        return Explanation()
+    known = [
+        mistake
         for mistake in mistakes
         if not (mistake.value is not None and alike(mistake.value, right, 10 * tolerance))
-        and _fits(mistake, got, tolerance)
-    }
-    if len(told) == 1:
-        return told.pop()
-    if told:
-        return ""
-    if alike(got, right, NEAR):
-        return _digits(got, right, dtype)
-    return _ratio(got, right, tolerance, constants or {})
+    ]
+    for scaled in (False, True):
+        told = {
+            (text, mistake.severity)
+            for mistake in known
+            if mistake.scaled == scaled and (text := _fits(mistake, got, tolerance))
+        }
+        if len(told) == 1:
+            ((text, severity),) = told
+            return Explanation(text, named=True, severity=severity)
+        if told:
+            return Explanation()
+        if not scaled and _near(got, right):
+            return Explanation(_digits(got, right, dtype), severity=DIGITS)
+        if not scaled and (ratio := _ratio(got, right, tolerance, constants or {})):
+            return ratio
+    if got.numel() > 1 and bool((got == got.flatten()[0]).all()):
+        return Explanation(f"is {float(got.flatten()[0]):.3g} everywhere")
+    return Explanation(somewhere(got, right, inputs or {}, tolerance))
+
+
+def _near(got: Tensor, right: Tensor) -> bool:
+    """Whether all that is wrong is digits: of each entry, or, of one that is far smaller than the
+    largest, by what rounding to float32 makes of those."""
+    scale = float(right.abs().max())
+    return bool(((got - right).abs() <= NEAR * right.abs() + 1e-5 * scale).all())
 
 
 def _digits(got: Tensor, right: Tensor, dtype: torch.dtype) -> str:
@@ -130,10 +180,21 @@ def _digits(got: Tensor, right: Tensor, dtype: torch.dtype) -> str:
     return f"is right to {int(-math.log10(error))} digits alone"
 
 
-def _fits(mistake: Mistake, got: Tensor, tolerance: float) -> bool:
-    if mistake.matches is not None:
-        return mistake.matches(got)
-    return mistake.value is not None and alike(got, mistake.value, tolerance)
+def _fits(mistake: Mistake, got: Tensor, tolerance: float) -> str:
+    """What a mistake says of a result; "" if it is not that."""
+    if mistake.says is not None:
+        return mistake.says(got)
+    value = mistake.value
+    if value is None or value.shape != got.shape:
+        return ""
+    if not mistake.scaled:
+        return mistake.sentence if alike(got, value, tolerance) else ""
+    power = float((value * value).sum())
+    factor = float((got * value).sum()) / power if power else 0.0
+    if factor == 0 or not alike(got, factor * value, tolerance):
+        return ""
+    times = "" if abs(factor - 1) < 10 * tolerance else f", times {factor:.3g}"
+    return f"{mistake.sentence}{times}"
 
 
 def alike(x: Tensor, y: Tensor, tolerance: float) -> bool:
@@ -144,26 +205,28 @@ def alike(x: Tensor, y: Tensor, tolerance: float) -> bool:
     return bool(((x - y).abs() <= tolerance * scale).all())
 
 
-def _misshapen(got: Tensor, right: Tensor, mistakes: Sequence[Mistake]) -> str:
+def _misshapen(got: Tensor, right: Tensor, mistakes: Sequence[Mistake]) -> Explanation:
     """What is to be said of another shape: a mistake that makes it, or how it differs."""
     told = {m.sentence for m in mistakes if m.value is not None and alike(got, m.value, EQUAL)}
     if len(told) == 1:
-        return told.pop()
+        return Explanation(told.pop(), named=True)
     if right.dim() == 2 and got.shape == right.mT.shape:
-        return "is shaped as its transpose"
+        return Explanation("is shaped as its transpose")
     if got.dim() == right.dim() + 1 and got.shape[1:] == right.shape:
-        return "is not summed over the batch: it has a row for each sample"
+        return Explanation("is not summed over the batch: it has a row for each sample")
     if got.numel() == right.numel():
-        return "has the right number of entries, in another shape"
-    return ""
+        return Explanation("has the right number of entries, in another shape")
+    return Explanation()
 
 
-def _ratio(got: Tensor, right: Tensor, tolerance: float, constants: Mapping[str, float]) -> str:
+def _ratio(
+    got: Tensor, right: Tensor, tolerance: float, constants: Mapping[str, float]
+) -> Explanation | None:
     """A constant that the result is off by, and what number it is, if only one is so large."""
     power = float((right * right).sum())
     ratio = float((got * right).sum()) / power if power else 0.0
     if ratio == 0 or not alike(got, ratio * right, tolerance):
-        return ""
+        return None
     off = f"is {ratio:.3g} times what it should be"
     size = abs(ratio)
     named = [
@@ -172,10 +235,11 @@ def _ratio(got: Tensor, right: Tensor, tolerance: float, constants: Mapping[str,
         for inverse in (False, True)
         if math.isclose(size, 1 / value if inverse else value, rel_tol=10 * tolerance)
     ]
-    if len(named) != 1:
-        return off if got.numel() > 1 else ""  # any number is some times any other
+    if len(named) != 1:  # any number is some times any other
+        return Explanation(off) if got.numel() > 1 else None
     name, value, inverse = named[0]
-    return f"{off}: {f'1 / {value:g}, ' if inverse else ''}{value:g} is {name}"
+    text = f"{off}: {f'1 / {value:g}, ' if inverse else ''}{value:g} is {name}"
+    return Explanation(text, named=True)
 
 
 def _called(name: str) -> str:

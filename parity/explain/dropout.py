@@ -6,25 +6,56 @@ from torch import Tensor
 
 from parity.catalogue.case import Case
 from parity.explain.mistakes import Masks, Mistake, Mistakes
+from parity.judge.comparison import CONVENTION
 
 
 def of_dropout(made: Mistakes, case: Case, x: Tensor, dy: Tensor, masks: Masks) -> None:
-    (mask,) = masks
-    if mask is None or not 0 < (p := case.options["p"]) < 1:
+    """In training; in evaluation there are no masks."""
+    p = case.options["p"]
+    if not masks:
+        _in_evaluation(made, p, x, dy)
         return
-    made["output"].append(
-        Mistake("no scale", f"lacks the factor 1 / (1 - p), here {1 / (1 - p):.3g}", x * mask)
-    )
+    (mask,) = masks
+    if mask is None or p == 0:
+        return
+    keep = "takes p for the probability to keep, where it is that to drop"
+    if p == 1:
+        made["output"] = [Mistake("keep", keep, x)]
+        return
+    scale = f"lacks the factor 1 / (1 - p), here {1 / (1 - p):.3g}"
+    made["output"] += [
+        Mistake("no scale", scale, x * mask),
+        Mistake("multiplied", "is multiplied by 1 - p, where 1 / (1 - p) belongs",
+                x * mask * (1 - p)),
+    ]  # fmt: skip
+    if p != 0.5:
+        made["output"].append(Mistake("keep", keep, x * mask / p))
+        made["input_grad"].append(Mistake("keep", keep, dy * mask / p))
 
-    def drops_others(dx: Tensor) -> bool:
-        return bool(((dx != 0) != mask).any()) and bool((dx == 0).any())
+    def drops_others(dx: Tensor) -> str:
+        others = bool(((dx != 0) != mask).any()) and bool((dx == 0).any())
+        return "drops other entries than forward did: backward draws a mask of its own" * others
 
     made["input_grad"] += [
-        Mistake("no scale", f"lacks the factor 1 / (1 - p), here {1 / (1 - p):.3g}", dy * mask),
+        Mistake("no scale", scale, dy * mask),
         Mistake("no mask", "is scaled, but the mask is not applied", dy / (1 - p)),
-        Mistake(
-            "another mask",
-            "drops other entries than forward did: backward draws a mask of its own",
-            matches=drops_others,
-        ),
-    ]
+        Mistake("multiplied", "is multiplied by 1 - p, where 1 / (1 - p) belongs",
+                dy * mask * (1 - p)),
+        Mistake("another mask", "", says=drops_others),
+    ]  # fmt: skip
+
+
+def _in_evaluation(made: Mistakes, p: float, x: Tensor, dy: Tensor) -> None:
+    """Nothing is to be dropped, and nothing scaled. Where all would be dropped, the one cannot be
+    told from the other."""
+    classic = "is multiplied by 1 - p in evaluation: this is the classic dropout, not the inverted"
+    for name, whole in (("output", x), ("input_grad", dy)):
+
+        def drops(got: Tensor, whole: Tensor = whole) -> str:
+            text = "drops entries in evaluation too"
+            return text * bool(((got == 0) & (whole != 0)).any())
+
+        made[name] = []
+        if 0 < p < 1:
+            made[name].append(Mistake("drops", "", says=drops))
+            made[name].append(Mistake("classic", classic, whole * (1 - p), severity=CONVENTION))

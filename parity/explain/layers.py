@@ -31,7 +31,7 @@ def of_layer(
         made["input_grad"].append(
             Mistake("identity", "is the incoming gradient itself: the derivative is left out", dy)
         )
-    if masks:
+    if isinstance(module, nn.Dropout):
         dropout.of_dropout(made, case, x, dy, masks)
     elif x.shape == y.shape and not any(True for _ in module.parameters()):
         activations.of_activation(made, case, passed, x, dy, y)

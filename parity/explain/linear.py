@@ -15,6 +15,11 @@ def of_linear(made: Mistakes, module: nn.Module, inputs: Tensors, oracle: Tensor
     y = oracle["output"]
     if module.bias is not None:
         bias = inputs["bias"]
+        text = "is one number, the mean of the incoming gradient, where each output has its own"
+        made["bias.param_grad"].append(Mistake("one number", text, dy.mean().reshape(1)))
+        text = "is one number, the sum of the incoming gradient, where each output has its own"
+        if len(bias) > 1:
+            made["bias.param_grad"].append(Mistake("one sum", text, dy.sum().reshape(1)))
         made["output"] += [
             Mistake("no bias", "lacks the bias", y - bias),
             Mistake("minus bias", "has the bias subtracted", y - 2 * bias),

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from parity.catalogue.case import REDUCTIONS, Case, reduced
 from parity.catalogue.values import Tensors
 from parity.explain.mistakes import Mistake, Mistakes, simple
+from parity.judge.comparison import DIGITS, EDGE
 
 
 def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
@@ -31,9 +32,14 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
             made["loss"].append(Mistake(other, sentence, value))
     derivative = made["prediction_grad"]
     count = _ratio_of(how, x, none(x, t))
+    _of_reductions(made, how, none(x, t), len(x), oracle["prediction_grad"])
+    _of_float32(made, case, none, inputs, how)
     match case.entry.name:
         case "BCEWithLogitsLoss":
             y = torch.sigmoid(x)
+            by = count * (y - t) / (y * (1 - y))
+            sentence = "is the derivative by the probability, not by the logit"
+            derivative.append(Mistake("by the probability", sentence, by))
             twice = count * (y - t) * y * (1 - y)
             derivative.append(Mistake("twice", "passes through the sigmoid twice", twice))
         case "CrossEntropyLoss" if not case.options.keys() - {"reduction"}:
@@ -46,6 +52,8 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
             mistaken = count * (p - one_hot)
             sentence = "takes the targets of a sample to sum to 1"
             derivative.append(Mistake("sum of targets", sentence, mistaken))
+            sentence = "is the derivative by the probabilities, not by the logits"
+            derivative.append(Mistake("by the probability", sentence, -count * one_hot / p))
         case "BCELoss":
             only = -count * t / x
             derivative.append(Mistake("one class", "has the positive class alone", only))
@@ -53,7 +61,9 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
                 Mistake("one class", "counts the positive class alone",
                         _scaled(-t * x.log(), how, len(x)))
             )  # fmt: skip
-            _of_eps(made, x, t, how, count)
+            _of_eps(made, x, t, how, count, oracle)
+    if case.entry.name == "CrossEntropyLoss" and case.options.get("label_smoothing"):
+        _of_smoothing(made, case, x, t, how)
     options = case.entry.defaults()
     for option, value in case.options.items():
         default = options.get(option)
@@ -75,19 +85,93 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
     return made
 
 
-def _of_eps(made: Mistakes, x: Tensor, t: Tensor, how: str, count: float) -> None:
+def _of_smoothing(made: Mistakes, case: Case, x: Tensor, t: Tensor, how: str) -> None:
+    """Smoothed targets that do not sum to 1."""
+    if t.is_floating_point() or case.options.keys() & {"weight", "ignore_index"}:
+        return
+    features, eps = x.shape[-1], case.options["label_smoothing"]
+    hot = nn.functional.one_hot(t, features).to(x)
+    for name, sentence, target in (
+        ("share kept", "takes 1 - label_smoothing / classes of the target, where it is "
+         "1 - label_smoothing", hot * (1 - eps / features) + eps / features),
+        ("whole", "adds label_smoothing to every class, where each has its share",
+         hot * (1 - eps) + eps),
+        ("to others", "gives label_smoothing to the other classes alone",
+         hot * (1 - eps) + (1 - hot) * eps / (features - 1)),
+    ):  # fmt: skip
+        leaf = x.detach().requires_grad_()
+        value = -(target * torch.log_softmax(leaf, -1)).sum(-1)
+        value = value if how == "none" else value.sum() if how == "sum" else value.mean()
+        (gradient,) = torch.autograd.grad(value.sum(), leaf)
+        made["loss"].append(Mistake(name, sentence, value.detach()))
+        made["prediction_grad"].append(Mistake(name, sentence, gradient))
+        by_softmax = torch.softmax(x, -1) - target  # right where a target sums to 1
+        by_softmax = by_softmax / len(x) if how == "mean" else by_softmax
+        made["prediction_grad"].append(Mistake(name, sentence, by_softmax))
+
+
+def _of_reductions(
+    made: Mistakes, how: str, entries: Tensor, batch: int, derivative: Tensor
+) -> None:
+    """The derivative of half of what another reduction makes; what those make themselves is some
+    number times the right one, which is named."""
+    if how == "none" or not entries.numel():
+        return
+    ones = torch.ones_like(entries)
+    for other in REDUCTIONS:
+        if other.startswith("half") and not how.startswith("half"):
+            ratio = float(reduced(ones, batch, other) / reduced(ones, batch, how))
+            if ratio not in (1, 0.5):
+                text = f"is that of the {other.replace('_', ' ')}, where the value is the {how}"
+                made["prediction_grad"].append(Mistake(other, text, ratio * derivative))
+
+
+def _of_float32(
+    made: Mistakes, case: Case, none: Callable[..., Tensor], inputs: Tensors, how: str
+) -> None:
+    """A prediction or a target that goes through float32."""
+    for name in ("prediction", "target"):
+        if not inputs[name].is_floating_point():
+            continue
+        given = inputs | {name: inputs[name].float().double()}
+        leaf = given["prediction"].clone().requires_grad_()
+        value = _scaled(none(leaf, given["target"]), how, len(leaf))
+        (gradient,) = torch.autograd.grad(value.sum(), leaf)
+        text = f"rounds the {name} to float32"
+        for result, wrong in (("loss", value.detach()), ("prediction_grad", gradient)):
+
+            def says(got: Tensor, wrong: Tensor = wrong, text: str = text) -> str:
+                same = torch.allclose(got, wrong, rtol=1e-12, atol=1e-14)
+                return text if got.shape == wrong.shape and same else ""
+
+            if not torch.equal(given[name], inputs[name]):
+                made[result].append(Mistake("float32", "", says=says, severity=DIGITS))
+
+
+def _of_eps(made: Mistakes, x: Tensor, t: Tensor, how: str, count: float, oracle: Tensors) -> None:
     """A number added to the probabilities before their logarithms; near 0 it is no mistake of
     its own, so that it says nothing of what a pass is worth."""
 
-    def same(value: Tensor) -> Callable[[Tensor], bool]:
-        return lambda got: got.shape == value.shape and torch.allclose(got.to(value), value)
+    def same(value: Tensor, right: Tensor, sentence: str) -> Callable[[Tensor], str]:
+        def says(got: Tensor) -> str:
+            if got.shape != value.shape or not bool(got.isfinite().all()):
+                return ""
+            off, due = (got - value).abs().max(), (got - right).abs().max()
+            return sentence if off <= 0.02 * due and torch.allclose(got, value, 1e-4) else ""
 
-    for eps in (1e-1, 1e-2, 1e-3, 1e-4):
+        return says
+
+    for eps in (10.0**-power for power in range(1, 17)):
         entries = -t * (x + eps).log() - (1 - t) * (1 - x + eps).log()
-        gradient = count * ((1 - t) / (1 - x + eps) - t / (x + eps))
+        apart = count * ((1 - t) / (1 - x + eps) - t / (x + eps))
+        joined = count * (x - t) / ((x + eps) * (1 - x + eps))
         sentence = f"has {eps:g} added to the probabilities"
-        for name, value in (("loss", _scaled(entries, how, len(x))), ("prediction_grad", gradient)):
-            made[name].append(Mistake("eps", sentence, matches=same(value)))
+        wrong = {"loss": [_scaled(entries, how, len(x))], "prediction_grad": [apart, joined]}
+        for name, values in wrong.items():
+            for value in values:
+                says = same(value, oracle[name], sentence)
+                severity = EDGE if eps < 1e-5 else ""
+                made[name].append(Mistake("eps", "", says=says, severity=severity))
 
 
 def _scaled(entries: Tensor, how: str, batch: int) -> Tensor:

@@ -25,13 +25,18 @@ class Mistake:
         name: in a word or two, for a certificate.
         sentence: what there is to say of a result that equals it.
         value: that result, in float64.
-        matches: how to recognise it, if it cannot be foretold; it has no value then.
+        says: what it says of a result that is this mistake, where that cannot be foretold, and ""
+            of any other; it has no value then.
+        scaled: whether a result is this mistake that is the value times some number.
+        severity: the class of what equals it, if it is not simply wrong.
     """
 
     name: str
     sentence: str
     value: Tensor | None = None
-    matches: Callable[[Tensor], bool] | None = None
+    says: Callable[[Tensor], str] | None = None
+    scaled: bool = False
+    severity: str = ""
 
 
 Mistakes = dict[str, list[Mistake]]  # by the name of the result

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from parity.catalogue.case import Case
 from parity.catalogue.values import Tensors
-from parity.explain.diagnosis import EQUAL, alike
+from parity.explain.diagnosis import EQUAL, Explanation, alike
 from parity.judge import evaluate
-from parity.judge.comparison import Comparison, compare_one
+from parity.judge.comparison import CONVENTION, Comparison, compare_one
 from parity.judge.truth import Truth
 
-FINE = ("eps in the root", "decay after")
+FINE = ("eps in the root", "decay after", "eps")
 """Mistakes that make so little of a difference, at usual options, that they certify nothing."""
 
 ASCENDS = "goes up the gradient: the sign of the step is wrong"
@@ -26,11 +26,13 @@ Rule = Callable[[Tensor, Tensor, State, int], Tensor]  # p, g, state, t: the nex
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A wrong optimizer's steps: what to say of it, and where it leads."""
+    """A wrong optimizer's steps: what to say of it, where it leads, and its class, if it is not
+    simply wrong."""
 
     name: str
     sentence: str
     results: Tensors
+    severity: str = ""
 
 
 def simulated(case: Case, inputs: Tensors, steps: int) -> list[Trajectory]:
@@ -42,37 +44,49 @@ def simulated(case: Case, inputs: Tensors, steps: int) -> list[Trajectory]:
         found.append(Trajectory(name, sentence, results))
     for name, sentence, rule in _rules(case):
         found.append(Trajectory(name, sentence, _steps(rule, inputs, steps)))
+    for sentence, rule in _of_eps(case):
+        results = _steps(rule, inputs, steps)
+        found.append(Trajectory("eps", sentence, results, CONVENTION))
     return found
 
 
 def explain(
-    got: Tensors, right: Tensors, known: Sequence[Trajectory], inputs: Tensors, case: Case
-) -> str:
-    """What a wrong trajectory is, to follow the optimizer's name; empty if nothing fits."""
+    got: Tensors, right: Tensors, known: Sequence[Trajectory], inputs: Tensors
+) -> Explanation:
+    """What a wrong trajectory is, to follow the optimizer's name; nothing if nothing fits."""
     if all(bool((value == inputs[_of(name)].to(value)).all()) for name, value in got.items()):
-        return "leaves the parameters as they are"
+        return Explanation("leaves the parameters as they are", named=True)
     told = {
-        one.sentence
+        one.sentence: one
         for one in known
         if all(_near(got[name], one.results[name], inputs[_of(name)]) for name in got)
         and _accounts(got, one.results, right)
     }
     if len(told) == 1:
-        return told.pop()
+        (one,) = told.values()
+        return Explanation(one.sentence, named=True, severity=one.severity)
     if told:
-        return ""
+        return Explanation()
     first = [name for name in got if name.startswith("step 1:")]
     moved = torch.cat([(got[n].double() - inputs[_of(n)].double()).flatten() for n in first])
     due = torch.cat([(right[n] - inputs[_of(n)].double()).flatten() for n in first])
     ratio = float((moved * due).sum() / (due * due).sum())
     if alike(moved, ratio * due, 1e-3) and abs(ratio - 1) > 1e-3:
-        return f"takes a first step that is {ratio:.3g} times the right one"
-    return ""
+        return Explanation(f"takes a first step that is {ratio:.3g} times the right one")
+    return Explanation()
 
 
-def described(wrong: Sequence[Comparison], names: Sequence[str]) -> str:
+def described(
+    wrong: Sequence[Comparison], names: Sequence[str], got: Tensors, inputs: Tensors
+) -> str:
     """Where an optimizer is wrong that makes no known mistake, to follow its name: from which step
-    on, and in which of these parameters."""
+    on, and in which of these parameters; or which entries it leaves as they were."""
+    first = wrong[0].name
+    if _step(first) == 1 and got[first].shape == inputs[_of(first)].shape:
+        still = (got[first] == inputs[_of(first)]).flatten()
+        count, of = int(still.sum()), still.numel()
+        if 0 < count < of and bool(still[of - count :].all()):
+            return f"moves the first {of - count} of the {of} entries of {_of(first)} alone"
     step = min(_step(verdict.name) for verdict in wrong)
     hit = [_of(verdict.name) for verdict in wrong if _step(verdict.name) == step]
     alone = f", in {' and '.join(hit)} alone" if len(hit) < len(names) else ""
@@ -155,19 +169,54 @@ def _ignoring(case: Case) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def _rules(case: Case) -> list[tuple[str, str, Rule]]:
-    options = case.entry.defaults() | case.options
-    match case.entry.name:
+    return _rules_at(case.entry.name, case.entry.defaults() | case.options)
+
+
+def _rules_at(kind: str, options: dict[str, Any]) -> list[tuple[str, str, Rule]]:
+    match kind:
         case "SGD":
             return _of_sgd(options)
         case "Adam" | "AdamW" if options["amsgrad"]:
-            return _of_amsgrad(options, coupled=case.entry.name == "Adam")
+            return _of_amsgrad(options, coupled=kind == "Adam")
         case "Adam" | "AdamW":
-            return _of_adam(options, coupled=case.entry.name == "Adam")
+            return _of_adam(options, coupled=kind == "Adam")
         case "RMSprop" if not options["centered"]:
             return _of_rmsprop(options)
         case "Adagrad":
             return _of_adagrad(options)
     return []
+
+
+def _of_eps(case: Case) -> list[tuple[str, Rule]]:
+    """Another eps, or at another place, where that alone is another choice than torch's."""
+    options = case.entry.defaults() | case.options
+    if "eps" not in options or options.get("amsgrad") or options.get("centered"):
+        return []
+    found = []
+    for power in range(3, 17):
+        eps = 10.0**-power
+        other = options | {"eps": eps}
+        for name, _, rule in _rules_at(case.entry.name, other):
+            if "eps in" in name:
+                text = f"adds {eps:g} inside the square root, where torch adds eps outside"
+                if eps != options["eps"]:
+                    found.append((text, rule))
+        plain = _plain_rule(case.entry.name, other)
+        if eps != options["eps"] and plain is not None:
+            found.append((f"takes eps to be {eps:g}, not {options['eps']:g}", plain))
+    return found
+
+
+def _plain_rule(name: str, options: dict[str, Any]) -> Rule | None:
+    """The right steps, at these options."""
+    match name:
+        case "Adam" | "AdamW":
+            return _adam(options, coupled=name == "Adam")()
+        case "RMSprop":
+            return _rmsprop(options)()
+        case "Adagrad":
+            return _adagrad(options)()
+    return None
 
 
 def _of_sgd(o: dict[str, Any]) -> list[tuple[str, str, Rule]]:
@@ -181,7 +230,8 @@ def _of_sgd(o: dict[str, Any]) -> list[tuple[str, str, Rule]]:
         averaged: bool = False,
         scaled: bool = False,
         behind: bool = False,
-        shared: bool = False,
+        shared: float = 0.0,
+        misplaced: bool = False,
     ) -> Rule:
         def rule(p: Tensor, g: Tensor, state: State, t: int) -> Tensor:
             g = sign * g if late else sign * g + o["weight_decay"] * p
@@ -191,8 +241,10 @@ def _of_sgd(o: dict[str, Any]) -> list[tuple[str, str, Rule]]:
                 share = 1 - o["momentum"] if averaged else o["momentum"] if scaled else share
                 before = torch.zeros_like(p) if first else state["b"]
                 state["b"] = o["momentum"] * before + share * g
+                if misplaced:
+                    state["b"] = before + o["momentum"] * g
                 if shared and not first:  # the first gradient's own array, which is written anew
-                    state["b"] = o["momentum"] * g + g
+                    state["b"] = shared * g
                 ahead = -o["momentum"] if behind else o["momentum"]
                 g = g + ahead * state["b"] if o["nesterov"] else state["b"]
             step = g + o["weight_decay"] * p if late else g
@@ -207,11 +259,16 @@ def _of_sgd(o: dict[str, Any]) -> list[tuple[str, str, Rule]]:
         found += [
             ("averaged", "averages the gradients in its momentum: 1 - momentum times the new one, "
              "where torch adds it whole", sgd(averaged=True)),
-            ("scaled", "multiplies the new gradient by the momentum, not the old velocity",
+            ("scaled", "multiplies the new gradient by the momentum too",
              sgd(scaled=True)),
-            ("shared", "keeps the gradient's own array as its velocity, which the next backward "
-             "overwrites", sgd(shared=True)),
+            ("misplaced", "multiplies the new gradient by the momentum, and adds the old velocity "
+             "whole", sgd(misplaced=True)),
         ]  # fmt: skip
+        text = "keeps the gradient's own array as its velocity, which the next backward overwrites"
+        found += [
+            ("shared", text, sgd(shared=factor))
+            for factor in (1 + o["momentum"], 2 * o["momentum"])
+        ]
     if o["momentum"] and o["nesterov"]:
         text = "looks behind, where Nesterov's momentum looks ahead: the sign is wrong"
         found.append(("behind", text, sgd(behind=True)))
@@ -224,7 +281,8 @@ def _of_sgd(o: dict[str, Any]) -> list[tuple[str, str, Rule]]:
     return found
 
 
-def _of_adam(o: dict[str, Any], *, coupled: bool) -> list[tuple[str, str, Rule]]:
+def _adam(o: dict[str, Any], *, coupled: bool) -> Callable[..., Rule]:
+    """Adam's steps, or AdamW's, with one thing wrong in them."""
     (beta1, beta2), lr, eps, decay = o["betas"], o["lr"], o["eps"], o["weight_decay"]
     sign = -1.0 if o["maximize"] else 1.0
 
@@ -239,6 +297,7 @@ def _of_adam(o: dict[str, Any], *, coupled: bool) -> list[tuple[str, str, Rule]]
         ascend: bool = False,
         bare_eps: bool = False,
         kept: bool = False,
+        kept_both: bool = False,
         forgets: bool = False,
         each: bool = False,
         after: bool = False,
@@ -259,6 +318,8 @@ def _of_adam(o: dict[str, Any], *, coupled: bool) -> list[tuple[str, str, Rule]]
             c2 = 1 - beta2 ** time(t) if corrected else 1.0
             if kept:
                 state["m"] = m / c1
+            if kept_both:
+                state["m"], state["v"] = m / c1, v / c2
             if bare_eps:
                 divisor = (v.sqrt() + eps) / c2**0.5
             else:
@@ -269,6 +330,11 @@ def _of_adam(o: dict[str, Any], *, coupled: bool) -> list[tuple[str, str, Rule]]
 
         return rule
 
+    return adam
+
+
+def _of_adam(o: dict[str, Any], *, coupled: bool) -> list[tuple[str, str, Rule]]:
+    adam, decay = _adam(o, coupled=coupled), o["weight_decay"]
     found = [] if o["maximize"] else [("ascends", ASCENDS, adam(ascend=True))]
     found += [
         ("no t", "divides by 1 - beta at every step, not by 1 - beta^t: the bias correction "
@@ -280,11 +346,13 @@ def _of_adam(o: dict[str, Any], *, coupled: bool) -> list[tuple[str, str, Rule]]
          adam(whole=True)),
         ("not squared", "has the size of the gradient as second moment, not its square",
          adam(square=False)),
-        ("eps inside", "adds eps inside the square root", adam(inside=True)),
+        ("eps in the root", "adds eps inside the square root", adam(inside=True)),
         ("eps uncorrected", "adds eps before the bias correction, not after it",
          adam(bare_eps=True)),
         ("kept correction", "keeps the first moment as corrected: the next step corrects it again",
          adam(kept=True)),
+        ("kept corrections", "keeps both moments as corrected: the next step corrects them again",
+         adam(kept_both=True)),
         ("forgets", "keeps no moments: each step begins anew", adam(forgets=True)),
         ("t for each", "counts a step for each parameter, not one for all of them",
          adam(each=True)),
@@ -316,7 +384,8 @@ def _of_amsgrad(o: dict[str, Any], *, coupled: bool) -> list[tuple[str, str, Rul
     return [("maximum of the corrected", text, rule)]
 
 
-def _of_rmsprop(o: dict[str, Any]) -> list[tuple[str, str, Rule]]:
+def _rmsprop(o: dict[str, Any]) -> Callable[..., Rule]:
+    """RMSprop's steps, with one thing wrong in them."""
     alpha, lr, eps = o["alpha"], o["lr"], o["eps"]
 
     def rmsprop(*, inside: bool = False, forgets: bool = False, swapped: bool = False) -> Rule:
@@ -332,6 +401,11 @@ def _of_rmsprop(o: dict[str, Any]) -> list[tuple[str, str, Rule]]:
 
         return rule
 
+    return rmsprop
+
+
+def _of_rmsprop(o: dict[str, Any]) -> list[tuple[str, str, Rule]]:
+    rmsprop, alpha = _rmsprop(o), o["alpha"]
     found = [
         ("eps in the root", "adds eps inside the square root", rmsprop(inside=True)),
         ("forgets", "keeps no second moment: each step begins anew", rmsprop(forgets=True)),
@@ -342,7 +416,8 @@ def _of_rmsprop(o: dict[str, Any]) -> list[tuple[str, str, Rule]]:
     return found
 
 
-def _of_adagrad(o: dict[str, Any]) -> list[tuple[str, str, Rule]]:
+def _adagrad(o: dict[str, Any]) -> Callable[..., Rule]:
+    """Adagrad's steps, with one thing wrong in them."""
     lr, eps, start = o["lr"], o["eps"], o["initial_accumulator_value"]
 
     def adagrad(*, inside: bool = False, forgets: bool = False) -> Rule:
@@ -356,6 +431,11 @@ def _of_adagrad(o: dict[str, Any]) -> list[tuple[str, str, Rule]]:
 
         return rule
 
+    return adagrad
+
+
+def _of_adagrad(o: dict[str, Any]) -> list[tuple[str, str, Rule]]:
+    adagrad = _adagrad(o)
     return [
         ("eps in the root", "adds eps inside the square root", adagrad(inside=True)),
         ("forgets", "keeps no sum of squares: each step begins anew", adagrad(forgets=True)),

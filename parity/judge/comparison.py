@@ -24,6 +24,10 @@ from parity.judge.truth import ULPS, Truth
 
 VALUE_FACTOR, GRADIENT_FACTOR = 2.0, 3.0
 
+WRONG, MEMORY, CONVENTION, DIGITS, EDGE = "wrong", "memory", "convention", "digits", "edge"
+"""What a failure is of: values, gradients or steps that are wrong; memory that is written into or
+shared; a choice that is not torch's; lost digits; inputs that training hardly meets."""
+
 MOST_FLOORS = 2.0 * ULPS
 """How many floors torch's worst entry may be off by and still count for all the others."""
 
@@ -38,7 +42,8 @@ class Comparison:
     Args:
         name: which result. Gradients have names that end in `grad`.
         ratio: the error over what is allowed; above 1 fails. Infinite where `reason` says why.
-        error, reference_error, floor: the largest of each, in the result's own units.
+        error, reference_error, floor: what decides, in the result's own units: those of the
+            entry that is worst, or the largest of the whole tensor.
         reason: what is wrong when it is not a matter of size: a shape, a NaN, nothing there.
         worst: the entry that is worst for its floor, and what it should be.
         distance: the ratio that the nearest known mistake would have had, here, and
@@ -46,7 +51,9 @@ class Comparison:
         blind: known mistakes that rounding alone could make of the result, here: no one could
             tell them from what is right, and another setting has to.
         diagnosis: what the mistake is, in one sentence, if the evidence singles it out.
+        named: whether that is a known mistake, and not a description of what is seen.
         inherited: it is wrong because of what came in; the fault lies elsewhere.
+        severity: which class of failure it is, if that is not its check's.
     """
 
     name: str
@@ -60,7 +67,9 @@ class Comparison:
     nearest: str = ""
     blind: tuple[str, ...] = ()
     diagnosis: str = ""
+    named: bool = False
     inherited: bool = False
+    severity: str = ""
 
     @property
     def passed(self) -> bool:
@@ -125,8 +134,14 @@ def compare_one(name: str, subject: Tensor | None, truth: Truth) -> Comparison:
     floors = (reference_error / floor).max().clamp(1, MOST_FLOORS)
     units = error / torch.maximum(floors * floor, reference_error)
     ratio = max(whole, float(units.max())) / factor
-    largest = (float(error.max()), float(reference_error.max()), float(floor.max()))
-    return Comparison(name, ratio, *largest, worst=_worst(subject, oracle, units))
+    if whole >= float(units.max()):
+        figures = [float(one.max()) for one in (error, reference_error, floor)]
+    else:
+        own = (error, reference_error, floors * floor)
+        figures = [float(one.flatten()[units.argmax()]) for one in own]
+    return Comparison(
+        name, ratio, figures[0], figures[1], figures[2], worst=_worst(subject, oracle, units)
+    )
 
 
 def _worst(subject: Tensor, oracle: Tensor, units: Tensor) -> str:

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parity.judge.comparison import Comparison
+from parity.judge.comparison import CONVENTION, DIGITS, EDGE, MEMORY, WRONG, Comparison
 
 PASSED, FAILED, MISTRUSTED, WAIVED = "passed", "FAILED", "MISTRUSTED", "waived"
-UNCHECKED = "not checked"
+UNCHECKED, ERROR = "not checked", "error"
+
+UNPROVEN = "unproven"
+SEVERITIES = (WRONG, MEMORY, UNPROVEN, CONVENTION, DIGITS, EDGE)
+"""The classes of what is found, the gravest first."""
+FAILING = (WRONG, MEMORY, UNPROVEN)
+"""Those that fail a run; the others are remarks, and fail a strict one."""
+
+OF_MEMORY = ("no_mutation", "aliasing", "uninitialised")
+AT_EDGES = ("empty_batch", "extremes", "kink", "nan")
+"""The checks whose failures are of memory, and those at inputs that training hardly meets."""
 
 
 @dataclass(frozen=True)
@@ -16,14 +26,17 @@ class Outcome:
 
     Args:
         id, cls, case, dtype, check: which one: `cls` is the torch class.
-        verdict: `PASSED`, `FAILED`, `MISTRUSTED`, `WAIVED`; or `UNCHECKED`: the subject has no
-            such thing.
+        verdict: `PASSED`, `FAILED`, `MISTRUSTED`, `WAIVED`; `UNCHECKED`: the subject has no such
+            thing; `ERROR`: parity itself fell over it.
         comparisons: all that was compared.
         seconds: how long it took.
         waiver: the pattern of the waiver that it falls under.
         reproduce: the command that runs this check alone.
         kind: of the case: "layer", "loss", …
-        why: nothing was checked, if so.
+        why: nothing was checked, if so; of an error the traceback.
+        parts: of a network the torch classes of its layers, its loss and its optimizer.
+        where: the subject's methods by what they do, and where they are, such as
+            `("backward", "Tanh.backward (course.py:57)")`.
     """
 
     id: str
@@ -38,6 +51,8 @@ class Outcome:
     reproduce: str = ""
     kind: str = "layer"
     why: str = ""
+    parts: tuple[str, ...] = ()
+    where: tuple[tuple[str, str], ...] = ()
 
     @property
     def ratio(self) -> float:
@@ -47,6 +62,19 @@ class Outcome:
     @property
     def failures(self) -> list[Comparison]:
         return [comparison for comparison in self.comparisons if not comparison.passed]
+
+    def severity_of(self, comparison: Comparison) -> str:
+        """Of which class a failed comparison is: its own, or that of the check."""
+        of_check = MEMORY if self.check in OF_MEMORY else EDGE if self.check in AT_EDGES else WRONG
+        return comparison.severity or of_check
+
+    @property
+    def severity(self) -> str:
+        """The gravest class of what failed, by this check alone; "" if nothing did."""
+        if self.verdict == MISTRUSTED:
+            return UNPROVEN
+        found = [self.severity_of(one) for one in self.failures] if self.verdict == FAILED else []
+        return min(found, key=SEVERITIES.index, default="")
 
     @property
     def nearest(self) -> Comparison:

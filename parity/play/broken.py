@@ -1,5 +1,13 @@
 """What a subject did instead of answering, as an exception; and texts of its, made legible."""
 
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+import traceback
+from pathlib import Path
+
 LONGEST = 300
 """How many characters of a text that the subject wrote a report quotes."""
 
@@ -12,13 +20,40 @@ def legible(text: str, longest: int = LONGEST) -> str:
 
 
 def place(error: BaseException) -> str:
-    """Where an exception was raised, as ` (file.py:12)`; "" if it never was."""
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    if last is None:
+    """Where an exception was raised, as ` (file.py:12)`: where the subject's own code was last, if
+    it had a part in it; "" if it was never raised."""
+    frames = traceback.extract_tb(error.__traceback__, limit=-DEEPEST)
+    if not frames:
         return ""
-    return f" ({legible(last.tb_frame.f_code.co_filename.rpartition('/')[2])}:{last.tb_lineno})"
+    last = next((one for one in reversed(frames) if not _library(one.filename)), frames[-1])
+    return f" ({legible(Path(last.filename).name)}:{last.lineno})"
+
+
+def ours(error: BaseException) -> bool:
+    """Whether no code had a part in an exception but parity's, Python's, torch's and numpy's."""
+    frames = traceback.extract_tb(error.__traceback__, limit=-DEEPEST)
+    return isinstance(error, Exception) and all(_library(one.filename) for one in frames)
+
+
+def _library(file: str) -> bool:
+    """Whether a file is parity's, Python's, torch's or numpy's."""
+    if file.startswith(("<frozen", _PARITY)):
+        return True
+    if file.startswith(_PYTHON):
+        return "-packages" not in file
+    known = (getattr(sys.modules.get(name), "__file__", None) for name in ("torch", "numpy"))
+    return any(file.startswith(str(Path(one).parent) + os.sep) for one in known if one)
+
+
+DEEPEST = 50
+"""How many frames of a traceback are looked at, from where it was raised."""
+
+_PARITY = str(Path(__file__).resolve().parents[1]) + os.sep
+_PYTHON = tuple(sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib"))
+
+
+class Own(Exception):
+    """An error of parity's own, beside the subject; the text is its traceback."""
 
 
 class Broken(Exception):

@@ -204,8 +204,12 @@ def _assembled(subject: Subject, cases: list[Case]) -> list[Network]:
 
     An entry of the subject's own is left out, since a network names its parts.
     """
-    known = list(CATALOGUE.values())
-    offered = {c.entry.name: c for c in reversed(cases) if not c.missing and c.entry in known}
+    known = {(entry.name, entry.reference) for entry in CATALOGUE.values()}
+    offered = {
+        c.entry.name: c
+        for c in reversed(cases)
+        if not c.missing and (c.entry.name, c.entry.reference) in known
+    }
     losses = {"MSELoss": "one_hot", "CrossEntropyLoss": subject.targets[0]}
     loss = next((name for name in (*losses, "BCEWithLogitsLoss", "L1Loss") if name in offered), "")
     if "Linear" not in offered or not loss:
@@ -215,7 +219,7 @@ def _assembled(subject: Subject, cases: list[Case]) -> list[Network]:
     for name, case in offered.items():
         plain = case.kind == "layer" and not case.entry.positional and "Softmax" not in name
         if plain or name == "Dropout":
-            options = {"p": 0.2} if name == "Dropout" else {}
+            options = {"p": 0.2} if name == "Dropout" else dict(subject.fixed_of(name))
             parts.append((name, options))
             if plain:
                 parts.append(("Linear", {"in_features": WIDTH, "out_features": WIDTH}))

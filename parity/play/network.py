@@ -113,6 +113,11 @@ class Whole(Layer):
             dx = backward(self.subject, self.made, given)
         return None if dx is None else self.layout.take(dx)
 
+    def shared(self) -> list[int]:
+        """The places of one instance that stands at several."""
+        places = [[n for n, other in enumerate(self.parts) if other is one] for one in self.parts]
+        return next((found for found in places if len(found) > 1), [])
+
     def trace(self, x: Tensor, target: Tensor) -> Tensors:
         """One pass by the names of `evaluate.network`, and for each layer, by its place, what it
         was given: `0.input`, `0.dy`. What was not called is not among them; nothing of any layer
@@ -126,7 +131,7 @@ class Whole(Layer):
         dx = self.backward(results["prediction_grad"])
         if dx is not None:
             results["input_grad"] = dx
-        deaf = any(recorder.deaf for recorder in self.recorders)
+        deaf = any(recorder.deaf for recorder in self.recorders) or bool(self.shared())
         for place, recorder in enumerate([] if deaf else self.recorders):
             for way, given, result in recorder.calls:
                 names = ("input", "output") if way == "forward" else ("dy", "input_grad")

@@ -10,6 +10,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor
 from parity.catalogue.entry import Options
 from parity.catalogue.values import Tensors
 from parity.play.arrays import Layout, Watch, real, tensor, write
-from parity.play.broken import Broken, Misfit, Unoffered
+from parity.play.broken import Broken, Misfit, Unoffered, legible
 from parity.play.guard import guarded, seed_all, seed_own
 from parity.play.parameters import (
     Parameters,
@@ -62,6 +63,27 @@ class Instance:
     def scribble(self) -> None:
         """Overwrites every array that was handed over or came back."""
         self.watch.scribble()
+
+    def places(self) -> list[tuple[str, str]]:
+        """Where the subject's own code is, by what it does: `("backward", "Tanh.backward
+        (course.py:57)")`."""
+        return placed(getattr(self, "made", None))
+
+
+def placed(made: Any) -> list[tuple[str, str]]:
+    """Where an object's methods are, by what they do; or a function itself."""
+    found = []
+    for does, names in (
+        ("forward", ("forward", "__call__")), ("backward", ("backward",)), ("step", ("step",)),
+    ):  # fmt: skip
+        own = next((getattr(type(made), n) for n in names if hasattr(type(made), n)), None)
+        own = made if does == "forward" and inspect.isfunction(made) else own
+        code = getattr(inspect.unwrap(own), "__code__", None) if own is not None else None
+        if code is not None:
+            file = legible(Path(code.co_filename).name)
+            name = legible(getattr(own, "__qualname__", does).rpartition("<locals>.")[2])
+            found.append((does, f"{name} ({file}:{code.co_firstlineno})"))
+    return found
 
 
 class Layer(Instance):

@@ -19,7 +19,7 @@ from parity.catalogue.entry import Options
 from parity.catalogue.values import Tensors
 from parity.play.arrays import real, write
 from parity.play.broken import Broken, Misfit, Unoffered
-from parity.play.objects import Instance, Layer, assembled, construct
+from parity.play.objects import Instance, Layer, assembled, construct, placed
 from parity.play.parameters import held, own_parameters, paired
 from parity.subject.subject import Subject
 
@@ -81,6 +81,13 @@ class Optimizer(Instance):
             self.over = _Layers(self, layers)
         self.optimizer = self._built()
         return list(self.over.parameters())
+
+    def places(self) -> list[tuple[str, str]]:
+        """Where its step is."""
+        self.start(
+            {"0.weight": torch.ones(3, 4).to(self.dtype), "0.bias": torch.ones(3).to(self.dtype)}
+        )
+        return placed(self.optimizer)
 
     def starts_without(self) -> bool:
         """Whether a gradient is None before there is one."""

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parity.play.broken import Broken, Setting, Stopped, Unoffered, legible
+from parity.play.broken import Broken, Own, Setting, Stopped, Unoffered, legible
 
 if TYPE_CHECKING:
     import torch
@@ -284,7 +284,7 @@ class Remote:
             with contextlib.suppress(Ended, Late):  # `_answer` says how it has ended, or hangs
                 self.line.send((self.number, verb, what), seconds)
             return self._answer(case, seconds, when)
-        except (Broken, Stopped, Unoffered):
+        except (Broken, Own, Stopped, Unoffered):
             raise
         except BaseException:  # the answer may still come, and is not to be taken for another
             self.close()
@@ -317,6 +317,8 @@ class Remote:
             raise self._unreadable(case) from None
         if kind == "error":
             raise Broken(str(value))
+        if kind == "own":
+            raise Own("\n".join(map(legible, str(value).splitlines())))
         if kind == "setting":
             raise Setting(str(value))
         if kind == "unoffered":

@@ -10,6 +10,7 @@ import itertools
 import os
 import signal
 import sys
+import traceback
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 
 import torch
 
-from parity.play.broken import Broken, Setting, Unoffered
+from parity.play.broken import Broken, Setting, Unoffered, ours
 from parity.play.describe import as_data
 from parity.play.guard import guarded, habits, said
 from parity.play.line import Ended, Line
@@ -26,6 +27,8 @@ from parity.play.session import Local
 from parity.play.shared import Shared
 from parity.subject.adapter import load, package_of
 
+LONGEST_TRACEBACK = 10_000
+"""How many characters of a traceback are sent."""
 KEPT = 16
 """How many objects of the subject stay in play; a check uses fewer."""
 
@@ -63,7 +66,10 @@ def serve(
         except Unoffered as unoffered:
             answer = "unoffered", str(unoffered)
         except BaseException as error:  # also what is meant to end a process
-            answer = "error", str(Broken(said(error)))
+            if ours(error) and not isinstance(error, MemoryError):
+                answer = "own", "".join(traceback.format_exception(error))[-LONGEST_TRACEBACK:]
+            else:
+                answer = "error", str(Broken(said(error)))
         if os.getpid() != own:  # forked, and went on: one of the two answers
             os._exit(0)
         with contextlib.suppress(BaseException):  # whatever the subject has put in its place

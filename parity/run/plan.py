@@ -6,6 +6,7 @@ import contextlib
 import fnmatch
 import shlex
 import time
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +14,14 @@ from typing import Any
 import torch
 
 from parity.catalogue.case import Case
+from parity.catalogue.network import Network
 from parity.checks.kinds import Check, checks_of
 from parity.checks.trial import Trial, fact
+from parity.explain.causes import CORE
 from parity.judge.comparison import Comparison
-from parity.judge.outcome import FAILED, MISTRUSTED, PASSED, UNCHECKED, WAIVED, Outcome
+from parity.judge.outcome import ERROR, FAILED, MISTRUSTED, PASSED, UNCHECKED, WAIVED, Outcome
 from parity.judge.truth import HALF, Refused
-from parity.play.broken import Broken, Stopped, Unoffered, legible
+from parity.play.broken import Broken, Own, Stopped, Unoffered, legible, place
 from parity.play.guard import randomness_kept, said
 from parity.subject.error import AdapterError
 from parity.subject.subject import waiver_for
@@ -48,6 +51,15 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _traced(error: Exception) -> str:
+    """An error of parity's own: what it is, and below it the traceback."""
+    if isinstance(error, Own):
+        lines = str(error).splitlines()
+        return "\n".join([lines[-1], *lines])
+    what = f"{type(error).__name__}: {legible(str(error))}{place(error)}"
+    return "\n".join([what, *"".join(traceback.format_exception(error)).splitlines()])
 
 
 @dataclass(frozen=True)
@@ -84,13 +96,36 @@ class Planned:
                 except (Unoffered, Refused) as unoffered:
                     why = legible(str(unoffered))
                     break
+                except Stopped:
+                    raise
+                except Exception as error:
+                    verdict, why, comparisons = ERROR, _traced(error), []
+                    break
                 verdict, waiver = self._verdict(comparisons)
                 if verdict != MISTRUSTED:
                     break
         return Outcome(
             str(self), self.case.entry.name, str(self.case), self.dtype, self.name, verdict,
             comparisons, time.perf_counter() - start, waiver, self._command(), self.case.kind, why,
+            self._parts(), self._where() if verdict == FAILED else (),
         )  # fmt: skip
+
+    def _parts(self) -> tuple[str, ...]:
+        """The classes that a network is made of."""
+        if not isinstance(self.case.entry, Network):
+            return ()
+        network = self.case.entry
+        layers = [type(layer).__name__ for layer in network.make()]
+        moved = [network.optimizer[0]] if network.optimizer else []
+        return tuple(dict.fromkeys([*layers, network.loss[0], *moved]))
+
+    def _where(self) -> tuple[tuple[str, str], ...]:
+        """Where the subject's methods are that this check calls; nothing if that cannot be said."""
+        try:
+            made = self.session.new(self.case, DTYPES[self.dtype], self.device, self.seed)
+            return tuple((legible(does), legible(place)) for does, place in made.places())
+        except Exception:
+            return ()
 
     def _command(self) -> str:
         path = getattr(self.session, "path", "ADAPTER.py")
@@ -109,9 +144,25 @@ class Planned:
             if broken.innocent:  # the next time it has a process of its own
                 return self._compared(seed)
             return [fact("run", False, str(broken))]
-        except Exception as error:  # what it gave is so odd that the check itself fell over it
-            return [fact("run", False, f"gives what cannot be judged: the check {said(error)}")]
+        except Own:
+            raise
+        except Exception as error:
+            if self.name in self.session.own_checks(self.case.kind):
+                return [fact("run", False, f"its own check {said(error)}")]
+            if odd := self._odd(trial):  # so odd that the check itself fell over it
+                return [fact("run", False, f"gives what cannot be judged: {odd}")]
+            raise
         return comparisons or [fact("run", False, "the check compared nothing")]
+
+    def _odd(self, trial: Trial) -> str:
+        """What is so odd in the results at ordinary inputs that they cannot be compared."""
+        for name, check in checks_of(self.case, trial.dtype).items():
+            if name in CORE:
+                with contextlib.suppress(Exception):
+                    for one in check(trial):
+                        if one.reason:
+                            return f"{one.name}: {one.reason}"
+        return ""
 
     def _verdict(self, comparisons: list[Comparison]) -> tuple[str, str]:
         if all(comparison.passed for comparison in comparisons):

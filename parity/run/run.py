@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from parity.judge.outcome import UNCHECKED, Outcome
+from parity.judge.outcome import ERROR, UNCHECKED, Outcome
 from parity.play.broken import Broken, Stopped
 from parity.play.remote import Remote
 from parity.play.session import Local
@@ -46,6 +46,7 @@ def check(
     device: str = "cpu",
     seed: int = 0,
     quick: bool = False,
+    strict: bool = False,
     total_seconds: float = TOTAL_SECONDS,
 ) -> Report:
     """Checks a subject, and returns all that was found.
@@ -56,6 +57,8 @@ def check(
         only: a pattern of ids, or several; without any, all checks.
         device, seed: where, and of all that is random.
         quick: leaves out the checks along the axes: sizes, magnitudes, several of a class, …
+        strict: remarks fail it too: what differs from torch by choice, loses digits, or is wrong
+            at an edge.
         total_seconds: how long all of it may take; then the report is of what has been checked.
 
     Raises:
@@ -68,7 +71,8 @@ def check(
         checks = planned(session, device=device, seed=seed, only=only, quick=quick)
         if not checks:
             raise AdapterError(f"{session.description.name}: there is nothing to check")
-        return run(session, checks, complete=not only and not quick, until=until)
+        complete = not only and not quick
+        return run(session, checks, complete=complete, strict=strict, until=until)
     finally:
         session.close()
 
@@ -78,6 +82,7 @@ def run(
     checks: list[Planned],
     *,
     complete: bool = True,
+    strict: bool = False,
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
     settings: dict[str, Any] | None = None,
     until: float = math.inf,
@@ -86,10 +91,12 @@ def run(
 
     Args:
         complete: whether these are all checks, so that an unused waiver is one too many.
+        strict: whether remarks fail the report.
         on_outcome: called after each, for progress.
         until: when, by `time.monotonic`, no other check is begun.
     """
     outcomes: list[Outcome] = []
+    errors: list[Outcome] = []
     unchecked: dict[tuple[str, str], dict[str, None]] = {}
     stopped = ""
     try:
@@ -97,7 +104,9 @@ def run(
             if time.monotonic() >= until:
                 raise Stopped("the time for the whole run is over")
             outcome = one.run()
-            if outcome.verdict == UNCHECKED:
+            if outcome.verdict == ERROR:
+                errors.append(outcome)
+            elif outcome.verdict == UNCHECKED:
                 unchecked.setdefault((outcome.check, outcome.why), {})[outcome.cls] = None
             else:
                 outcomes.append(outcome)
@@ -115,7 +124,7 @@ def run(
     return Report(
         description.name, outcomes, missing, unused, description.waivers,
         session.habits(), settings or {}, gaps,
-        stopped,
+        stopped, strict, errors,
     )  # fmt: skip
 
 

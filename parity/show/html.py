@@ -18,8 +18,9 @@ from importlib import resources
 from typing import TypeVar
 
 from parity.checks.kinds import KINDS
+from parity.explain.causes import Finding
 from parity.judge.comparison import GRADIENT_FACTOR, TRUSTED_FROM, VALUE_FACTOR, Comparison
-from parity.judge.outcome import FAILED, MISTRUSTED, PASSED, WAIVED, Outcome
+from parity.judge.outcome import FAILED, MISTRUSTED, PASSED, UNPROVEN, WAIVED, Outcome
 from parity.run.report import Report
 from parity.show.plain import characters
 
@@ -88,7 +89,7 @@ def page(report: Report) -> str:
     """The report as one file of HTML."""
     self = _Page(report)
     sections = [
-        ("faults", "What was found", join(map(self.fault, self.faults))),
+        ("faults", "What was found", join([*map(self.finding, report.findings), *self.errors()])),
         ("map", "Layer by layer", self.maps()),
         ("certificates", "Certificates", self.certificates()),
         ("left-out", "Waived, not offered, noticed", self.left_out()),
@@ -113,22 +114,25 @@ class _Page:
         return _grouped(self.report.outcomes, lambda one: one.cls)
 
     @cached_property
-    def faults(self) -> dict[str, list[Outcome]]:
-        return self.report.faults()
-
-    @cached_property
     def numbers(self) -> dict[str, int]:
-        """The number of the fault that a check shows, by the check's id."""
-        faults = enumerate(self.faults.values(), 1)
-        return {one.id: number for number, outcomes in faults for one in outcomes}
+        """The number of the gravest finding that a check shows, by the check's id."""
+        found: dict[str, int] = {}
+        for number, finding in enumerate(self.report.findings, 1):
+            for outcome in finding.outcomes:
+                found.setdefault(outcome.id, number)
+        return found
 
     def sentence(self) -> str:
         """The verdict, and why it is not the last word."""
-        return self._sentence() + (f"; stopped: {self.report.stopped}" * bool(self.report.stopped))
+        errors, stopped = self.report.errors, self.report.stopped
+        own = f"; {_count(errors, 'check')} ended by an error of parity's own" * bool(errors)
+        return self._sentence() + own + f"; stopped: {stopped}" * bool(stopped)
 
     def _sentence(self) -> str:
         count, outcomes = self.report.count, self.report.outcomes
-        if failed := [ones[0] for ones in self.faults.values() if ones[0].verdict == FAILED]:
+        remarks = self.report.remarks
+        also = f", with {_count(remarks, 'remark')}" if remarks else ""
+        if failed := [one for one in self.report.faults if one.severity != UNPROVEN]:
             names = list(dict.fromkeys(one.cls for one in failed))
             more = f" and {len(names) - 6} more" if len(names) > 6 else ""
             where = f"{len(names)} of {_count(self.classes, 'class')}: {', '.join(names[:6])}{more}"
@@ -144,41 +148,74 @@ class _Page:
             return f"{_count(outcomes, 'check')} passed"
         passed = f"{count(PASSED)} of {_count(outcomes, 'check')}, the others waived,"
         checks = passed if count(WAIVED) else _count(outcomes, "check")
-        return f"Passed: {checks} of {_count(self.classes, 'class')}"
+        return f"Passed: {checks} of {_count(self.classes, 'class')}{also}"
 
     def header(self) -> Markup:
         report, count = self.report, self.report.count
-        state = FAILED if count(FAILED) else PASSED if report.passed else MISTRUSTED
+        wrong = any(one.severity != UNPROVEN for one in report.faults)
+        state = FAILED if wrong else PASSED if report.passed else MISTRUSTED
         tally = {verdict.lower(): count(verdict) for verdict in (PASSED, *MARKS)}
         items = [
             h("li", h("b", n), " ", name, class_=name if n else "none")
             for name, n in (tally | {"not offered": len(report.missing)}).items()
+        ]
+        classes = [
+            h("li", h("b", n), f" {name}", class_="remark" if self.is_remark(name) else "failed")
+            for name, n in report.by_severity().items()
         ]
         stated = [h("div", h("dt", k), h("dd", _said(v))) for k, v in report.settings.items()]
         return h(
             "header",
             h("p", h("strong", report.name or "unnamed"), " held against torch, layer by layer"),
             h("h1", h("span", MARKS[state] or "✓", aria_hidden="true"), h("span", self.sentence())),
+            h("ul", *classes, class_="tally", aria_label="Findings by class") if classes else "",
             h("ul", *items, class_="tally", aria_label="Checks by verdict"),
             h("dl", *stated) if stated else "",
             class_=state.lower(),
         )
 
-    def fault(self, sentence: str) -> Markup:
-        """A fault, with the check that tells most of it, and all others that it shows in."""
-        outcomes = self.faults[sentence]
-        shown, number = outcomes[0], self.numbers[outcomes[0].id]
-        told = [c for c in shown.failures if c.diagnosis] or shown.failures or [shown.nearest]
+    def is_remark(self, severity: str) -> bool:
+        """Whether findings of that class do not fail the run."""
+        return any(one.severity == severity for one in self.report.remarks)
+
+    def finding(self, finding: Finding) -> Markup:
+        """A finding: what is wrong, where, what is due, what it rests on, where else it shows."""
+        outcomes, notes = finding.outcomes, dict.fromkeys(finding.notes)
+        shown, number = outcomes[0], self.report.findings.index(finding) + 1
+        remark = "" if finding in self.report.faults else ", a remark"
+        kind = f"{finding.severity}{remark}"
         rows = [join([h("code", one.id), " ", _briefly(one)]) for one in outcomes]
+        facts = [
+            h("div", h("dt", name), h("dd", h("code", value)))
+            for name, value in (("in", finding.where), ("due", finding.due))
+            if value
+        ]
         return h(
             "article",
-            h("h3", h("span", number, class_="number"), " ", h("span", sentence)),
-            h("p", h("code", shown.id), " ", _figures(told[0])),
+            h("h3", h("span", number, class_="number"), " ", h("span", finding.sentence)),
+            h("p", h("b", kind), " · ", h("code", shown.id), " ", _figures(finding.evidence)),
+            h("dl", *facts, class_="facts") if facts else "",
+            *(h("p", note, ".") for note in notes),
             h("pre", h("code", shown.reproduce), title="Runs it again") if shown.reproduce else "",
             _folded(f"Shows in {len(rows)} checks", _list(rows)) if len(rows) > 1 else "",
             id=f"fault-{number}",
-            class_=shown.verdict.lower(),
+            class_="remark" if remark else shown.verdict.lower(),
         )
+
+    def errors(self) -> list[Markup]:
+        """What parity itself fell over."""
+        groups = _grouped(self.report.errors, lambda one: one.why)
+        text = "An error of parity's own, which says nothing of the subject: "
+        return [
+            h(
+                "article",
+                h("h3", text, why.splitlines()[0]),
+                h("p", "Not checked: ", join([h("code", one.id, " ") for one in ones])),
+                _folded("Its traceback", h("pre", why)),
+                class_="mistrusted",
+            )
+            for why, ones in groups.items()
+        ]
 
     # The heat map.
 

@@ -17,7 +17,22 @@ def as_json(report: Report) -> str:
         "passed": report.passed,
         "stopped": report.stopped,
         "settings": report.settings,
-        "faults": {why: [o.id for o in outcomes] for why, outcomes in report.faults().items()},
+        "strict": report.strict,
+        "findings": [
+            {
+                "sentence": one.sentence,
+                "class": one.severity,
+                "fails": one in report.faults,
+                "of": one.cls,
+                "where": one.where,
+                "due": one.due,
+                "notes": list(dict.fromkeys(one.notes)),
+                "checks": [outcome.id for outcome in one.outcomes],
+            }
+            for one in report.findings
+        ],
+        "counts": report.by_severity(),
+        "errors": [{"check": one.id, "traceback": one.why} for one in report.errors],
         "outcomes": [
             asdict(outcome) | {"diagnosis": outcome.diagnosis, "reproduce": outcome.reproduce}
             for outcome in report.outcomes

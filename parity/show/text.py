@@ -8,8 +8,7 @@ from dataclasses import replace
 
 from tabulate import tabulate
 
-from parity.explain import causes
-from parity.judge.outcome import FAILED, MISTRUSTED, PASSED, WAIVED, Outcome
+from parity.judge.outcome import FAILED, MISTRUSTED, PASSED, SEVERITIES, WAIVED, Outcome
 from parity.play.broken import legible
 from parity.run.report import Report
 from parity.subject.subject import waiver_for
@@ -25,7 +24,7 @@ def text(report: Report, *, verbose: bool = False) -> str:
         verbose: a row for each check.
     """
     table = _checks(report) if verbose else _cases(report)
-    parts = [*filter(None, [table]), *_faults(report)]
+    parts = [*filter(None, [table]), *_findings(report), *_errors(report, verbose=verbose)]
     if report.missing:
         parts.append("Not offered, and so not checked: " + _missing(report))
     if report.gaps:
@@ -34,6 +33,13 @@ def text(report: Report, *, verbose: bool = False) -> str:
         count = sum(outcome.waiver == pattern for outcome in report.outcomes)
         if count:
             parts.append(f"Waived, {count} checks {legible(pattern)}: {legible(reason)}")
+        for finding in report.waived.get(pattern, []):
+            parts[-1] += f"\n   [{finding.severity}] {finding.sentence}"
+    for pattern in report.overreaching:
+        parts.append(
+            f"The waiver {pattern!r} hides findings of more than one class, and its reason is of "
+            "one: give each its own, by the check's id, such as 'ReLU-*-no_mutation'."
+        )
     for pattern in report.unused:
         any_check = any(waiver_for({pattern: ""}, one.id) for one in report.outcomes)
         why = "nothing that it is for fails" if any_check else "no check has such an id"
@@ -48,6 +54,7 @@ def text(report: Report, *, verbose: bool = False) -> str:
 def _cases(report: Report) -> str:
     """A row for each case: of its checks in every dtype the worst."""
     rows = []
+    severity = _severities(report)
     for name, outcomes in _by_case(report).items():
         worst = max(outcomes, key=lambda outcome: (outcome.verdict == FAILED, outcome.ratio))
         failed = sorted({o.check for o in outcomes if o.verdict == FAILED})
@@ -57,7 +64,7 @@ def _cases(report: Report) -> str:
             {
                 "case": legible(name),
                 "checks": len(outcomes),
-                "verdict": _worst(outcomes),
+                "verdict": _worst(outcomes, severity),
                 "worst error / allowed": _number(worst.ratio),
                 "failed": shown or ", ".join(mistrusted),
             }
@@ -65,17 +72,29 @@ def _cases(report: Report) -> str:
     return tabulate(rows, headers="keys", disable_numparse=True)
 
 
-def _worst(outcomes: list[Outcome]) -> str:
-    """The gravest verdict of a case."""
-    found = {outcome.verdict for outcome in outcomes}
-    return next(one for one in (FAILED, MISTRUSTED, WAIVED, PASSED) if one in found)
+def _severities(report: Report) -> dict[str, str]:
+    """The gravest class of finding of each check that failed, by its id."""
+    found: dict[str, str] = {}
+    for finding in report.findings:
+        for outcome in finding.outcomes:
+            found.setdefault(outcome.id, finding.severity)
+    return found
+
+
+def _worst(outcomes: list[Outcome], severity: dict[str, str]) -> str:
+    """The gravest verdict of a case, or the gravest class of what failed."""
+    classes = [severity[outcome.id] for outcome in outcomes if outcome.id in severity]
+    if classes:
+        return min(classes, key=SEVERITIES.index)
+    return WAIVED if any(outcome.verdict == WAIVED for outcome in outcomes) else PASSED
 
 
 def _checks(report: Report) -> str:
+    severity = _severities(report)
     rows = [
         {
             "check": legible(outcome.id),
-            "verdict": outcome.verdict,
+            "verdict": severity.get(outcome.id, outcome.verdict),
             "error / allowed": _number(outcome.ratio),
             "nearest mistake": f"{outcome.nearest.nearest} {_number(outcome.nearest.distance)}"
             if outcome.nearest.nearest
@@ -86,18 +105,36 @@ def _checks(report: Report) -> str:
     return tabulate(rows, headers="keys", disable_numparse=True)
 
 
-def _faults(report: Report) -> Iterator[str]:
-    for number, (sentence, outcomes) in enumerate(report.faults().items(), 1):
-        names = [outcome.id for outcome in outcomes]
+def _findings(report: Report) -> Iterator[str]:
+    for number, finding in enumerate(report.findings, 1):
+        names = [outcome.id for outcome in finding.outcomes]
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        first = causes.evidence(sentence, outcomes[0])
+        remark = "" if finding in report.faults else ", a remark"
+        lines = [
+            f"{number}. [{finding.severity}{remark}] {finding.sentence}.",
+            *([f"   in {finding.where}"] if finding.where else []),
+            *([f"   due: {finding.due}"] if finding.due else []),
+            f"   seen in {', '.join(names[:SHOWN])}{more}",
+            f"   {replace(finding.evidence, diagnosis='')}",
+            *(f"   {note}." for note in dict.fromkeys(finding.notes)),
+            f"   reproduce: {finding.outcomes[0].reproduce}",
+        ]
+        yield "\n".join(lines)
+
+
+def _errors(report: Report, *, verbose: bool) -> Iterator[str]:
+    """What parity itself fell over: nothing of it is said of the subject."""
+    found: dict[str, list[str]] = {}
+    for outcome in report.errors:
+        found.setdefault(outcome.why, []).append(outcome.id)
+    for why, names in found.items():
+        first, *traceback = why.splitlines()
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         yield "\n".join(
             [
-                f"{number}. {sentence}.",
-                f"   seen in {', '.join(names[:SHOWN])}{more}"
-                + ("; at an edge alone" if all(o.check in causes.EDGES for o in outcomes) else ""),
-                f"   {replace(first, diagnosis='')}",
-                f"   reproduce: {outcomes[0].reproduce}",
+                f"An error of parity's own, which says nothing of the subject: {first}",
+                f"   not checked: {', '.join(names[:SHOWN])}{more}",
+                *(f"   {line}" for line in (traceback if verbose else ["-v shows its traceback"])),
             ]
         )
 
@@ -124,16 +161,28 @@ def _verdict(report: Report) -> str:
         )
         if report.count(verdict) or verdict == PASSED
     )
-    faults = sum(ones[0].verdict == FAILED for ones in report.faults().values())
+    remarks = ", ".join(f"{n} {name}" for name, n in report.by_severity().items()
+                        if any(one.severity == name for one in report.remarks))  # fmt: skip
+    told = f"{_count(len(report.remarks), 'remark')} ({remarks})" if report.remarks else ""
+    faults = ", ".join(f"{n} {name}" for name, n in report.by_severity().items()
+                       if any(one.severity == name for one in report.faults))  # fmt: skip
+    words = []
     if report.passed:
-        word = "PASSED"
-    elif faults:
-        word = f"{faults} fault{'s' * (faults != 1)}" + ", stopped" * bool(report.stopped)
-    elif report.stopped:
-        word = "stopped"
-    else:
-        word = "not passed"
+        words.append("PASSED" + f", with {told}" * bool(told))
+    elif report.faults:
+        words.append(f"{_count(len(report.faults), 'fault')} ({faults})" + f", {told}" * bool(told))
+    elif told:
+        words.append(told)
+    if report.errors:
+        words.append(f"{_count(len(report.errors), 'check')} ended by an error of parity's own")
+    if report.stopped:
+        words.append("stopped")
+    word = ", ".join(words) or "not passed"
     return f"{report.name}: {word}. {counts}, of {len(report.outcomes)} checks.\n({settings})"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _by_case(report: Report) -> dict[str, list[Outcome]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from types import MappingProxyType
@@ -13,6 +14,24 @@ from parity.catalogue.entry import Entry, Options
 
 PLACES = ("device", "dtype")
 """Options that say where and in what, which the settings of a run do."""
+
+
+def without(builder: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
+    """A builder that takes options of these names, and leaves them out: it has them fixed."""
+
+    @functools.wraps(builder)
+    def made(*args: Any, **options: Any) -> Any:
+        return builder(*args, **{k: v for k, v in options.items() if k not in names})
+
+    try:
+        own = list(inspect.signature(builder).parameters.values())
+    except (ValueError, TypeError):
+        own = []
+    last = [p for p in own if p.kind is p.VAR_KEYWORD]
+    more = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=None) for n in names]
+    parameters = [*(p for p in own if p not in last and p.name not in names), *more, *last]
+    made.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return made
 
 
 def untouched_options(builder: Callable[..., Any], entry: Entry) -> tuple[str, ...]:

@@ -15,17 +15,20 @@ subject = parity.Subject(
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
+import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from torch import nn
 
 from parity.catalogue.case import REDUCTIONS
-from parity.catalogue.entry import Entry
+from parity.catalogue.entry import Entry, Options
 from parity.catalogue.network import Network
 from parity.catalogue.table import CATALOGUE
+from parity.subject.builders import without
 from parity.subject.error import AdapterError
 
 CHOICES = {
@@ -74,8 +77,12 @@ class Subject:
         gradients: a backward's are "accumulated" (default) or "overwritten".
         reduction: what a loss's forward computes: "mean" (default) over all entries, "sum",
             "batch_mean" (a mean over the batch of sums), or half of one: "half_mean",
-            "half_sum", "half_batch_mean". A mapping by torch class where losses differ. Only
-            for losses without a `reduction` option.
+            "half_sum", "half_batch_mean". A mapping by torch class, or by `Entry`, where losses
+            differ. Only for losses without a `reduction` option.
+        outputs: how many columns a loss's prediction has, where it is written for a number of its
+            own, such as two classes or one unit: a number, or a mapping by torch class.
+        fixed: options that a class has fixed, and does not take, by torch class:
+            `{nn.LeakyReLU: {"negative_slope": 0.1}}`.
         targets: what CrossEntropyLoss takes: of "index" (default), "one_hot", "distribution".
         optimizer: is built from "parameters" (default), what the layer's `param()` gives, or
             from the "model".
@@ -120,6 +127,8 @@ class Subject:
     parameters: str | Callable[[Any], Any] = "pairs"
     gradients: str = "accumulated"
     reduction: str | Mapping[Any, str] = "mean"
+    outputs: int | Mapping[Any, int] = field(default_factory=dict)
+    fixed: Mapping[Any, Options] = field(default_factory=dict)
     targets: tuple[str, ...] = ("index",)
     optimizer: str = "parameters"
     dtypes: tuple[str, ...] = ("float32", "float64")
@@ -175,8 +184,19 @@ class Subject:
             isinstance(pair, tuple) and len(pair) == 2 and all(map(callable, pair))
         ):
             raise AdapterError(f"Subject takes two functions as state, (save, load), not {pair!r}")
-        if not isinstance(stated, str) and (absent := stated.keys() - self.layers.keys()):
-            raise AdapterError(f"reduction has {_named(absent.pop())}, which layers has not")
+        for setting in ("reduction", "outputs", "fixed"):
+            value = getattr(self, setting)
+            if isinstance(value, Mapping) and (absent := value.keys() - self.layers.keys()):
+                raise AdapterError(f"{setting} has {_named(absent.pop())}, which layers has not")
+        widths = self.outputs.values() if isinstance(self.outputs, Mapping) else [self.outputs]
+        if not all(type(n) is int and n > 0 for n in widths):
+            raise AdapterError(f"Subject takes as outputs a number above 0, not {self.outputs!r}")
+        for key, options in self.fixed.items():
+            entry = self.entry(key)
+            unknown = sorted(options.keys() - entry.defaults().keys()) if entry else []
+            if entry is None or unknown:
+                what = f"has no {unknown[0]}" if unknown else "has no options"
+                raise AdapterError(f"fixed: {_named(key)} {what}")
         if self.model is None and (self.model_activations != ("ReLU",) or self.model_output):
             raise AdapterError("model_activations and model_output are of a model; there is none")
         if not isinstance(self.waivers, Mapping) or not all(
@@ -210,9 +230,24 @@ class Subject:
         found = {}
         for key, builder in self.layers.items():
             entry = self.entry(key)
-            if entry is not None:
-                found[entry.name] = (entry, builder)
+            if entry is None:
+                continue
+            if entry.kind == "loss" and (width := self._outputs_of(key)):
+                entry = replace(entry, shape=(entry.shape[0], width))
+            if fixed := self.fixed.get(key):
+                entry, builder = _fixed(entry, fixed), without(builder, tuple(fixed))
+            found[entry.name] = (entry, builder)
         return found
+
+    def fixed_of(self, name: str) -> Options:
+        """The options that the catalogue's entry of that name has fixed."""
+        return next(
+            (options for key, options in self.fixed.items()
+             if getattr(key, "__name__", "") == name), {},
+        )  # fmt: skip
+
+    def _outputs_of(self, key: Any) -> int:
+        return self.outputs.get(key, 0) if isinstance(self.outputs, Mapping) else self.outputs
 
     def container(self) -> Callable[..., Any] | None:
         """What makes the subject's Sequential from layers as arguments, if it has one."""
@@ -222,7 +257,37 @@ class Subject:
         """The declared reduction of a loss without such an option."""
         if isinstance(self.reduction, str):
             return self.reduction
-        return self.reduction.get(entry.reference, "mean")
+        own = {k.name: how for k, how in self.reduction.items() if isinstance(k, Entry)}
+        return own.get(entry.name) or self.reduction.get(entry.reference, "mean")
+
+
+def _with_known_settings(init: Callable[..., None]) -> Callable[..., None]:
+    """Says of a setting that there is not which one may be meant."""
+
+    @functools.wraps(init)
+    def checked(self: Subject, *args: Any, **settings: Any) -> None:
+        known = [one.name for one in fields(Subject)]
+        for name in settings.keys() - set(known):
+            near = difflib.get_close_matches(name, known, 1)
+            meant = f"did you mean {near[0]}?" if near else f"its settings are {', '.join(known)}"
+            raise AdapterError(f"Subject has no setting {name!r}: {meant}")
+        init(self, *args, **settings)
+
+    return checked
+
+
+Subject.__init__ = _with_known_settings(Subject.__init__)  # type: ignore[method-assign]
+
+
+def _fixed(entry: Entry, fixed: Options) -> Entry:
+    """An entry of which some options have one value: its variants that do not set these."""
+    variants = {
+        name: {**options, **fixed}
+        for name, options in entry.variants.items()
+        if not options.keys() & fixed.keys()
+    } or {"": dict(fixed)}
+    mixes = tuple(name for name in entry.mixes if name in variants)
+    return replace(entry, variants=variants, mixes=mixes)
 
 
 def waiver_for(waivers: Mapping[str, str], identity: str) -> str | None:

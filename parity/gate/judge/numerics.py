@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from parity.explain import causes
+from parity.explain.causes import findings
 from parity.gate.data.baseline import UPDATE
 from parity.gate.judge.result import BROKEN, NOTE, Row
 from parity.gate.judge.verdicts import FAIL
@@ -35,9 +35,10 @@ def bounds(seeds: Iterable[Sequence[Outcome]]) -> dict[str, float]:
 def suite(outcomes: Sequence[Outcome], recorded: Mapping[str, float]) -> list[Row]:
     """What is wrong by the checks, a row for a fault; and what is right, but less than it was."""
     rows = []
-    for sentence, ones in causes.faults(outcomes).items():
-        more = f", and {len(ones) - 1} more checks" if len(ones) > 1 else ""
-        rows.append(Row(ones[0].id + more, FAIL, sentence))
+    for finding in findings(outcomes):
+        first, others = finding.outcomes[0], len(finding.outcomes) - 1
+        more = f", and {others} more checks" if others else ""
+        rows.append(Row(first.id + more, FAIL, finding.sentence))
     for one in outcomes:
         if one.verdict == WAIVED:
             rows.append(Row(one.id, NOTE, f"waived, by {one.waiver}: {one.diagnosis}"))

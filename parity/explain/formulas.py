@@ -1,0 +1,76 @@
+"""The formulas that are due, by torch class and by what is wrong: the definitions that torch's
+documentation gives, and their derivatives. x goes in, y comes out, dy is the gradient that comes
+in, dx the one that is passed on; N counts what a mean divides by."""
+
+from __future__ import annotations
+
+_FORWARD = {
+    "Linear": "y = x @ W.T + b",
+    "ReLU": "y = max(x, 0)",
+    "LeakyReLU": "y = x where x > 0, else negative_slope * x",
+    "ELU": "y = x where x > 0, else alpha * (e^x - 1)",
+    "SELU": "y = scale * (x where x > 0, else alpha * (e^x - 1)), scale = 1.0507009873554805, "
+            "alpha = 1.6732632423543772",
+    "Sigmoid": "y = 1 / (1 + e^-x)",
+    "Tanh": "y = tanh(x)",
+    "SiLU": "y = x * s, s = 1 / (1 + e^-x)",
+    "GELU": "y = x * Phi(x), Phi the normal distribution's function",
+    "Softplus": "y = log(1 + e^(beta * x)) / beta",
+    "Softmax": "y = e^x / sum(e^x), over the features",
+    "LogSoftmax": "y = x - log(sum(e^x)), over the features",
+    "Dropout": "in training y = x * mask / (1 - p), each entry of the mask 0 with probability p, "
+               "else 1; in evaluation y = x",
+    "MSELoss": "loss = sum((prediction - target)^2) / N",
+    "L1Loss": "loss = sum(|prediction - target|) / N",
+    "BCELoss": "loss = -sum(t * log(p) + (1 - t) * log(1 - p)) / N",
+    "BCEWithLogitsLoss": "loss = sum(max(x, 0) - x * t + log(1 + e^-|x|)) / N",
+    "CrossEntropyLoss": "loss = -sum(t * (x - log(sum(e^x)))) / N, N the number of samples",
+    "NLLLoss": "loss = -sum(x at the target's class) / N, N the number of samples",
+}  # fmt: skip
+
+_BACKWARD = {
+    "ReLU": "dx = dy where x > 0, else 0",
+    "LeakyReLU": "dx = dy where x > 0, else negative_slope * dy",
+    "ELU": "dx = dy where x > 0, else dy * alpha * e^x",
+    "SELU": "dx = dy * scale where x > 0, else dy * scale * alpha * e^x",
+    "Sigmoid": "dx = dy * y * (1 - y)",
+    "Tanh": "dx = dy * (1 - y^2)",
+    "SiLU": "dx = dy * (s + x * s * (1 - s)), s = 1 / (1 + e^-x)",
+    "GELU": "dx = dy * (Phi(x) + x * phi(x))",
+    "Softplus": "dx = dy / (1 + e^(-beta * x))",
+    "Softmax": "dx = y * (dy - sum(dy * y)), the sum over the features",
+    "LogSoftmax": "dx = dy - e^y * sum(dy), the sum over the features",
+    "Dropout": "dx = dy * mask / (1 - p), with the mask of forward; in evaluation dx = dy",
+    "MSELoss": "dprediction = 2 * (prediction - target) / N",
+    "L1Loss": "dprediction = sign(prediction - target) / N",
+    "BCELoss": "dp = (p - t) / (p * (1 - p)) / N",
+    "BCEWithLogitsLoss": "dx = (sigmoid(x) - t) / N",
+    "CrossEntropyLoss": "dx = (softmax(x) * sum(t) - t) / N, N the number of samples",
+    "NLLLoss": "dx = -1 / N at the target's class, else 0",
+}
+
+_LINEAR = {
+    "input_grad": "dx = dy @ W",
+    "weight.param_grad": "dW = dy.T @ x, summed over the batch",
+    "bias.param_grad": "db = sum of dy over the batch",
+}
+
+_STEP = {
+    "SGD": "v = momentum * v + g (v = g at the first step); p = p - lr * v",
+    "Adam": "m = beta1 * m + (1 - beta1) * g; v = beta2 * v + (1 - beta2) * g^2; "
+            "p = p - lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)",
+    "AdamW": "p = p * (1 - lr * weight_decay), and then a step of Adam without it",
+    "RMSprop": "v = alpha * v + (1 - alpha) * g^2; p = p - lr * g / (sqrt(v) + eps)",
+    "Adagrad": "v = v + g^2; p = p - lr / (1 + (t - 1) * lr_decay) * g / (sqrt(v) + eps)",
+}  # fmt: skip
+
+
+def due(cls: str, result: str) -> str:
+    """What a result should be computed by; "" where there is no formula for it."""
+    if cls == "Linear" and result.endswith("grad"):
+        return _LINEAR.get(result, "")
+    if result.startswith("step "):
+        return _STEP.get(cls, "")
+    if result in ("output", "loss"):
+        return _FORWARD.get(cls, "")
+    return _BACKWARD.get(cls, "") if result.endswith("grad") else ""
