@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity.gate import command
-from parity.play.broken import Broken, Stopped, legible, place
+from parity.play.broken import Broken, Own, Stopped, legible, place
 from parity.play.remote import GIBIBYTES, Process
 from parity.show.plain import plain
 from parity.subject.error import AdapterError
@@ -48,6 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
         if getattr(options, "debug", False):
             raise
         what = f"{type(error).__name__}: {legible(str(error))}{place(error)}"
+        if isinstance(error, Own):  # in the subject's process: its last line says what
+            what = legible(str(error).splitlines()[-1])
         return _refused(f"an error of parity's own, {what}; --debug shows where it comes from")
 
 

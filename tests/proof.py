@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from bench.own import SUBJECT
 from parity import Local
+from parity.checks.kinds import KINDS
 from parity.explain.causes import findings
 from parity.judge.outcome import FAILED, PASSED, UNCHECKED, UNPROVEN
 from parity.run.plan import Planned, planned
@@ -44,19 +45,27 @@ def caught(fault: Fault) -> bool:
     return any(fault.says in text for text in told)
 
 
-def told(fault: Fault) -> tuple[bool, int]:
-    """Of a fault among all checks of one case in float32 and float64: whether it has a name, and
-    how many findings it makes."""
+def told(fault: Fault) -> list[str]:
+    """Of a fault, among all checks of one case in float32 and float64, what is found."""
     session = Local(SUBJECT)
-    checks = [one for one in planned(session, quick=True) if not one.dtype.endswith("16")]
-    first = next(str(one.case) for one in fault.checks(session))
+    own = fault.checks(session)
     with fault.planted():
+        case = next((str(one.case) for one in own if one.run().verdict == FAILED), "")
         outcomes = [
-            one.run() for one in [*checks, *fault.checks(session)] if str(one.case) == first
+            one.run()
+            for one in planned(session, quick=True)
+            if str(one.case) == case
+            and not one.dtype.endswith("16")
+            and one.name in KINDS[one.case.kind].CHECKS
         ]
+        outcomes += [one.run() for one in own if str(one.case) == case]
     found = [one for one in findings(outcomes) if one.severity != UNPROVEN]
-    named = any(clue.named for one in found for o in one.outcomes for clue in o.failures)
-    return named, len(found)
+    return [one.sentence for one in found]
+
+
+def named(sentence: str) -> bool:
+    """Whether a finding says more than that something is wrong."""
+    return "singles out no known mistake" not in sentence
 
 
 def refused(candidate: str, kind: str) -> dict[str, bool]:
@@ -153,8 +162,8 @@ def main() -> int:
           f"right somewhere, and {told} must be named by their diagnosis")  # fmt: skip
 
     tales = {str(fault): told(fault) for fault in tqdm(faults, unit="fault")}
-    nameless = [name for name, (named, _) in tales.items() if not named]
-    several = [f"{name}: {count}" for name, (_, count) in tales.items() if count != 1]
+    nameless = [name for name, found in tales.items() if not any(map(named, found))]
+    several = [f"{name}: {'; '.join(found)}" for name, found in tales.items() if len(found) != 1]
     print(f"findings: {len(faults) - len(nameless)} of {len(faults)} faults named, "
           f"{len(faults) - len(several)} by one finding")  # fmt: skip
 

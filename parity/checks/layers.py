@@ -621,6 +621,8 @@ def rate(trial: Trial) -> list[Comparison]:
         near = abs(count - trials * share) <= 5 * spread
         text = f"are {count / trials:.4f} of all, where p makes {share:g}"
         verdicts.append(fact(name, near, text, _rate(count / trials, p, name)))
+        if not near:  # and what follows from it
+            break
     return verdicts
 
 

@@ -24,7 +24,6 @@ from parity.judge.once import once
 from parity.judge.truth import DRAWS, Truth, truth
 from parity.play.arrays import same_bits
 
-
 NEAREST = 0.05
 """How near a real target comes to a prediction, in steps of which a difference is taken."""
 
@@ -121,7 +120,7 @@ class Trial:
         """Results of a loss against torch's; its gradient as the derivative of what its own
         forward computes, be that reduced as declared or not; options as for `judge_loss`."""
         verdicts = judge_loss(self.case, inputs, results, **options)
-        if not verdicts[0].passed and self.case.how != "none":
+        if not verdicts[0].passed and not verdicts[1].passed and self.case.how != "none":
             for how in REDUCTIONS:
                 other = replace(self.case, reduction=how)
                 value, gradient = judge_loss(other, inputs, results, **options)

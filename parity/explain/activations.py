@@ -70,6 +70,7 @@ def of_activation(
 def _of_slope(made: Mistakes, case: Case, x: Tensor, dy: Tensor) -> None:
     """A slope that is another number than it should be."""
     right = case.options.get("negative_slope", 0.01)
+    severity = "" if "negative_slope" in case.options else CONVENTION
 
     def of(whole: Tensor) -> Callable[[Tensor], str]:
         def says(got: Tensor) -> str:
@@ -78,12 +79,12 @@ def _of_slope(made: Mistakes, case: Case, x: Tensor, dy: Tensor) -> None:
                 return ""
             slope = float(below.median())
             same = bool(((below - slope).abs() <= 1e-4 * abs(slope)).all())
-            same = same and slope != 0 and abs(slope - right) > 1e-3 * abs(right)
+            same = same and slope not in (0, 1) and abs(slope - right) > 1e-3 * abs(right)
             return f"takes negative_slope to be {slope:.4g}, not {right:g}" if same else ""
 
         return says
 
-    made["output"].append(Mistake("slope", "", says=of(x), severity=CONVENTION))
+    made["output"].append(Mistake("slope", "", says=of(x), severity=severity))
     made["input_grad"].append(Mistake("slope", "", says=of(dy)))
 
 

@@ -26,6 +26,8 @@ CANCEL = "parts"
 """The name of the comparison that says that errors cancel."""
 WRITTEN = "was modified"
 """What a comparison says of an array that was written into."""
+OWN_CHECK = "its own check"
+"""How the reason begins where a check of the adapter's own falls over."""
 RUN = "run"
 """The name of the comparison that says that it did something else than answer."""
 
@@ -153,24 +155,49 @@ class _Causes:
         for clue in sorted(outcome.failures, key=lambda one: not one.diagnosis):
             result = _result(clue)
             finding = self.known.get(place(result))
-            if value is not None and _of_value(outcome, clue):
+            if (
+                value is not None
+                and result not in VALUES
+                and (_of_value(outcome, clue) or (core and self._follows(outcome, clue, result)))
+            ):
                 finding = value
-            if core and result not in VALUES and (outcome.case, result) in self.derived:
-                finding = value or finding
-            if core and finding is None and not clue.named:
-                finding = self._of_class(outcome, result)
-            alike = (outcome.cls, outcome.check, outcome.dtype, result)
             if finding is None and not clue.named:
-                finding = self.alike.get(alike)
+                finding = self._unnamed(outcome, clue, result)
             if finding is None:
                 finding = self._finding(outcome, clue)
             elif clue.named and not core:
                 self._also(finding, outcome, clue)
             if clue.named:
-                self.alike.setdefault(alike, finding)
+                self.alike.setdefault((outcome.cls, outcome.check, outcome.dtype, result), finding)
             finding.shows_in(outcome)
             if core:
                 self.known.setdefault(place(result), finding)
+
+    def _follows(self, outcome: Outcome, clue: Comparison, result: str) -> bool:
+        """Whether a wrong gradient is due to the wrong value beside it: it is the derivative of
+        what the subject computes, or it is nothing that has a name."""
+        of_layer = outcome.kind in ("layer", "loss")
+        return of_layer and ((outcome.case, result) in self.derived or not clue.named)
+
+    def _unnamed(self, outcome: Outcome, clue: Comparison, result: str) -> Finding | None:
+        """The finding, by its name, of which a clue without one tells more: of the same result in
+        another case or check; where a check is at an edge, or the adapter's own, of that case."""
+        same = self.alike.get((outcome.cls, outcome.check, outcome.dtype, result))
+        if same is not None or outcome.check in CORE:
+            return same or self._of_class(outcome, result)
+        severity = outcome.severity_of(clue)
+        for (cls, _, dtype, own), finding in self.alike.items():
+            graver = SEVERITIES.index(finding.severity) <= SEVERITIES.index(severity)
+            if (cls, dtype, own) == (outcome.cls, outcome.dtype, result) and graver:
+                return finding
+        if clue.name == RUN and severity != EDGE and not clue.reason.startswith(OWN_CHECK):
+            return None
+        if severity == EDGE or clue.reason.startswith(OWN_CHECK):
+            for (case, dtype, own), finding in self.known.items():
+                here = (case, dtype) == (outcome.case, outcome.dtype) and finding.severity == WRONG
+                if here and (clue.name == RUN or own == result):
+                    return finding
+        return None
 
     def _also(self, finding: Finding, outcome: Outcome, clue: Comparison) -> None:
         """What another check has to say of a finding; if that is that it is by choice, then so is
@@ -179,7 +206,7 @@ class _Causes:
         if clue.severity == CONVENTION != finding.severity:
             finding.said, finding.severity = {name: text}, CONVENTION
             finding.rests_on(outcome, clue)
-        elif outcome.kind == "layer" and text not in finding.said.values():
+        elif outcome.check == "eval_mode" and text not in finding.said.values():
             finding.notes.append(_capital(f"{name} {text}".strip()))
 
     def _of_class(self, outcome: Outcome, result: str) -> Finding | None:
@@ -227,7 +254,7 @@ class _Causes:
             if (one.cls, own, dtype) == (cls, result, outcome.dtype)
         }
         shared = self.alike.get((cls, "instances", outcome.dtype, result))
-        return list(found.values()) or [shared] * bool(shared)
+        return list(found.values()) or ([] if shared is None else [shared])
 
     def _of_training(self, outcome: Outcome, clue: Comparison) -> list[Finding]:
         """All that a training goes wrong by: what is wrong of its parts, or how they are joined."""
@@ -266,7 +293,8 @@ class _Causes:
         elif outcome.kind in WHOLE and clue.diagnosis:
             key = cls, text
         elif clue.name != RUN and not clue.named:
-            key = cls, result if outcome.check in CORE else outcome.check, severity
+            group = result if outcome.check in CORE else result.rpartition(".")[2]
+            key = cls, group, outcome.check in CORE, severity
         finding = self.found.get(key)
         if finding is None:
             finding = self.found[key] = Finding(cls, [outcome], clue, severity)
@@ -310,7 +338,7 @@ def told(outcome: Outcome, clue: Comparison) -> tuple[str, str, str]:
 
 _WHOSE = re.compile(
     r"(.*?(?: output| input gradient|\.\S+ gradient| gradient| value)) "
-    r"((?:is|has|lacks|takes|uses|ignores|drops|counts|passes|does|fits)\b.*)"
+    r"((?:is|has|lacks|takes|uses|ignores|drops|leaves|rounds|still|adds|counts|counts|passes|does|fits)\b.*)"
 )
 
 
@@ -356,7 +384,7 @@ def _result(comparison: Comparison) -> str:
     """`input_grad` for `large: input_grad`; what an optimizer moves is one result, whichever."""
     if comparison.name.startswith("step ") and comparison.reason != WRITTEN:
         return "parameters"
-    return re.sub(r", of its \w+$", "", comparison.name).split(": ")[-1]
+    return re.sub(r", of its \w+$| of run \d+$", "", comparison.name).split(": ")[-1]
 
 
 def _whose(name: str) -> tuple[str, str]:

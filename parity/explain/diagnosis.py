@@ -152,8 +152,10 @@ def explain(
             return Explanation(text, named=True, severity=severity)
         if told:
             return Explanation()
+        if not scaled and (smaller := _rounded(got, right, dtype)):
+            return Explanation(f"is rounded to {smaller} on its way", severity=DIGITS)
         if not scaled and _near(got, right):
-            return Explanation(_digits(got, right, dtype), severity=DIGITS)
+            return Explanation(_digits(got, right), severity=DIGITS)
         if not scaled and (ratio := _ratio(got, right, tolerance, constants or {})):
             return ratio
     if got.numel() > 1 and bool((got == got.flatten()[0]).all()):
@@ -168,12 +170,17 @@ def _near(got: Tensor, right: Tensor) -> bool:
     return bool(((got - right).abs() <= NEAR * right.abs() + 1e-5 * scale).all())
 
 
-def _digits(got: Tensor, right: Tensor, dtype: torch.dtype) -> str:
-    """What is nearly right: how far, and whether it has been through a smaller dtype."""
+def _rounded(got: Tensor, right: Tensor, dtype: torch.dtype) -> str:
+    """The smaller dtype that a nearly right result has been through; "" if none."""
     for smaller in (torch.bfloat16, torch.float16, torch.float32):
-        is_smaller = torch.finfo(smaller).eps > torch.finfo(dtype).eps
-        if is_smaller and torch.equal(got, got.to(smaller).double()):
-            return f"is rounded to {str(smaller).removeprefix('torch.')} on its way"
+        eps = torch.finfo(smaller).eps
+        if eps > torch.finfo(dtype).eps and torch.equal(got, got.to(smaller).double()):
+            return str(smaller).removeprefix("torch.") if alike(got, right, 4 * eps) else ""
+    return ""
+
+
+def _digits(got: Tensor, right: Tensor) -> str:
+    """How far a result is right."""
     error = float((got - right).abs().max() / right.abs().max())
     if not error > 0:
         return ""

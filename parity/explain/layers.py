@@ -73,6 +73,8 @@ def _of_batch(
     for name, sentence, wrong in (
         ("last sample", one.format("last"), passed(x=x[-1:], dy=dy[-1:])),
         ("first sample", one.format("first"), passed(x=x[:1], dy=dy[:1])),
+        ("all but last", "leaves out the last sample", passed(x=x[:-1], dy=dy[:-1])),
+        ("all but first", "leaves out the first sample", passed(x=x[1:], dy=dy[1:])),
         ("not multiplied", "ignores the incoming gradient", passed(dy=torch.ones_like(dy))),
         ("absolute", "takes the absolute value of the input", passed(x=x.abs())),
     ):

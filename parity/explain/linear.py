@@ -17,6 +17,9 @@ def of_linear(made: Mistakes, module: nn.Module, inputs: Tensors, oracle: Tensor
         bias = inputs["bias"]
         text = "is one number, the mean of the incoming gradient, where each output has its own"
         made["bias.param_grad"].append(Mistake("one number", text, dy.mean().reshape(1)))
+        if len(bias) == 1:  # there it is the mean over the batch as well: no telling which
+            text = "is the mean over the batch"
+            made["bias.param_grad"].append(Mistake("mean", text, dy.mean().reshape(1)))
         text = "is one number, the sum of the incoming gradient, where each output has its own"
         if len(bias) > 1:
             made["bias.param_grad"].append(Mistake("one sum", text, dy.sum().reshape(1)))

@@ -35,6 +35,19 @@ def ours(error: BaseException) -> bool:
     return isinstance(error, Exception) and all(_library(one.filename) for one in frames)
 
 
+def raised_by_us(error: BaseException) -> bool:
+    """Whether an exception is one that a line of parity's raises, in a call of the subject's: one
+    that such a line runs into may be the subject's doing."""
+    frames = traceback.extract_tb(error.__traceback__, limit=-DEEPEST)
+    last = frames[-1] if frames else None
+    return (
+        last is not None
+        and last.filename.startswith(_PARITY)
+        and ours(error)
+        and ((last.line or "").startswith("raise "))
+    )
+
+
 def _library(file: str) -> bool:
     """Whether a file is parity's, Python's, torch's or numpy's."""
     if file.startswith(("<frozen", _PARITY)):

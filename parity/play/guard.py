@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from parity.play.broken import Broken, Unoffered, legible, place
+from parity.play.broken import Broken, Own, Unoffered, legible, place, raised_by_us
 from parity.subject.error import AdapterError
 
 
@@ -67,6 +68,7 @@ def guarded(dtype: torch.dtype, poison: bool = False, device: str = "cpu") -> It
 
     Raises:
         Broken: the subject raised an exception, or called sys.exit.
+        Own: parity itself raised one.
     """
     before = torch.get_default_dtype(), torch.is_grad_enabled()
     # A default device, once set, slows every call of torch: on the CPU there is none.
@@ -83,13 +85,15 @@ def guarded(dtype: torch.dtype, poison: bool = False, device: str = "cpu") -> It
         with place, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are the subject's, and no errors of its results
             yield
-    except (Broken, Unoffered):
+    except (Broken, Own, Unoffered):
         raise
     except AdapterError as error:
         raise Broken(str(error)) from None
     except SystemExit as exit_:
         raise Broken(f"calls sys.exit({exit_.code!r})") from None
     except Exception as error:
+        if raised_by_us(error):
+            raise Own("".join(traceback.format_exception(error))) from None
         raise Broken(said(error)) from error
     finally:
         _note_habits(dtype, seed)

@@ -238,7 +238,8 @@ class Layer(Instance):
 
     def _found(self) -> list[tuple[Any, Any]]:
         with self.guard():
-            return [pair for part in self.parts for pair in parameter_pairs(self.subject, part)]
+            pairs = [pair for part in self.parts for pair in parameter_pairs(self.subject, part)]
+        return [pair for pair in pairs if pair[0] is not None]  # (None, None): it has no bias
 
     def turned(self, name: str, value: Tensor) -> Tensor:
         """A parameter's value from torch's layout to the subject's, and back."""

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from parity.play.broken import Broken, Setting, Unoffered, ours
+from parity.play.broken import Broken, Own, Setting, Unoffered, ours
 from parity.play.describe import as_data
 from parity.play.guard import guarded, habits, said
 from parity.play.line import Ended, Line
@@ -65,6 +65,8 @@ def serve(
             answer = ("setting" if isinstance(broken, Setting) else "error"), str(broken)
         except Unoffered as unoffered:
             answer = "unoffered", str(unoffered)
+        except Own as error:
+            answer = "own", str(error)[-LONGEST_TRACEBACK:]
         except BaseException as error:  # also what is meant to end a process
             if ours(error) and not isinstance(error, MemoryError):
                 answer = "own", "".join(traceback.format_exception(error))[-LONGEST_TRACEBACK:]
