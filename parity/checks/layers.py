@@ -382,7 +382,13 @@ def accumulation(trial: Trial) -> list[Comparison]:
     if accumulates:
         layer.zero_grad()
         verdicts += [
-            fact(f"{name} after zero_grad", not bool(gradient.any()), "it is not zero")
+            fact(
+                f"{name} after zero_grad",
+                not bool(gradient.any()),
+                "it is not zero",
+                f"{trial.case.entry.name}'s zero_grad does not set "
+                f"{name.removesuffix('.param_grad')}'s gradient to zero",
+            )
             for name, gradient in layer.gradients().items()
         ]
     return verdicts
@@ -425,7 +431,9 @@ def aliasing(trial: Trial) -> list[Comparison]:
     after = kept()
     shared = [
         fact(f"{name} is its own", bool(torch.equal(after[name], before[name])),
-             "shares memory with an input or a result")
+             "shares memory with an input or a result",
+             f"{trial.case.entry.name}'s {name.replace('.param_grad', ' gradient')} shares memory "
+             "with an input or a result")
         for name in before
     ]  # fmt: skip
     again = passed(layer, inputs, seed=trial.seed)

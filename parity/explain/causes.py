@@ -152,9 +152,12 @@ class _Causes:
             return outcome.case, outcome.dtype, result
 
         value = next((self.known[place(v)] for v in VALUES if place(v) in self.known), None)
-        for clue in sorted(outcome.failures, key=lambda one: not one.diagnosis):
+        here: Finding | None = None  # of a value that is wrong in this very check
+        for clue in sorted(outcome.failures, key=_tells_most):
             result = _result(clue)
             finding = self.known.get(place(result))
+            if here is not None and not clue.named and result not in VALUES:
+                finding = finding or here
             if (
                 value is not None
                 and result not in VALUES
@@ -170,6 +173,8 @@ class _Causes:
             if clue.named:
                 self.alike.setdefault((outcome.cls, outcome.check, outcome.dtype, result), finding)
             finding.shows_in(outcome)
+            if result in VALUES:
+                here = finding
             if core:
                 self.known.setdefault(place(result), finding)
 
@@ -187,11 +192,12 @@ class _Causes:
             return same or self._of_class(outcome, result)
         severity = outcome.severity_of(clue)
         for (cls, _, dtype, own), finding in self.alike.items():
-            graver = SEVERITIES.index(finding.severity) <= SEVERITIES.index(severity)
-            if (cls, dtype, own) == (outcome.cls, outcome.dtype, result) and graver:
+            as_grave = SEVERITIES.index(finding.severity) <= SEVERITIES.index(severity)
+            if (cls, dtype, own) == (outcome.cls, outcome.dtype, result) and as_grave:
                 return finding
-        if clue.name == RUN and severity != EDGE and not clue.reason.startswith(OWN_CHECK):
-            return None
+        for graver in SEVERITIES[: SEVERITIES.index(severity)]:
+            if (found := self.found.get(_key(outcome, result, graver))) is not None:
+                return found
         if severity == EDGE or clue.reason.startswith(OWN_CHECK):
             for (case, dtype, own), finding in self.known.items():
                 here = (case, dtype) == (outcome.case, outcome.dtype) and finding.severity == WRONG
@@ -293,8 +299,7 @@ class _Causes:
         elif outcome.kind in WHOLE and clue.diagnosis:
             key = cls, text
         elif clue.name != RUN and not clue.named:
-            group = result if outcome.check in CORE else result.rpartition(".")[2]
-            key = cls, group, outcome.check in CORE, severity
+            key = _key(outcome, result, severity)
         finding = self.found.get(key)
         if finding is None:
             finding = self.found[key] = Finding(cls, [outcome], clue, severity)
@@ -306,6 +311,14 @@ class _Causes:
         if clue.diagnosis or not finding.said:
             finding.said.setdefault(name, f"{text}{when}")
         return finding
+
+
+def _key(outcome: Outcome, result: str, severity: str) -> Hashable:
+    """What makes a finding without a name one: its class and result; of a whole, its check."""
+    if outcome.kind in WHOLE:
+        return "network", outcome.check, severity
+    core = outcome.check in CORE
+    return outcome.cls, result if core else result.rpartition(".")[2], core, severity
 
 
 STILL = ("zero", "no such result", "leaves the parameters", "skipped", "no effect")
@@ -375,16 +388,21 @@ def _rank(outcome: Outcome) -> tuple[int, bool, bool]:
     return place, whole, not any(failure.named for failure in outcome.failures)
 
 
+def _tells_most(clue: Comparison) -> tuple[bool, bool]:
+    return _result(clue) not in VALUES, not clue.diagnosis
+
+
 def _of_value(outcome: Outcome, clue: Comparison) -> bool:
     """Whether a clue is of what a layer puts out, under another name, or of its derivative."""
-    return outcome.kind == "layer" and outcome.check in ("rate", "differences")
+    return outcome.check == "differences" or (outcome.check, outcome.kind) == ("rate", "layer")
 
 
 def _result(comparison: Comparison) -> str:
     """`input_grad` for `large: input_grad`; what an optimizer moves is one result, whichever."""
     if comparison.name.startswith("step ") and comparison.reason != WRITTEN:
         return "parameters"
-    return re.sub(r", of its \w+$| of run \d+$", "", comparison.name).split(": ")[-1]
+    name = re.sub(r", of its \w+$| of run \d+$| after zero_grad$", "", comparison.name)
+    return name.split(": ")[-1]
 
 
 def _whose(name: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from parity.catalogue.values import Tensors
-from parity.explain.entries import somewhere
+from parity.explain.entries import somewhere, worst_entries
 from parity.explain.mistakes import Mistake, Mistakes
 from parity.judge.comparison import DIGITS, Comparison, compare, compare_one
 from parity.judge.truth import Truth
@@ -72,7 +72,7 @@ def judge(
         judged.append(
             replace(
                 comparison, diagnosis=f"{whose} {text}" if text else "", named=said.named,
-                severity=said.severity,
+                severity=said.severity, entries=worst_entries(got, right, inputs or {}),
             )
         )  # fmt: skip
     return judged

@@ -12,6 +12,9 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
+SHOWN = 3
+"""How many entries of a wrong result are shown."""
+
 
 def somewhere(got: Tensor, right: Tensor, inputs: Mapping[str, Tensor], tolerance: float) -> str:
     """Where a result is wrong, and by what factor there, to follow its name in a sentence; empty if
@@ -34,6 +37,26 @@ def somewhere(got: Tensor, right: Tensor, inputs: Mapping[str, Tensor], toleranc
         if inside and 2 * int(wrong.sum()) >= int(entries.sum()):
             return f"is wrong {text} alone, in {int(wrong.sum())} of {int(entries.sum())} entries"
     return f"is wrong in {int(wrong.sum())} of {wrong.numel()} entries{there}"
+
+
+def worst_entries(
+    got: Tensor | None, right: Tensor | None, inputs: Mapping[str, Tensor]
+) -> tuple[str, ...]:
+    """The entries that are farthest off, each with what it is, what is due, and the inputs there:
+    those of its shape."""
+    if got is None or right is None or got.shape != right.shape or not got.numel():
+        return ()
+    off = (got.double() - right).abs().nan_to_num(nan=torch.inf).flatten()
+    given = {name: value.flatten() for name, value in inputs.items() if value.shape == right.shape}
+    lines = []
+    for place in off.topk(min(SHOWN, off.numel())).indices:
+        if not off[place]:
+            continue
+        where = [int(i) for i in torch.unravel_index(place, right.shape)]
+        at = ", ".join(f"{name} {float(value[place]):.6g}" for name, value in given.items())
+        due = f"{where}: {float(got.flatten()[place]):.6g}, due {float(right.flatten()[place]):.6g}"
+        lines.append(f"{due}, at {at}" if at else due)
+    return tuple(lines)
 
 
 def _there(got: Tensor, right: Tensor) -> str:

@@ -54,6 +54,7 @@ class Comparison:
         named: whether that is a known mistake, and not a description of what is seen.
         inherited: it is wrong because of what came in; the fault lies elsewhere.
         severity: which class of failure it is, if that is not its check's.
+        entries: those that are worst, each with what it is, what is due and the inputs there.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Comparison:
     named: bool = False
     inherited: bool = False
     severity: str = ""
+    entries: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:

@@ -101,6 +101,12 @@ def _of_loss(trial: Trial) -> Iterator[str]:
         )
 
     straight, other = passed(inputs), passed(turned)
+    rows, columns = inputs["prediction"].shape
+    own = straight["prediction_grad"].shape if straight else ()
+    if len(own) == 2 and own[0] == rows and own[1] != columns and not trial.case.single:
+        name = trial.case.entry.name
+        yield f"its {name} is written for {own[1]} columns: outputs={{nn.{name}: {own[1]}}}"
+        return
     names = criterion.argument_names()
     named = len(names) > 1 and names[0] in TARGETS and names[1] in PREDICTIONS
     if alike(other) and not alike(straight) and (named or not alike(straight, -1)):

@@ -24,7 +24,11 @@ def text(report: Report, *, verbose: bool = False) -> str:
         verbose: a row for each check.
     """
     table = _checks(report) if verbose else _cases(report)
-    parts = [*filter(None, [table]), *_findings(report), *_errors(report, verbose=verbose)]
+    parts = [
+        *filter(None, [table]),
+        *_findings(report, verbose=verbose),
+        *_errors(report, verbose=verbose),
+    ]
     if report.missing:
         parts.append("Not offered, and so not checked: " + _missing(report))
     if report.gaps:
@@ -105,7 +109,7 @@ def _checks(report: Report) -> str:
     return tabulate(rows, headers="keys", disable_numparse=True)
 
 
-def _findings(report: Report) -> Iterator[str]:
+def _findings(report: Report, *, verbose: bool) -> Iterator[str]:
     for number, finding in enumerate(report.findings, 1):
         names = [outcome.id for outcome in finding.outcomes]
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
@@ -116,6 +120,7 @@ def _findings(report: Report) -> Iterator[str]:
             *([f"   due: {finding.due}"] if finding.due else []),
             f"   seen in {', '.join(names[:SHOWN])}{more}",
             f"   {replace(finding.evidence, diagnosis='')}",
+            *(f"   at {entry}" for entry in finding.evidence.entries if verbose),
             *(f"   {note}." for note in dict.fromkeys(finding.notes)),
             f"   reproduce: {finding.outcomes[0].reproduce}",
         ]
