@@ -287,7 +287,7 @@ CASES: list[tuple[str, dict[Any, Any], Any, dict[str, Any], list[tuple[str, str]
     ("a slope of its own", {nn.LeakyReLU: OwnSlope}, "LeakyReLU-float", {}, [
         (CONVENTION, "LeakyReLU output takes negative_slope to be 0.2, not 0.01")]),
     ("classic dropout", {nn.Dropout: Classic}, "float64", {}, [
-        (CONVENTION, "Dropout output is multiplied by 1 - p in evaluation: this is the classic")]),
+        (CONVENTION, "Dropout is the classic dropout, not the inverted one: not scaled in")]),
     ("p is to keep", {nn.Dropout: KeepsWithP}, "float64", {}, [
         (WRONG, "Dropout output takes p for the probability to keep")]),
     ("drops backwards", {nn.Dropout: DropsBackwards}, "p=0.*float64", {}, [

@@ -62,7 +62,7 @@ def test_an_error_of_paritys_own_is_none_of_the_subjects(
         with pytest.raises(RuntimeError, match="planted"):
             parity.check(subject, only="Tanh-float32-forward")
         return
-    report = parity.check(subject, only="Tanh-float32-forward")
+    report = parity.check(subject, only="Tanh-float32-forward", seed=4711)  # of no other test
     assert not report.findings
     assert not report.passed
     (error,) = report.errors
@@ -116,7 +116,7 @@ def test_what_a_subject_raises_is_the_subjects_wherever_it_is_raised() -> None:
 
     (finding,) = parity.check(parity.Subject({nn.Tanh: Odd}), only="Tanh-float32-f").findings
     assert "(test_errors.py:" in str(finding)
-    assert "Odd.forward (test_errors.py:" in finding.where
+    assert finding.where == ""  # which says it already
 
 
 def test_an_own_check_that_raises_is_the_adapters() -> None:

@@ -253,7 +253,7 @@ def test_maps_and_wrong_points_are_of_each_run() -> None:
         "mse summed": "MSELoss value is the sum, where mean is declared",
         "bce with eps": "BCELoss value has 0.01 added to the probabilities",
         "adam lagging": "Adam corrects the bias by the number of the step before",
-        "sigmoid of another slope": "Sigmoid of slope 3: input_grad is wrong",
+        "sigmoid of another slope": "Sigmoid of slope 3: input gradient is wrong",
     }.items(),
 )
 def test_every_formula_as_printed_is_caught_by_name(name: str, says: str) -> None:

@@ -8,10 +8,12 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
 import parity
+from parity import cli
 from tests.toy import Toy
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -61,3 +63,27 @@ def test_a_gate_is_set_up_as_the_readme_says(tmp_path: Path) -> None:
     wrong = toy.gate("--layers", "numerics")
     assert wrong.returncode == 1
     assert "Tanh" in wrong.stdout
+
+
+DOCUMENTED = Path(__file__).parent.parent / "docs" / "findings.md"
+
+
+def test_the_findings_are_printed_as_the_page_shows_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(Path(__file__).with_name("subjects") / "course.py", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```(?:python)?\n(.*?)```", DOCUMENTED.read_text(), re.DOTALL)
+    pairs = list(zip(blocks[::2], blocks[1::2], strict=True))
+    assert len(pairs) == 4
+    for adapter, shown in pairs:
+        name = re.findall(r"--only|check (\w+\.py)|^parity: (\w+):", shown, re.MULTILINE)
+        path = next(one or f"{other}.py" for one, other in name if one or other)
+        (tmp_path / path).write_text(adapter)
+        code = cli.main(["check", path, "--quick"])
+        printed = capsys.readouterr()
+        words = " ".join((printed.out + printed.err).split())
+        for line in shown.strip().splitlines():
+            if "times the error allowed" not in line:  # those are another processor's
+                assert " ".join(line.split()) in words
+        assert code == (cli.COULD_NOT_RUN if "SETUP" in shown else cli.FAULT)

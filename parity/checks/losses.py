@@ -41,13 +41,18 @@ def one_pass(
     return trial.judge_loss(inputs, results, deep=deep, draws=draws, terms=terms)
 
 
-def _named(name: str, doc: str) -> Callable[[Trial], list[Comparison]]:
-    def check(trial: Trial) -> list[Comparison]:
-        verdicts = one_pass(trial, trial.loss_inputs(), deep=trial.dtype not in HALF)
-        return [v for v in verdicts if v.name == name]
+def value(trial: Trial) -> list[Comparison]:
+    """The value of the loss."""
+    inputs = trial.loss_inputs()
+    results = {"loss": trial.build().forward(inputs["prediction"], inputs["target"])}
+    verdicts = trial.judge_loss(inputs, results, deep=trial.dtype not in HALF)
+    return [v for v in verdicts if v.name == "loss"]
 
-    check.__doc__ = doc
-    return check
+
+def gradient(trial: Trial) -> list[Comparison]:
+    """The gradient with respect to the prediction."""
+    verdicts = one_pass(trial, trial.loss_inputs(), deep=trial.dtype not in HALF)
+    return [v for v in verdicts if v.name == "prediction_grad"]
 
 
 def noncontiguous(trial: Trial) -> list[Comparison]:
@@ -246,8 +251,8 @@ def differences(trial: Trial) -> list[Comparison]:
 
 
 CHECKS: dict[str, Callable[[Trial], list[Comparison]]] = {
-    "value": _named("loss", "The value of the loss."),
-    "gradient": _named("prediction_grad", "The gradient with respect to the prediction."),
+    "value": value,
+    "gradient": gradient,
     "noncontiguous": noncontiguous,
     "sizes": sizes,
     "half": half,

@@ -12,6 +12,7 @@ import re
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
+from parity.explain import dropout
 from parity.explain.circumstances import circumstance, plainly
 from parity.explain.formulas import due
 from parity.judge.comparison import CONVENTION, DIGITS, EDGE, MEMORY, WRONG, Comparison
@@ -64,11 +65,13 @@ class Finding:
     @property
     def where(self) -> str:
         """The subject's own code that it is in: `Tanh.backward (course.py:57)`; "" if unknown."""
+        if self.evidence.name == RUN:  # the exception's own place tells more
+            return ""
         places = dict(self.outcomes[0].where)
-        does = "step" if "step" in places else "backward"
-        if not _result(self.evidence).endswith("grad") and does == "backward":
-            does = "forward"
-        return places.get(does, "")
+        if "step" in places:
+            return places["step"]
+        backward = _result(self.evidence).endswith("grad") or "backward" in self.sentence
+        return places.get("backward" if backward else "forward", "")
 
     @property
     def due(self) -> str:
@@ -206,12 +209,10 @@ class _Causes:
         return None
 
     def _also(self, finding: Finding, outcome: Outcome, clue: Comparison) -> None:
-        """What another check has to say of a finding; if that is that it is by choice, then so is
-        the finding."""
+        """What another check has to say of a finding; together they may come to a choice."""
         name, text, _ = told(outcome, clue)
-        if clue.severity == CONVENTION != finding.severity:
-            finding.said, finding.severity = {name: text}, CONVENTION
-            finding.rests_on(outcome, clue)
+        if choice := dropout.classic(finding.sentence, text):
+            finding.said, finding.severity = {outcome.cls: choice}, CONVENTION
         elif outcome.check == "eval_mode" and text not in finding.said.values():
             finding.notes.append(_capital(f"{name} {text}".strip()))
 
@@ -325,6 +326,10 @@ STILL = ("zero", "no such result", "leaves the parameters", "skipped", "no effec
 """Words of the findings by which a parameter does not move at all."""
 
 
+UNWRITTEN = ("raises NotImplementedError", "has no attribute 'backward'")
+"""Words of what a class says whose backward is to be written."""
+
+
 def _gravest(found: list[Finding]) -> list[Finding]:
     """Those that are wrong; if there are none, all."""
     return [one for one in found if one.severity == WRONG] or found
@@ -340,6 +345,8 @@ def told(outcome: Outcome, clue: Comparison) -> tuple[str, str, str]:
         said = said or not when or when in text or "NaN or infinite" in text or " alone" in text
         return name, text, "" if said else f", {when}"
     if clue.name == RUN:  # it did something else than answer
+        if any(word in clue.reason for word in UNWRITTEN):
+            return outcome.cls, f"is not written yet: it {clue.reason}", ""
         return f"{outcome.cls}:", clue.reason, ""
     if clue.reason:
         return f"{outcome.cls} {plainly(clue.name)}", _clause(clue.reason), f", {when}" * bool(when)

@@ -6,7 +6,16 @@ from torch import Tensor
 
 from parity.catalogue.case import Case
 from parity.explain.mistakes import Masks, Mistake, Mistakes
-from parity.judge.comparison import CONVENTION
+
+UNSCALED = "lacks the factor 1 / (1 - p)"
+MULTIPLIED = "multiplied by 1 - p in evaluation"
+
+
+def classic(training: str, evaluation: str) -> str:
+    """What two mistakes come to that make each other good; "" if these are not the two."""
+    if UNSCALED not in training or MULTIPLIED not in evaluation:
+        return ""
+    return f"is the classic dropout, not the inverted one: not scaled in training, and {MULTIPLIED}"
 
 
 def of_dropout(made: Mistakes, case: Case, x: Tensor, dy: Tensor, masks: Masks) -> None:
@@ -22,7 +31,7 @@ def of_dropout(made: Mistakes, case: Case, x: Tensor, dy: Tensor, masks: Masks) 
     if p == 1:
         made["output"] = [Mistake("keep", keep, x)]
         return
-    scale = f"lacks the factor 1 / (1 - p), here {1 / (1 - p):.3g}"
+    scale = f"{UNSCALED}, here {1 / (1 - p):.3g}"
     made["output"] += [
         Mistake("no scale", scale, x * mask),
         Mistake("multiplied", "is multiplied by 1 - p, where 1 / (1 - p) belongs",
@@ -48,7 +57,7 @@ def of_dropout(made: Mistakes, case: Case, x: Tensor, dy: Tensor, masks: Masks) 
 def _in_evaluation(made: Mistakes, p: float, x: Tensor, dy: Tensor) -> None:
     """Nothing is to be dropped, and nothing scaled. Where all would be dropped, the one cannot be
     told from the other."""
-    classic = "is multiplied by 1 - p in evaluation: this is the classic dropout, not the inverted"
+    multiplied = f"is {MULTIPLIED}"
     for name, whole in (("output", x), ("input_grad", dy)):
 
         def drops(got: Tensor, whole: Tensor = whole) -> str:
@@ -58,4 +67,4 @@ def _in_evaluation(made: Mistakes, p: float, x: Tensor, dy: Tensor) -> None:
         made[name] = []
         if 0 < p < 1:
             made[name].append(Mistake("drops", "", says=drops))
-            made[name].append(Mistake("classic", classic, whole * (1 - p), severity=CONVENTION))
+            made[name].append(Mistake("classic", multiplied, whole * (1 - p)))

@@ -118,10 +118,11 @@ def _of_reductions(
     if how == "none" or not entries.numel():
         return
     ones = torch.ones_like(entries)
+    counts = {float(n) for n in (1, 2, batch, entries.numel(), entries.numel() // batch)}
     for other in REDUCTIONS:
         if other.startswith("half") and not how.startswith("half"):
             ratio = float(reduced(ones, batch, other) / reduced(ones, batch, how))
-            if ratio not in (1, 0.5):
+            if not {ratio, 1 / ratio} & counts:  # those have names of their own
                 text = f"is that of the {other.replace('_', ' ')}, where the value is the {how}"
                 made["prediction_grad"].append(Mistake(other, text, ratio * derivative))
 
@@ -152,12 +153,19 @@ def _of_eps(made: Mistakes, x: Tensor, t: Tensor, how: str, count: float, oracle
     """A number added to the probabilities before their logarithms; near 0 it is no mistake of
     its own, so that it says nothing of what a pass is worth."""
 
-    def same(value: Tensor, right: Tensor, sentence: str) -> Callable[[Tensor], str]:
+    entries = -t * x.log() - (1 - t) * (1 - x).log()
+    without = {
+        "loss": _scaled(entries, how, len(x)),
+        "prediction_grad": count * (x - t) / (x - x * x),
+    }
+
+    def same(value: Tensor, name: str, sentence: str) -> Callable[[Tensor], str]:
         def says(got: Tensor) -> str:
             if got.shape != value.shape or not bool(got.isfinite().all()):
                 return ""
-            off, due = (got - value).abs().max(), (got - right).abs().max()
-            return sentence if off <= 0.02 * due and torch.allclose(got, value, 1e-4) else ""
+            others = [(got - one).abs().max() for one in (oracle[name], without[name])]
+            near = (got - value).abs().max() <= 0.02 * min(others)
+            return sentence if near and torch.allclose(got, value, 1e-4) else ""
 
         return says
 
@@ -169,7 +177,7 @@ def _of_eps(made: Mistakes, x: Tensor, t: Tensor, how: str, count: float, oracle
         wrong = {"loss": [_scaled(entries, how, len(x))], "prediction_grad": [apart, joined]}
         for name, values in wrong.items():
             for value in values:
-                says = same(value, oracle[name], sentence)
+                says = same(value, name, sentence)
                 severity = EDGE if eps < 1e-5 else ""
                 made[name].append(Mistake("eps", "", says=says, severity=severity))
 

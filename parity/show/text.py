@@ -24,11 +24,8 @@ def text(report: Report, *, verbose: bool = False) -> str:
         verbose: a row for each check.
     """
     table = _checks(report) if verbose else _cases(report)
-    parts = [
-        *filter(None, [table]),
-        *_findings(report, verbose=verbose),
-        *_errors(report, verbose=verbose),
-    ]
+    parts = [table] if table else []
+    parts += [*_findings(report, verbose=verbose), *_errors(report, verbose=verbose)]
     if report.missing:
         parts.append("Not offered, and so not checked: " + _missing(report))
     if report.gaps:

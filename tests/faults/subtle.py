@@ -466,7 +466,7 @@ def _() -> Planting:
     "evaluation scales by 1 - p",
     "layer.eval_mode",
     "Dropout-p=0.2",
-    "0.8 times",
+    "multiplied by 1 - p in evaluation",
     subtle="in training",
 )
 def _() -> Planting:
@@ -515,7 +515,7 @@ def _() -> Planting:
     "divided by two outputs, whatever there are",
     "loss.gradient",
     "MSELoss-mean",
-    "2.5 times",
+    "that of the half batch mean",
     subtle="for two outputs",
 )
 def _() -> Planting:

@@ -162,18 +162,18 @@ class Evil(str):
     def __reduce__(self):
         return (exec, ("import os; os._exit(0)",))
 """
-layer("trust", "a name that unpickles", "Tanh 1 FAILED", top=EVIL, called="Evil('evil')",
+layer("trust", "a name that unpickles", "Tanh 1 wrong", top=EVIL, called="Evil('evil')",
       options=("--only=-input_grad",), backward=WRONG, worst=True)  # fmt: skip
-layer("trust", "a waiver that unpickles", "Tanh 1 FAILED", top=EVIL, backward=WRONG,
+layer("trust", "a waiver that unpickles", "Tanh 1 wrong", top=EVIL, backward=WRONG,
       options=("--only=-input_grad",),
       bottom="object.__setattr__(subject, 'waivers', {Evil('ReLU'): Evil('x')})")  # fmt: skip
 layer("trust", "a subclass of Tensor", "Tanh 1 passed", code=0, top="class S(torch.Tensor): pass",
       forward="return self.y.as_subclass(S)")  # fmt: skip
-layer("trust", "torch in the process is another", "Tanh 1 FAILED", backward=WRONG,
+layer("trust", "torch in the process is another", "Tanh 1 wrong", backward=WRONG,
       options=("--only=-input_grad",),
       top="torch.allclose = torch.equal = lambda *a, **k: True\n"
           "torch.autograd.grad = lambda *a, **k: 1 / 0")  # fmt: skip
-layer("trust", "the judge in the process is another", "Tanh 1 FAILED", backward=WRONG,
+layer("trust", "the judge in the process is another", "Tanh 1 wrong", backward=WRONG,
       options=("--only=-input_grad",),
       top="import parity.judge.comparison as c\nc.compare_one = c.compare = None\n"
           "import parity.run.plan as p\np.planned = None")  # fmt: skip
@@ -252,7 +252,7 @@ OUTPUTS = {
 for name, does in OUTPUTS.items():
     fast = name == "standard output is closed"
     layer("printing and descriptors", name, "Tanh 1 passed", code=0, forward=does, worst=fast)
-layer("printing and descriptors", "all descriptors are closed", "Tanh 1 FAILED",
+layer("printing and descriptors", "all descriptors are closed", "Tanh 1 wrong",
       forward="os.closerange(0, 256)")  # fmt: skip
 
 # ---- what a layer returns ----
@@ -263,7 +263,7 @@ RETURNS = {
     "complex numbers": ("self.y * 1j", "complex64"), "integers": ("self.y.long()", "int64"),
     "a sparse tensor": ("self.y.to_sparse()", "sparse"),
     "no numbers": ("self.y.to('meta')", "meta"),
-    "NaN": ("self.y * float('nan')", "Tanh 1 FAILED"),
+    "NaN": ("self.y * float('nan')", "Tanh 1 wrong"),
     "another shape": ("self.y.T", "shape"), "a number": ("torch.tensor(1.0)", "shape"),
     "a generator": ("(i for i in [1])", "generator"),
     "an array of objects": ("__import__('numpy').array([None])", "of object"),
@@ -297,10 +297,10 @@ TRAPS = {
         "where an array is due"),
     "a dtype that raises": (
         "class Y:\n    @property\n    def dtype(self): raise ValueError('dtype')\nreturn Y()",
-        "Tanh 1 FAILED"),
+        "Tanh 1 wrong"),
     "a class that lies": (
         "class Y:\n    @property\n    def __class__(self): return torch.Tensor\nreturn Y()",
-        "Tanh 1 FAILED"),
+        "Tanh 1 wrong"),
     "comparisons that raise": (
         "class Y(torch.Tensor):\n    def __eq__(self, other): raise ValueError\n"
         "return self.y.as_subclass(Y)", ""),
@@ -309,8 +309,8 @@ TRAPS = {
         "error = new\nraise error", "raises ValueError: 2999"),
     "a group of exceptions": (
         "raise ValueError('many', [ValueError('x' * 10**5)] * 100)", "raises ValueError"),
-    "a list in a circle": ("y = []; y.append(y); return y", "Tanh 1 FAILED"),
-    "a number without end": ("return [[float('inf')] * 5] * 7", "Tanh 1 FAILED"),
+    "a list in a circle": ("y = []; y.append(y); return y", "Tanh 1 wrong"),
+    "a number without end": ("return [[float('inf')] * 5] * 7", "Tanh 1 wrong"),
 }  # fmt: skip
 for name, (does, says) in TRAPS.items():
     right = name == "comparisons that raise"
