@@ -101,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     new = commands.add_parser("new", help="write the skeleton of an adapter")
     new.add_argument("module", help="the framework: a Python file, or a module's name")
     new.add_argument("-o", "--output", metavar="FILE", help="default: parity_adapter.py")
+    new.add_argument("--no-import", action="store_true",
+                     help="write it alone; else it is tried, and the settings that it lacks are "
+                          "written into it")  # fmt: skip
     new.set_defaults(run=_new)
     return parser
 
@@ -288,7 +291,17 @@ def _new(options: argparse.Namespace) -> int:
         raise AdapterError(f"{path} is there already; --output names another")
     files.writable(path)
     files.write(path, skeleton(options.module, path.parent))
-    print(f"wrote {path}; look it over, then: parity check {path}")
+    if options.no_import:
+        print(f"wrote {path}; look it over, then: parity check {path}")
+        return PASSED
+    with _undisturbed():
+        from parity.run.tune import tuned
+    found, why = tuned(path, files.write)
+    also = f"; found by trying it: {', '.join(found)}" if found else ""
+    print(plain(f"wrote {path}{also}"))
+    if why:
+        print(plain(f"it does not run yet: {why}"))
+    print(f"look it over, then: parity check {path}")
     return PASSED
 
 

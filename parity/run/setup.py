@@ -7,6 +7,7 @@ are right once the arguments are.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,7 +20,9 @@ from parity.judge.truth import Refused
 from parity.play.broken import Broken, Setting
 from parity.play.guard import randomness_kept
 from parity.run.plan import DTYPES, one_thread
-from parity.subject.error import AdapterError
+from parity.subject.error import MissingSetting
+
+_SETTING = re.compile(r": (\w+=.*)$")
 
 TARGETS = ("target", "targets", "t", "true", "truth", "y_true", "label", "labels", "expected")
 PREDICTIONS = ("prediction", "predictions", "pred", "preds", "p", "y_pred", "y_hat", "yhat",
@@ -31,7 +34,7 @@ def set_up(session: Any) -> None:
     """Says what the adapter has forgotten to say.
 
     Raises:
-        AdapterError: a setting is missing; the text has each of them.
+        MissingSetting: a setting is missing; the text has each of them.
     """
     found: dict[str, None] = {}
     seen = set()
@@ -50,7 +53,9 @@ def set_up(session: Any) -> None:
             except (Broken, Refused):  # its checks say so
                 continue
     if found:
-        raise AdapterError(f"{session.description.name}: SETUP: {'; '.join(found)}")
+        settings = [given[1] for one in found if (given := _SETTING.search(one))]
+        text = f"{session.description.name}: SETUP: {'; '.join(found)}"
+        raise MissingSetting(text, settings)
 
 
 def _of_linear(trial: Trial) -> Iterator[str]:

@@ -7,166 +7,262 @@ says what does not hold.
 from __future__ import annotations
 
 import ast
-import importlib.util
 import keyword
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from parity.catalogue.table import CATALOGUE
+from parity.catalogue.table import CATALOGUE, by_name
 from parity.subject.error import AdapterError
+from parity.subject.source import (
+    NAMES,
+    Module,
+    Source,
+    arguments,
+    attributes,
+    keys_of,
+    methods,
+    source_of,
+    torch_name,
+)
 
-#: Names that frameworks give to what torch calls otherwise, in lower case.
-ALIASES = {
-    "fullyconnected": "Linear",
-    "dense": "Linear",
-    "fc": "Linear",
-    "leakyrelu": "LeakyReLU",
-    "lossmse": "MSELoss",
-    "mse": "MSELoss",
-    "meansquarederror": "MSELoss",
-    "squarederror": "MSELoss",
-    "crossentropy": "CrossEntropyLoss",
-    "losscrossentropy": "CrossEntropyLoss",
-    "binarycrossentropy": "BCELoss",
-    "bce": "BCELoss",
-    "mae": "L1Loss",
-    "swish": "SiLU",
-    "sequence": "Sequential",
-    "net": "Sequential",
-    "mlp": "Sequential",
-}
-NAMES = ["Sequential", *(entry.name for entry in CATALOGUE.values())]
+FORWARD = ("forward", "__call__", "forward_pass", "forward_propagation", "feedforward", "fwd")
+BACKWARD = ("backward", "backward_pass", "backward_propagation", "backprop", "bwd", "gradient",
+            "grad", "derivative", "prime")  # fmt: skip
+"""What a layer's or a loss's two ways may be called."""
+STEPS = ("step", "update", "apply")
+TARGETS = ("target", "targets", "t", "true", "y_true", "ytrue", "label", "labels", "y")
+PREDICTIONS = ("prediction", "predictions", "pred", "y_pred", "ypred", "y_hat", "yhat", "output",
+               "p", "logits")  # fmt: skip
+OUTPUTS = ("out", "output", "n_out", "out_features", "output_size", "output_dim", "out_dim",
+           "units", "neurons", "n_neurons", "n_outputs", "fan_out", "outputs")  # fmt: skip
+MODELS = ("model", "net", "network", "layers", "module")
+RATES = ("lr", "learning_rate", "rate", "eta", "step_size")
+PAIRS = (
+    (("W", "w", "weight", "weights", "kernel"),
+     ("d{}", "d_{}", "grad_{}", "{}_grad", "{}_gradient", "{}_grads", "grad_{}s", "g{}", "delta_{}",
+      "dL_d{}", "dLd{}", "grad{}", "{}_g")),
+    (("b", "B", "bias", "biases"),
+     ("d{}", "d_{}", "grad_{}", "{}_grad", "{}_gradient", "{}_grads", "g{}", "delta_{}", "dL_d{}",
+      "dLd{}", "grad{}", "{}_g")),
+)  # fmt: skip
+"""What a layer's weight and bias may be called, and their gradients."""
 
 
-def skeleton(module: str, folder: Path) -> str:
+@dataclass(frozen=True)
+class Found:
+    """A class of the framework that torch has too."""
+
+    module: Module
+    node: ast.ClassDef
+
+
+def skeleton(given: str, folder: Path) -> str:
     """The text of an adapter for a Python file, a folder of them, or a module by its name.
 
     Args:
-        module: the framework.
+        given: the framework.
         folder: where the adapter will be.
 
     Raises:
         AdapterError: there is no such module, it does not parse, or it has no class that looks
             like a layer.
     """
-    files = _files(module)
-    found: dict[str, tuple[str, ast.ClassDef]] = {}
-    unknown: list[tuple[str, str]] = []
-    bases: set[str] = set()
-    numpy = torch = False
-    for file in files:
-        tree = _parsed(file)
-        imported = {name.split(".")[0] for name in _imported(tree)}
-        numpy, torch = numpy or "numpy" in imported, torch or "torch" in imported
-        for node in tree.body:
-            if not isinstance(node, ast.ClassDef):
-                continue
-            bases |= {ast.unparse(base).split(".")[-1] for base in node.bases}
-            name = _torch_name(node.name)
-            if name is not None and name not in found:
-                found[name] = (file.stem, node)
-            elif {"forward", "backward"} <= set(_methods(node)):
-                unknown.append((file.stem, node.name))
-    if not found:
+    source = source_of(given)
+    found, unknown = _classes(source)
+    pairs = {} if found else _functions(source)
+    if not found and not pairs:
         raise AdapterError(
-            f"{module}: no class in it looks like a layer of torch.nn by its name; an adapter "
+            f"{given}: no class in it looks like a layer of torch.nn by its name; an adapter "
             "is `subject = parity.Subject({nn.Linear: …})`"
         )
-    rows = [
-        _row(name, _identifier(stem), node)
-        for name, (stem, node) in sorted(found.items(), key=lambda one: NAMES.index(one[0]))
-    ]
-    unknown = [(stem, name) for stem, name in unknown if name not in bases]
-    rows += [f"    # {_identifier(stem)}.{name}: which torch class?" for stem, name in unknown]
-    settings = _settings({name: node for name, (_, node) in found.items()}, numpy and not torch)
-    stems = sorted({stem for stem, _ in found.values()} | {stem for stem, _ in unknown})
-    where = files[0].parent.resolve()
-    package = _package(module)
-    # An adapter's own folder is searched anyway, and so is what has been installed.
-    beside = where == folder.resolve() or bool(package)
-    way = Path(os.path.relpath(where, folder.resolve())).as_posix()
-    path = [
-        "import sys",
-        "from pathlib import Path",
-        "",
-        f"sys.path.insert(0, str(Path(__file__).parent / {way!r}))",
-        "",
-    ]
-    return "\n".join(
-        [
-            f"# The adapter of {module!r}, as `parity check` takes it.",
-            "",
-            *([] if beside else path),
-            *_imports(stems, package),
-            "import torch",
-            "from torch import nn",
-            "",
-            "import parity",
-            "",
-            "subject = parity.Subject(",
-            "    {",
-            *("    " + row for row in rows),
-            "    },",
-            *settings,
-            ")",
-            "",
-        ]
+    used = [one.module for one in found.values()] + [one for one, _ in unknown]
+    used += [pair.module for pair in pairs.values()]
+    names = _aliases(dict.fromkeys(module.name for module in used))
+    modules = {module.name: module for module in used}
+    numpy = source.imports("numpy") and not source.imports("torch")
+    lines = [f"# The adapter of {given!r}, as `parity check` takes it."]
+    lines += [f"# {text}" for text in source.broken]
+    lines += ["", *_imports(modules, names, source.base, folder), ""]
+    helpers, rows = [], []
+    for name, one in sorted(found.items(), key=lambda pair: NAMES.index(pair[0])):
+        made = f"{names[one.module.name]}.{one.node.name}"
+        helper, row = _row(name, made, one.node)
+        helpers += helper
+        rows.append(row)
+    if pairs and numpy:
+        helpers += ["import numpy as np", ""]
+    for name, pair in pairs.items():
+        helpers += _class_of(name, names[pair.module.name], pair, numpy)
+        rows.append(f"{_owner(name)}.{name}: {name},")
+    rows += [f"# {names[module.name]}.{cls}: which torch class?" for module, cls in unknown]
+    lines += helpers
+    lines += ["subject = parity.Subject(", "    {", *(f"        {row}" for row in rows), "    },"]
+    if "Linear" in pairs:
+        lines += ['    gradients="overwritten",', '    weight="in_out",  # a guess']
+    lines += [f"    {line}" for line in _settings(found, names, numpy)]
+    return "\n".join([*lines, ")", ""])
+
+
+def _classes(source: Source) -> tuple[dict[str, Found], list[tuple[Module, str]]]:
+    """The framework's classes by torch's names, and others that look like layers."""
+    found: dict[str, Found] = {}
+    unknown = []
+    bases: set[str] = set()
+    for module in source.modules:
+        for node in module.tree.body:
+            if not isinstance(node, ast.ClassDef):
+                continue
+            own = {ast.unparse(base) for base in node.bases}
+            bases |= {base.split(".")[-1] for base in own}
+            if own & {"nn.Module", "torch.nn.Module", "Function", "torch.autograd.Function"}:
+                continue  # its gradients are autograd's
+            name = torch_name(node.name)
+            if name == "Sequential" and not _contains(node):
+                name = None
+            if name is not None and (name not in found or _better(node, found[name].node)):
+                found[name] = Found(module, node)
+            elif name is None and {"forward", "backward"} <= set(methods(node)):
+                unknown.append((module, node.name))
+    return found, [(module, name) for module, name in unknown if name not in bases]
+
+
+def _better(node: ast.ClassDef, other: ast.ClassDef) -> bool:
+    """Whether a class has what the one of the same name before it has not: a way back."""
+    return not _ways(other) and _ways(node)
+
+
+def _ways(node: ast.ClassDef) -> bool:
+    return bool({*BACKWARD, *STEPS} & set(methods(node)))
+
+
+def _contains(node: ast.ClassDef) -> bool:
+    """Whether a class takes layers: as arguments, in a list, or one by one."""
+    init = methods(node).get("__init__")
+    needed, names = arguments(init)
+    taken = init is not None and (init.args.vararg is not None or len(needed) == 1)
+    added = bool({"add", "append", "add_layer"} & set(methods(node))) and not needed
+    by_name = node.name.lower() in ("sequential", "sequence")
+    return added or (
+        taken and (by_name or bool({"layers", "modules", "args"} & {*names} or not names))
     )
 
 
-def _files(module: str) -> list[Path]:
-    path = Path(module)
-    if path.is_dir():
-        files = sorted(path.glob("*.py"))
-    elif path.suffix == ".py":
-        files = [path]
+@dataclass(frozen=True)
+class Pair:
+    """Two functions of the framework, `relu_forward(x)` and `relu_backward(dy, cache)`.
+
+    Args:
+        cache: whether the first returns what the second takes beside the gradient.
+    """
+
+    module: Module
+    stem: str
+    cache: bool
+
+
+def _functions(source: Source) -> dict[str, Pair]:
+    """Pairs of functions by the names of the layers that they are."""
+    found: dict[str, Pair] = {}
+    for module in source.modules:
+        own = {node.name: node for node in module.tree.body if isinstance(node, ast.FunctionDef)}
+        for name, node in own.items():
+            stem = name.removesuffix("_forward")
+            known = torch_name(stem) if f"{stem}_backward" in own and stem != name else None
+            if known in (None, "Sequential") or by_name(str(known)).kind != "layer":
+                continue
+            returned = [one.value for one in ast.walk(node) if isinstance(one, ast.Return)]
+            cache = any(isinstance(one, ast.Tuple) and len(one.elts) == 2 for one in returned)
+            if len(node.args.args) == (3 if known == "Linear" else 1):
+                found.setdefault(str(known), Pair(module, stem, cache))
+    return found
+
+
+def _class_of(name: str, module: str, pair: Pair, numpy: bool) -> Iterator[str]:
+    """A class that calls two functions."""
+    zeros = "np.zeros" if numpy else "torch.zeros"
+    linear = name == "Linear"
+    given = "x, self.w, self.b" if linear else "x"
+    call = f"{module}.{pair.stem}_forward({given})"
+    passed = "dy, self.cache" if pair.cache else "dy, *self.cache"
+    back = f"{module}.{pair.stem}_backward({passed})"
+    yield from ("", f"class {name}:")
+    if linear:
+        yield from (
+            "    def __init__(self, n_in, n_out):",
+            f"        self.w, self.b = {zeros}((n_in, n_out)), {zeros}(n_out)",
+            f"        self.dw, self.db = {zeros}((n_in, n_out)), {zeros}(n_out)",
+            "",
+            "    def param(self):",
+            "        return [(self.w, self.dw), (self.b, self.db)]",
+            "",
+        )
+    yield "    def forward(self, x):"
+    if pair.cache:
+        yield from (f"        y, self.cache = {call}", "        return y", "")
     else:
-        files = _of_module(module)
-    if not files or not all(file.is_file() for file in files):
-        raise AdapterError(f"there is no Python file, folder or module {module!r}")
-    return files
+        yield from (f"        self.cache = ({given},)", f"        return {call}", "")
+    yield "    def backward(self, dy):"
+    if linear:
+        yield from (f"        dx, self.dw[...], self.db[...] = {back}", "        return dx", "", "")
+    else:
+        yield from (f"        return {back}", "", "")
 
 
-def _of_module(name: str) -> list[Path]:
-    """The files of a module; of those above it in a package, too, none is imported."""
-    top, *below = name.split(".")
-    try:
-        spec = importlib.util.find_spec(top)
-    except (ImportError, ValueError):
-        return []
-    if spec is None:
-        return []
-    places = [Path(folder, *below) for folder in spec.submodule_search_locations or []]
-    for place in places:
-        if place.is_dir():
-            return sorted(place.glob("*.py"))
-        if place.with_suffix(".py").is_file():
-            return [place.with_suffix(".py")]
-    return [Path(spec.origin)] if spec.origin and not below else []
+def _aliases(names: dict[str, None]) -> dict[str, str]:
+    """What each module is called in the adapter: its last name, unless that is taken."""
+    found: dict[str, str] = {}
+    for name in names:
+        own = _identifier(name.rpartition(".")[2])
+        if own in ("nn", "torch", "parity", "sys", "Path", "importlib", "subject", "numpy"):
+            own = f"own_{own}"
+        if own in found.values():
+            own = _identifier(name.replace(".", "_"))
+        found[name] = own
+    return found
 
 
-def _package(module: str) -> str:
-    """The package that a module's files are imported from; "" for a file, a folder, or a module
-    that is of none."""
-    if Path(module).is_dir() or module.endswith(".py"):
-        return ""
-    one_file = len(_files(module)) == 1 and _files(module)[0].stem == module.rpartition(".")[2]
-    return module.rpartition(".")[0] if one_file else module
-
-
-def _imports(stems: list[str], package: str) -> Iterator[str]:
-    """A line for each module; one whose name is no identifier is imported by a function."""
-    odd = [stem for stem in stems if _identifier(stem) != stem]
+def _imports(
+    modules: dict[str, Module], names: dict[str, str], base: Path | None, folder: Path
+) -> Iterator[str]:
+    """The lines that import the framework, and torch."""
+    by_file = [module for module in modules.values() if module.by_file and base is not None]
+    odd = [name for name in modules if any(_identifier(p) != p for p in name.split("."))]
+    way = "" if base is None else Path(os.path.relpath(base, folder.resolve())).as_posix()
+    # An adapter's own folder is searched anyway.
+    searched = base is not None and base != folder.resolve() and len(by_file) < len(modules)
     if odd:
         yield "import importlib"
-    for stem in stems:
-        if stem in odd:
-            name = ".".join(filter(None, (package, stem)))
-            yield f"{_identifier(stem)} = importlib.import_module({name!r})"
+    if by_file:
+        yield "import importlib.util"
+    if searched or by_file:
+        yield from ("import sys", "from pathlib import Path", "")
+    if searched:
+        yield from (f"sys.path.insert(0, str(Path(__file__).parent / {way!r}))", "")
+    if by_file:  # its name is that of another module
+        yield from (
+            "",
+            "def loaded(name, file):",
+            "    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / file)",
+            "    module = importlib.util.module_from_spec(spec)",
+            "    spec.loader.exec_module(module)",
+            "    return module",
+            "",
+            "",
+        )
+    for name, module in modules.items():
+        alias, (package, _, last) = names[name], name.rpartition(".")
+        if module in by_file:
+            file = Path(os.path.relpath(module.file, folder.resolve())).as_posix()
+            yield f"{alias} = loaded({alias!r}, {file!r})"
+        elif name in odd:
+            yield f"{alias} = importlib.import_module({name!r})"
         else:
-            yield f"from {package} import {stem}" if package else f"import {stem}"
+            called = "" if alias == last else f" as {alias}"
+            yield f"from {package} import {last}{called}" if package else f"import {last}{called}"
+    yield from ("import torch", "from torch import nn", "", "import parity")
 
 
 def _identifier(stem: str) -> str:
@@ -175,69 +271,168 @@ def _identifier(stem: str) -> str:
     return name if name.isidentifier() and not keyword.iskeyword(name) else f"_{name}"
 
 
-def _parsed(file: Path) -> ast.Module:
-    try:
-        return ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError, RecursionError, OSError) as error:
-        raise AdapterError(f"{file} does not parse: {error}") from None
+def _owner(name: str) -> str:
+    known = [entry for entry in CATALOGUE.values() if entry.name == name]
+    return "torch.optim" if known and known[0].kind == "optimizer" else "nn"
 
 
-def _imported(tree: ast.Module) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module
+def _row(name: str, made: str, node: ast.ClassDef) -> tuple[list[str], str]:
+    """What builds a class: lines before the subject, if any, and the subject's row."""
+    helper: list[str] = []
+    builder = made
+    needed, names = arguments(methods(node).get("__init__"))
+    if name == "Sequential":
+        helper, builder = _container(made, node)
+    elif _owner(name) == "nn":
+        builder = _builder(name, made, needed, names)
+    return helper, f"{_owner(name)}.{name}: {builder},"
 
 
-def _torch_name(name: str) -> str | None:
-    plain = name.lower().replace("_", "").removesuffix("layer").removesuffix("activation")
-    known = {entry.name.lower(): entry.name for entry in CATALOGUE.values()}
-    known["sequential"] = "Sequential"
-    return known.get(plain) or ALIASES.get(plain) or known.get(f"{plain}loss")
+def _container(made: str, node: ast.ClassDef) -> tuple[list[str], str]:
+    init = methods(node).get("__init__")
+    if init is not None and init.args.vararg is not None:
+        return [], made
+    needed, names = arguments(init)
+    own = next((name for name in ("add", "append", "add_layer") if name in methods(node)), "")
+    if own and not needed and not {"layers", "modules"} & set(names):
+        lines = [
+            "", "def sequential(*parts):", f"    whole = {made}()",
+            "    for part in parts:", f"        whole.{own}(part)", "    return whole", "", "",
+        ]  # fmt: skip
+        return lines, "sequential"
+    return [], f"lambda *layers: {made}(list(layers))" if names else made
 
 
-def _methods(node: ast.ClassDef) -> dict[str, ast.FunctionDef]:
-    return {part.name: part for part in node.body if isinstance(part, ast.FunctionDef)}
-
-
-def _arguments(node: ast.ClassDef, method: str) -> list[str]:
-    function = _methods(node).get(method)
-    return [argument.arg for argument in function.args.args[1:]] if function else []
-
-
-def _row(name: str, stem: str, node: ast.ClassDef) -> str:
-    owner = "torch.optim" if name in ("SGD", "Adam", "AdamW", "RMSprop", "Adagrad") else "nn"
-    return f"    {owner}.{name}: {_builder(name, f'{stem}.{node.name}', node)},"
-
-
-def _builder(name: str, made: str, node: ast.ClassDef) -> str:
-    if name != "Sequential":
+def _builder(name: str, made: str, needed: list[str], names: list[str]) -> str:
+    """A class itself, or a function where it cannot do without what torch's has not."""
+    entry = by_name(name)
+    if name == "Linear":
+        turned = (
+            bool(needed) and len(needed) > 1 and needed[0] in OUTPUTS and needed[1] not in OUTPUTS
+        )
+        rest = [_guess(one) for one in needed[2:]]
+        bias = next((one for one in ("bias", "use_bias", "has_bias") if one in names[2:]), "")
+        if not turned and not rest and bias in ("", "bias"):
+            return made
+        given = ["n_out", "n_in"] if turned else ["n_in", "n_out"]
+        takes = "n_in, n_out" + (", bias=True" if bias and bias not in needed else "")
+        given += [*rest, *([f"{bias}=bias"] if bias and bias not in needed else [])]
+        return f"lambda {takes}: {made}({', '.join(given)})"
+    known = {*entry.defaults(), *entry.positional, "dim", "reduction"}
+    missing = [one for one in needed if one not in known]
+    if not missing or name == "Dropout":
         return made
-    init = _methods(node).get("__init__")
-    if init is not None and init.args.vararg is None and len(init.args.args) == 2:
-        return f"lambda *layers: {made}(list(layers))"
-    return made
+    return f"lambda: {made}({', '.join(map(_guess, needed))})"
 
 
-def _settings(nodes: dict[str, ast.ClassDef], numpy: bool) -> Iterator[str]:
+def _guess(argument: str) -> str:
+    """A value for an argument that torch's class has not, by its name."""
+    if argument in ("axis", "dim"):
+        return "-1"
+    if argument == "name":
+        return '"name"'
+    return "0.0" if argument in RATES else "None"
+
+
+def _settings(found: dict[str, Found], names: dict[str, str], numpy: bool) -> Iterator[str]:
+    nodes = {name: one.node for name, one in found.items()}
     if numpy:
-        yield '    array="numpy",'
-        yield '    dtypes=("float64",),'
+        yield 'array="numpy",'
+        yield 'dtypes=("float64",),'
     linear = nodes.get("Linear")
+    layers = [node for name, node in nodes.items() if name != "Sequential"
+              and by_name(name).kind == "layer"]  # fmt: skip
     if linear is not None:
-        source = ast.unparse(_methods(linear).get("backward", linear))
+        way = next((name for name in BACKWARD if name in methods(linear)), "backward")
+        source = ast.unparse(methods(linear).get(way, linear))
         adds = "+=" in source or ".add_(" in source or ".addmm_(" in source
-        yield f'    gradients="{"accumulated" if adds else "overwritten"}",  # a guess'
-        yield '    # weight="in_out",  # if weight is [in, out]'
-        yield '    # parameters="flat",  # or "lists", "objects": what param() gives, if not pairs'
-    losses = [node for name, node in nodes.items() if name.endswith("Loss")]
+        yield f'gradients="{"accumulated" if adds else "overwritten"}",  # a guess'
+        yield from _parameters(linear)
+    if layers:
+        yield from _ways_of_layers(layers, linear, names, found)
+    losses = {name: node for name, node in nodes.items() if name.endswith("Loss")}
     if losses:
-        source = ast.unparse(_methods(losses[0]).get("forward", losses[0]))
-        yield f'    reduction="{"mean" if "mean" in source else "sum"}",  # a guess'
-        if len(_arguments(losses[0], "backward")) == 2:
-            yield "    loss_backward=lambda loss, prediction, target:"
-            yield "        loss.backward(prediction, target),"
-    moved = [node for name, node in nodes.items() if name in ("SGD", "Adam", "AdamW")]
-    if moved and (_arguments(moved[0], "__init__") or [""])[0] in ("model", "net", "network"):
-        yield '    optimizer="model",'
+        yield from _of_losses(list(losses.values()))
+    moved = [node for name, node in nodes.items() if _owner(name) == "torch.optim"]
+    if moved:
+        _, own = arguments(methods(moved[0]).get("__init__"))
+        if own and own[0] in MODELS:
+            yield 'optimizer="model",'
+        step = next((name for name in STEPS if name in methods(moved[0])), "step")
+        if step != "step":
+            yield f"step=lambda optimizer: optimizer.{step}(),"
+
+
+def _parameters(linear: ast.ClassDef) -> Iterator[str]:
+    """How its parameters are found, where no method of the usual name gives them."""
+    own = attributes(linear)
+    if {"param", "params", "parameters"} & set(methods(linear)):
+        return
+    for params, grads in (
+        ("params", "grads"),
+        ("parameters", "gradients"),
+        ("params", "gradients"),
+    ):
+        pairs = list(zip(keys_of(linear, params), keys_of(linear, grads), strict=False))
+        if pairs:
+            taken = ", ".join(
+                f"(layer.{params}[{k!r}], layer.{grads}.get({g!r}))" for k, g in pairs
+            )
+            yield f'parameters=lambda layer: [{taken}] if getattr(layer, "{params}", None) else [],'
+            return
+    named: list[tuple[str, str | None]] = []
+    for values, gradients in PAIRS:
+        value = next((name for name in values if name in own), None)
+        if value is None:
+            continue
+        called = (form.format(value) for form in gradients)
+        named.append((value, next((name for name in called if name in own), None)))
+    if named and all(gradient for _, gradient in named):
+        taken = ", ".join(f'(layer.{p}, getattr(layer, "{g}", None))' for p, g in named)
+        yield f'parameters=lambda layer: [{taken}] if hasattr(layer, "{named[0][0]}") else [],'
+
+
+def _ways_of_layers(
+    layers: list[ast.ClassDef], linear: ast.ClassDef | None, names: dict[str, str],
+    found: dict[str, Found],
+) -> Iterator[str]:  # fmt: skip
+    """A forward or backward of another name, or that takes more than its array."""
+    first = linear if linear is not None else layers[0]
+    forward = next((name for name in FORWARD if name in methods(first)), "forward")
+    needed, _ = arguments(methods(first).get(forward))
+    if forward not in ("forward", "__call__") or len(needed) > 1:
+        more = ", ".join(["x", *("True" for _ in needed[1:])])
+        yield f"forward=lambda layer, x: layer.{forward}({more}),"
+    backward = next((name for name in BACKWARD if name in methods(first)), "backward")
+    takes = [len(arguments(methods(one).get(backward))[0]) for one in layers]
+    needed, _ = arguments(methods(first).get(backward))
+    if len(needed) > 1 and needed[1] in RATES:
+        call = f"layer.{backward}(dy, rate)"
+        if min(takes) < 2 and linear is not None:
+            made = f"{names[found['Linear'].module.name]}.{linear.name}"
+            call += f" if isinstance(layer, {made}) else layer.{backward}(dy)"
+        yield f"step_in_backward=lambda layer, dy, rate: {call},"
+    elif backward != "backward":
+        yield f"backward=lambda layer, dy: layer.{backward}(dy),"
+
+
+def _of_losses(losses: list[ast.ClassDef]) -> Iterator[str]:
+    first = methods(losses[0])
+    names = (*FORWARD, "loss", "calculate", "compute", "value", "calc")
+    forward = next((name for name in names if name in first), "forward")
+    source = ast.unparse(first.get(forward, losses[0]))
+    yield f'reduction="{"mean" if "mean" in source else "sum"}",  # a guess'
+    given, _ = arguments(first.get(forward))
+    turned = len(given) > 1 and given[0] in TARGETS and given[1] in PREDICTIONS
+    if turned or forward not in ("forward", "__call__"):
+        order = "target, prediction" if turned else "prediction, target"
+        yield "loss_forward=lambda loss, prediction, target:"
+        yield f"    loss.{forward}({order}),"
+    backward = next((name for name in BACKWARD if name in first), "backward")
+    needed, _ = arguments(first.get(backward))
+    if len(needed) == 2:
+        order = "target, prediction" if needed[0] in TARGETS else "prediction, target"
+        yield "loss_backward=lambda loss, prediction, target:"
+        yield f"    loss.{backward}({order}),"
+    elif backward != "backward":
+        yield f"loss_backward=lambda loss, prediction, target: loss.{backward}(),"
