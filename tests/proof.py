@@ -162,9 +162,9 @@ def main() -> int:
     faults = all_faults()
     missed = [str(fault) for fault in tqdm(faults, unit="fault") if not caught(fault)]
     subtle = sum(bool(fault.subtle) for fault in faults)
-    told = sum(bool(fault.says) for fault in faults)
+    naming = sum(bool(fault.says) for fault in faults)
     print(f"faults: {len(faults) - len(missed)} of {len(faults)} caught; {subtle} of them are "
-          f"right somewhere, and {told} must be named by their diagnosis")  # fmt: skip
+          f"right somewhere, and {naming} must be named by their diagnosis")  # fmt: skip
 
     seen = [fault for fault in faults if fault.check.split(".")[1] in parity_checks(fault)]
     tales = {str(fault): told(fault) for fault in tqdm(seen, unit="fault")}

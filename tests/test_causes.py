@@ -480,7 +480,7 @@ def test_one_instance_at_two_places_is_said_to_be_one() -> None:
     def linear(n_in: int, n_out: int) -> tuple[str, dict[str, int]]:
         return "Linear", {"in_features": n_in, "out_features": n_out}
 
-    parts = (linear(2, 4), ("Tanh", {}), linear(4, 4), ("Tanh", {}), linear(4, 2))
+    parts: Any = (linear(2, 4), ("Tanh", {}), linear(4, 4), ("Tanh", {}), linear(4, 2))
     network = parity.Network(name="twice", parts=parts)
 
     def build() -> Any:

@@ -45,8 +45,7 @@ def value(trial: Trial) -> list[Comparison]:
     """The value of the loss."""
     inputs = trial.loss_inputs()
     results = {"loss": trial.build().forward(inputs["prediction"], inputs["target"])}
-    verdicts = trial.judge_loss(inputs, results, deep=trial.dtype not in HALF)
-    return [v for v in verdicts if v.name == "loss"]
+    return trial.judge_loss(inputs, results, deep=trial.dtype not in HALF, ending="loss")
 
 
 def gradient(trial: Trial) -> list[Comparison]:
