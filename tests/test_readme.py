@@ -14,6 +14,7 @@ from torch import nn
 
 import parity
 from parity import cli
+from parity.subject.adapter import load
 from tests.toy import Toy
 
 README = (Path(__file__).parent.parent / "README.md").read_text()
@@ -87,3 +88,15 @@ def test_the_findings_are_printed_as_the_page_shows_them(
             if "times the error allowed" not in line:  # those are another processor's
                 assert " ".join(line.split()) in words
         assert code == (cli.COULD_NOT_RUN if "SETUP" in shown else cli.FAULT)
+
+
+ENTRIES = re.findall(r"```python\n(.*?)```", (DOCUMENTED.parent / "entries.md").read_text(), re.S)
+
+
+@pytest.mark.parametrize("adapter", ENTRIES)
+def test_an_entry_passes_as_the_page_has_it(adapter: str, tmp_path: Path) -> None:
+    path = tmp_path / "adapter.py"
+    path.write_text(adapter)
+    report = parity.check(load(path), quick=True)
+    assert report.passed, report.findings
+    assert not report.missing
