@@ -117,6 +117,9 @@ def test_what_a_subject_raises_is_the_subjects_wherever_it_is_raised() -> None:
     (finding,) = parity.check(parity.Subject({nn.Tanh: Odd}), only="Tanh-float32-f").findings
     assert "(test_errors.py:" in str(finding)
     assert finding.where == ""  # which says it already
+    (line,) = finding.evidence.entries
+    assert line.startswith("test_errors.py:")
+    assert "in forward: return torch.zeros(3) @ x.reshape(-1)" in line
 
 
 def test_an_own_check_that_raises_is_the_adapters() -> None:

@@ -54,7 +54,8 @@ class Comparison:
         named: whether that is a known mistake, and not a description of what is seen.
         inherited: it is wrong because of what came in; the fault lies elsewhere.
         severity: which class of failure it is, if that is not its check's.
-        entries: those that are worst, each with what it is, what is due and the inputs there.
+        entries: those that are worst, each with what it is, what is due and the inputs there; of
+            an exception the subject's own lines that led to it.
     """
 
     name: str

@@ -29,6 +29,19 @@ def place(error: BaseException) -> str:
     return f" ({legible(Path(last.filename).name)}:{last.lineno})"
 
 
+def trace_of(error: BaseException) -> tuple[str, ...]:
+    """The subject's own lines that led to an exception: `layers.py:57 in backward: dx = dy * w`."""
+    frames = traceback.extract_tb(error.__traceback__, limit=-DEEPEST)
+    own = [one for one in frames if not _library(one.filename)]
+    return tuple(
+        f"{Path(one.filename).name}:{one.lineno} in {one.name}: {one.line or ''}" for one in own
+    )[-LINES:]
+
+
+LINES = 8
+"""How many of them are shown."""
+
+
 def ours(error: BaseException) -> bool:
     """Whether no code had a part in an exception but parity's, Python's, torch's and numpy's."""
     frames = traceback.extract_tb(error.__traceback__, limit=-DEEPEST)
@@ -78,8 +91,10 @@ class Broken(Exception):
     innocent = False
     """Whether what came before in the same process, or another process, may have done it."""
 
-    def __init__(self, text: str = "") -> None:
+    def __init__(self, text: str = "", trace: tuple[str, ...] = ()) -> None:
         super().__init__(legible(text, 4 * LONGEST))
+        self.trace = tuple(legible(line) for line in trace)
+        """The lines of the subject's own that led there, the last one last."""
 
 
 class Misfit(Broken):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from parity.play.broken import Broken, Own, Unoffered, legible, place, raised_by_us
+from parity.play.broken import Broken, Own, Unoffered, legible, place, raised_by_us, trace_of
 from parity.subject.error import AdapterError
 
 
@@ -94,7 +94,7 @@ def guarded(dtype: torch.dtype, poison: bool = False, device: str = "cpu") -> It
     except Exception as error:
         if raised_by_us(error):
             raise Own("".join(traceback.format_exception(error))) from None
-        raise Broken(said(error)) from error
+        raise Broken(said(error), trace_of(error)) from error
     finally:
         _note_habits(dtype, seed)
         torch.set_default_dtype(before[0])

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from parity.play.broken import Broken, Own, Setting, Stopped, Unoffered, legible
+from parity.play.broken import LINES, Broken, Own, Setting, Stopped, Unoffered, legible
 
 if TYPE_CHECKING:
     import torch
@@ -315,12 +315,14 @@ class Remote:
             raise broken from None
         except (Unreadable, TypeError, ValueError):
             raise self._unreadable(case) from None
+        if kind in ("error", "setting") and not (isinstance(value, list) and value):
+            raise self._unreadable(case)
         if kind == "error":
-            raise Broken(str(value))
+            raise Broken(str(value[0]), tuple(map(str, value[1 : LINES + 1])))
         if kind == "own":
             raise Own("\n".join(map(legible, str(value).splitlines())))
         if kind == "setting":
-            raise Setting(str(value))
+            raise Setting(str(value[0]))
         if kind == "unoffered":
             raise Unoffered(legible(str(value)))
         return value

@@ -62,7 +62,8 @@ def serve(
                 player = _Player(path)
             answer: tuple[str, Any] = "value", player.play(verb, what)
         except Broken as broken:
-            answer = ("setting" if isinstance(broken, Setting) else "error"), str(broken)
+            kind = "setting" if isinstance(broken, Setting) else "error"
+            answer = kind, [str(broken), *broken.trace]
         except Unoffered as unoffered:
             answer = "unoffered", str(unoffered)
         except Own as error:
@@ -71,7 +72,7 @@ def serve(
             if ours(error) and not isinstance(error, MemoryError):
                 answer = "own", "".join(traceback.format_exception(error))[-LONGEST_TRACEBACK:]
             else:
-                answer = "error", str(Broken(said(error)))
+                answer = "error", [str(Broken(said(error)))]
         if os.getpid() != own:  # forked, and went on: one of the two answers
             os._exit(0)
         with contextlib.suppress(BaseException):  # whatever the subject has put in its place
@@ -81,7 +82,7 @@ def serve(
                 judge.send((number, *answer, list(habits)))
             except Unsendable as unsendable:
                 odd = Broken(f"gives what cannot be sent to the judge: {unsendable}")
-                judge.send((number, "error", str(odd), list(habits)))
+                judge.send((number, "error", [str(odd)], list(habits)))
             number, verb, what = judge.receive()
         except Ended:
             return

@@ -8,7 +8,7 @@ import shlex
 import time
 import traceback
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -143,7 +143,7 @@ class Planned:
         except Broken as broken:
             if broken.innocent:  # the next time it has a process of its own
                 return self._compared(seed)
-            return [fact("run", False, str(broken))]
+            return [replace(fact("run", False, str(broken)), entries=broken.trace)]
         except Own:
             raise
         except Exception as error:

@@ -182,6 +182,7 @@ class _Page:
         """A finding: what is wrong, where, what is due, what it rests on, where else it shows."""
         outcomes, notes = finding.outcomes, dict.fromkeys(finding.notes)
         entries = [h("code", entry) for entry in finding.evidence.entries]
+        title = "Where it was raised" if finding.evidence.name == "run" else "The worst entries"
         shown, number = outcomes[0], self.report.findings.index(finding) + 1
         remark = "" if finding in self.report.faults else ", a remark"
         kind = f"{finding.severity}{remark}"
@@ -197,7 +198,7 @@ class _Page:
             h("p", h("b", kind), " · ", h("code", shown.id), " ", _figures(finding.evidence)),
             h("dl", *facts, class_="facts") if facts else "",
             *(h("p", note, ".") for note in notes),
-            _folded("The worst entries", _list(entries)) if entries else "",
+            _folded(title, _list(entries)) if entries else "",
             h("pre", h("code", shown.reproduce), title="Runs it again") if shown.reproduce else "",
             _folded(f"Shows in {len(rows)} checks", _list(rows)) if len(rows) > 1 else "",
             id=f"fault-{number}",
