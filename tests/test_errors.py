@@ -22,6 +22,9 @@ import parity.play.arrays
 import parity.play.guard
 import parity.subject.builders
 from parity import cli
+from parity.gate.judge.numerics import suite
+from parity.gate.judge.result import BROKEN
+from parity.judge.outcome import ERROR, Outcome
 from parity.show.html import page
 from parity.show.json import as_json
 from parity.show.junit import as_junit
@@ -134,3 +137,11 @@ def test_an_own_check_that_raises_is_the_adapters() -> None:
         "Tanh: its own check raises ValueError: not mine (test_errors.py:"
         f"{odd.__code__.co_firstlineno + 1})"
     )
+
+
+def test_the_gate_is_broken_by_one() -> None:
+    why = "RuntimeError: planted (x.py:1)\nTraceback"
+    outcome = Outcome("it", "Tanh", "Tanh", "float32", "forward", ERROR, [], why=why)
+    (row,) = suite([outcome], {})
+    assert (row.name, row.verdict) == ("it", BROKEN)
+    assert row.says == "an error of parity's own: RuntimeError: planted (x.py:1)"

@@ -222,4 +222,7 @@ def diagnosis(name: str) -> list[str]:
     targets = ("index", "one_hot", "distribution")
     parts = {nn.Linear: scratch.Linear} if variant.kind == "optimizer" else {}
     subject = parity.Subject(parts | {variant.torch: variant.build}, name=name, targets=targets)
-    return [one.sentence for one in parity.check(subject, quick=True).findings]
+    report = parity.check(subject, quick=True)
+    if report.errors:
+        raise RuntimeError(report.errors[0].why)
+    return [one.sentence for one in report.findings]

@@ -12,7 +12,7 @@ from parity.explain.causes import findings
 from parity.gate.data.baseline import UPDATE
 from parity.gate.judge.result import BROKEN, NOTE, Row
 from parity.gate.judge.verdicts import FAIL
-from parity.judge.outcome import PASSED, WAIVED, Outcome
+from parity.judge.outcome import ERROR, PASSED, WAIVED, Outcome
 
 ROOM, LEAST = 2.5, 0.2
 """How much larger a ratio may be than the largest at the seeds it was recorded at, and the least
@@ -40,7 +40,10 @@ def suite(outcomes: Sequence[Outcome], recorded: Mapping[str, float]) -> list[Ro
         more = f", and {others} more checks" if others else ""
         rows.append(Row(first.id + more, FAIL, finding.sentence))
     for one in outcomes:
-        if one.verdict == WAIVED:
+        if one.verdict == ERROR:
+            why = one.why.splitlines()[0]
+            rows.append(Row(one.id, BROKEN, f"an error of parity's own: {why}"))
+        elif one.verdict == WAIVED:
             rows.append(Row(one.id, NOTE, f"waived, by {one.waiver}: {one.diagnosis}"))
         elif one.verdict == PASSED and not math.isfinite(one.ratio):
             rows.append(Row(one.id, BROKEN, f"its error ratio is {one.ratio}"))
