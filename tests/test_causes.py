@@ -407,6 +407,17 @@ def test_a_setting_that_there_is_not_is_refused(settings: Any, says: str) -> Non
         parity.Subject({nn.Tanh: course.Tanh}, **settings)
 
 
+class WrongWithoutBias(course.Linear):
+    def backward(self, dy: Tensor) -> Tensor:
+        return super().backward(dy) * (1 if self.b is not None else 2)
+
+
+def test_what_one_case_shows_alone_says_so() -> None:
+    (finding,) = checked({nn.Linear: WrongWithoutBias}, "Linear-*float64").findings
+    assert str(finding).startswith("Linear input gradient is 2 times what it should be")
+    assert finding.notes == ["It is so at no_bias alone: the other cases of Linear do not show it"]
+
+
 # Networks.
 
 

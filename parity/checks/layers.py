@@ -126,7 +126,8 @@ def eval_mode(trial: Trial) -> list[Comparison]:
     verdicts = trial.judge_layer(
         inputs, results, training=False, ending="output" if refused else ""
     )
-    verdicts.append(fact("evaluation mode", not (without and drops), without))
+    text = f"Dropout has no evaluation mode: {without}"
+    verdicts.append(fact("evaluation mode", not (without and drops), without, text))
     if drops and not without:
         layer.train(True)
         again = passed(layer, inputs, seed=trial.seed)

@@ -104,8 +104,21 @@ def findings(outcomes: Iterable[Outcome]) -> list[Finding]:
     for outcome in sorted((one for one in failed if one.kind in WHOLE), key=_rank):
         causes.of_whole(outcome)
     found = list(causes.found.values())
+    for finding in found:
+        finding.notes += _of_one_case(finding, outcomes)
     found += [_unproven(one) for one in outcomes if one.verdict == MISTRUSTED]
     return sorted(_merged(found), key=lambda one: SEVERITIES.index(one.severity))
+
+
+def _of_one_case(finding: Finding, outcomes: list[Outcome]) -> list[str]:
+    """Says so of a finding that one case of its class shows alone, if its sentence does not."""
+    cases = {one.case for one in outcomes if one.cls == finding.cls}
+    own = {one.case for one in finding.outcomes if one.cls == finding.cls}
+    case = next(iter(own), "")
+    variant = case.removeprefix(finding.cls).removeprefix("-")
+    if len(own) != 1 or len(cases) == 1 or not variant or variant in finding.sentence:
+        return []
+    return [f"It is so at {variant} alone: the other cases of {finding.cls} do not show it"]
 
 
 def _unproven(outcome: Outcome) -> Finding:

@@ -112,7 +112,8 @@ def _findings(report: Report, *, verbose: bool) -> Iterator[str]:
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         remark = "" if finding in report.faults else ", a remark"
         lines = [
-            f"{number}. [{finding.severity}{remark}] {finding.sentence}.",
+            f"{number}. [{finding.severity}{remark}] {finding.sentence}"
+            + ("" if finding.sentence.endswith("?") else "."),
             *([f"   in {finding.where}"] if finding.where else []),
             *([f"   due: {finding.due}"] if finding.due else []),
             f"   seen in {', '.join(names[:SHOWN])}{more}",
