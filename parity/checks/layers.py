@@ -117,6 +117,9 @@ def eval_mode(trial: Trial) -> list[Comparison]:
     without = layer.train(False)
     if without and any(True for _ in trial.case.module().buffers()):
         raise Unoffered(without)
+    if without and drops:
+        text = f"Dropout has no evaluation mode: {without}"
+        return [fact("evaluation mode", False, without, text)]
     layer.zero_grad()
     layer.seed(trial.seed)
     results = {"output": layer.forward(inputs["x"])}
@@ -126,9 +129,7 @@ def eval_mode(trial: Trial) -> list[Comparison]:
     verdicts = trial.judge_layer(
         inputs, results, training=False, ending="output" if refused else ""
     )
-    text = f"Dropout has no evaluation mode: {without}"
-    verdicts.append(fact("evaluation mode", not (without and drops), without, text))
-    if drops and not without:
+    if drops:
         layer.train(True)
         again = passed(layer, inputs, seed=trial.seed)
         verdicts += trial.judge_layer(inputs, again, training=True)
