@@ -463,6 +463,30 @@ def test_a_training_is_filed_under_what_is_wrong_and_not_under_memory() -> None:
     assert "network-float32-training" not in {one.id for one in memory.outcomes}
 
 
+class NeverReset(course.SGD):
+    """Right, but that its zero_grad does nothing: gradients add up from step to step."""
+
+    def zero_grad(self) -> None:
+        pass
+
+
+class FewDigits(course.Tanh):
+    def forward(self, x: Tensor) -> Tensor:
+        self.y = torch.tanh(x) * (1 + 1e-9)
+        return self.y
+
+
+def test_a_training_goes_wrong_by_more_than_lost_digits() -> None:
+    parts = {**PARTS, nn.Tanh: FewDigits}
+    only = ("Tanh-float64", "network-float64")
+    digits = checked(parts, only)
+    assert [one.severity for one in digits.findings] == [DIGITS]
+    assert digits.passed
+    both = checked({**parts, torch.optim.SGD: NeverReset}, only)
+    assert [one.severity for one in both.findings] == [WRONG, DIGITS]
+    assert [one.check for one in both.findings[0].outcomes] == ["training"]
+
+
 class Averages(course.Linear):
     def backward(self, dy: Tensor) -> Tensor:
         dx = dy @ self.w

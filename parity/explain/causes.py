@@ -177,7 +177,7 @@ class _Causes:
             if (
                 value is not None
                 and result not in VALUES
-                and (_of_value(outcome, clue) or (core and self._follows(outcome, clue, result)))
+                and (_of_value(outcome) or (core and self._follows(outcome, clue, result)))
             ):
                 finding = value
             if finding is None and not clue.named:
@@ -283,6 +283,7 @@ class _Causes:
             one
             for one in self.found.values()
             if one.severity not in (EDGE, MEMORY)
+            and (one.severity != DIGITS or clue.error < SMALL)
             and (
                 (one.cls in outcome.parts and id(one) in known)
                 or (
@@ -335,6 +336,10 @@ def _key(outcome: Outcome, result: str, severity: str) -> Hashable:
     return outcome.cls, result if core else result.rpartition(".")[2], core, severity
 
 
+SMALL = 1e-2
+"""How far lost digits may lead a training astray; what leads it farther is something else."""
+
+
 STILL = ("zero", "no such result", "leaves the parameters", "skipped", "no effect")
 """Words of the findings by which a parameter does not move at all."""
 
@@ -371,7 +376,7 @@ def told(outcome: Outcome, clue: Comparison) -> tuple[str, str, str]:
 
 _WHOSE = re.compile(
     r"(.*?(?: output| input gradient|\.\S+ gradient| gradient| value)) "
-    r"((?:is|has|lacks|takes|uses|ignores|drops|leaves|rounds|still|adds|counts|counts|passes|does|fits)\b.*)"
+    r"((?:is|has|lacks|takes|uses|ignores|drops|leaves|rounds|adds|counts|passes|does|fits)\b.*)"
 )
 
 
@@ -412,8 +417,8 @@ def _tells_most(clue: Comparison) -> tuple[bool, bool]:
     return _result(clue) not in VALUES, not clue.diagnosis
 
 
-def _of_value(outcome: Outcome, clue: Comparison) -> bool:
-    """Whether a clue is of what a layer puts out, under another name, or of its derivative."""
+def _of_value(outcome: Outcome) -> bool:
+    """Whether a check is of what a layer puts out, under another name, or of its derivative."""
     return outcome.check == "differences" or (outcome.check, outcome.kind) == ("rate", "layer")
 
 
