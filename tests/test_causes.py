@@ -487,6 +487,16 @@ def test_a_training_goes_wrong_by_more_than_lost_digits() -> None:
     assert [one.check for one in both.findings[0].outcomes] == ["training"]
 
 
+class FewDigitsAndWrong(FewDigits):
+    def backward(self, dy: Tensor) -> Tensor:
+        return dy.sin() + self.y.cos()
+
+
+def test_lost_digits_of_a_value_hide_no_wrong_gradient() -> None:
+    report = checked({nn.Tanh: FewDigitsAndWrong}, "Tanh-float64")
+    assert [one.severity for one in report.findings] == [WRONG, DIGITS]
+
+
 class Averages(course.Linear):
     def backward(self, dy: Tensor) -> Tensor:
         dx = dy @ self.w

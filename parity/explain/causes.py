@@ -180,6 +180,8 @@ class _Causes:
                 and (_of_value(outcome) or (core and self._follows(outcome, clue, result)))
             ):
                 finding = value
+            if finding is not None and finding.severity == DIGITS and not _of_digits(clue):
+                finding = None  # a remark hides nothing that is wrong
             if finding is None and not clue.named:
                 finding = self._unnamed(outcome, clue, result)
             if finding is None:
@@ -283,7 +285,7 @@ class _Causes:
             one
             for one in self.found.values()
             if one.severity not in (EDGE, MEMORY)
-            and (one.severity != DIGITS or clue.error < SMALL)
+            and (one.severity != DIGITS or _of_digits(clue))
             and (
                 (one.cls in outcome.parts and id(one) in known)
                 or (
@@ -337,7 +339,7 @@ def _key(outcome: Outcome, result: str, severity: str) -> Hashable:
 
 
 SMALL = 1e-2
-"""How far lost digits may lead a training astray; what leads it farther is something else."""
+"""How far lost digits may lead; what is farther off is something else."""
 
 
 STILL = ("zero", "no such result", "leaves the parameters", "skipped", "no effect")
@@ -346,6 +348,11 @@ STILL = ("zero", "no such result", "leaves the parameters", "skipped", "no effec
 
 UNWRITTEN = ("raises NotImplementedError", "has no attribute 'backward'")
 """Words of what a class says whose backward is to be written."""
+
+
+def _of_digits(clue: Comparison) -> bool:
+    """Whether lost digits may be all that is wrong."""
+    return clue.severity == DIGITS or clue.error < SMALL
 
 
 def _gravest(found: list[Finding]) -> list[Finding]:
