@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from itertools import combinations
+from typing import cast
 
 import numpy as np
 import pytest
 
 from parity.gate import calibration
 from parity.gate.data.broken import Broken
-from parity.gate.judge import accuracy, numerics, speed, verdicts
+from parity.gate.judge import accuracy, numerics, speed, timing, verdicts
 from parity.gate.judge.result import FASTER, NOTE
 from parity.gate.judge.verdicts import FAIL, INCONCLUSIVE, PASS, Rule
+from parity.gate.measure.arm import CONTROL
+from parity.gate.measure.lockstep import Design, Lockstep, Offer, Raw
 
 RESTARTS = 15
 
@@ -251,6 +255,50 @@ def test_a_control_that_is_not_surely_seen_passes_nothing() -> None:
 
     assert row(0.01) == PASS
     assert row(0.3) == INCONCLUSIVE
+
+
+class Played:
+    """A lockstep whose stages give these slowdowns and spreads of the control, and 0 of the rest.
+
+    Stands for `Lockstep`, whose processes are not what is tried here.
+    """
+
+    design = Design()
+
+    def __init__(self, *stages: tuple[float, float]) -> None:
+        self.stages = list(stages)
+
+    def restarts(self, offer: Offer, count: int) -> Iterator[Raw]:
+        control = restarts(*self.stages.pop(0), count=count)
+        other = restarts(0.0, count=count)
+        for mine, its in zip(control, other, strict=True):
+            both = {CONTROL: [[1.0, math.exp(mine)]], "it": [[1.0, math.exp(its)]]}
+            yield {name: both[name] for name in offer.names}
+
+
+def played(*stages: tuple[float, float]) -> timing.Timing:
+    lockstep = cast(Lockstep, Played(*stages))
+    return timing.compared(lockstep, Rule(), Offer([CONTROL, "it"], {CONTROL: 4, "it": 4}))
+
+
+def test_a_control_that_noise_has_moved_is_measured_again() -> None:
+    found = played((0.31, 0.3), (0.20, 0.01))
+    assert found.extended == [CONTROL]
+    assert found.control.restarts == 2 * RESTARTS
+    assert timing.seen(found.control)
+    assert speed._control(found.control, Rule()).verdict == PASS
+
+
+def test_a_control_that_stays_noisy_leaves_it_undecided() -> None:
+    found = played((0.31, 0.3), (0.31, 0.3))
+    assert not timing.seen(found.control)
+    assert speed._control(found.control, Rule()).verdict == INCONCLUSIVE
+
+
+@pytest.mark.parametrize("slower", [0.0, -1 / 6, 0.4])  # no dose, arms swapped, twice the dose
+def test_a_control_that_is_surely_off_is_a_broken_gate(slower: float) -> None:
+    with pytest.raises(Broken, match="the control has 20% more work"):
+        played((slower, 0.01))
 
 
 def test_a_ratio_to_torch_has_a_wide_limit() -> None:
