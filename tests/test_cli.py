@@ -274,20 +274,120 @@ def test_a_report_goes_through_a_link_and_into_a_pipe(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
-def test_an_adapter_with_an_entry_of_its_own_is_told_to_be_judged_in_process(
+OWN_REFERENCE = """
+import time
+
+import torch
+from torch import nn
+
+import parity
+
+
+class Double(nn.Module):
+    def forward(self, x):
+        {reference}
+        return 2 * x
+
+
+class Ours:
+    def forward(self, x):
+        return {forward}
+
+    def backward(self, dy):
+        return 2 * dy
+
+
+subject = parity.Subject({{parity.Entry(Double, "layer"): Ours}}, dtypes=("float32",))
+"""
+
+
+def own_reference(folder: Path, forward: str = "2 * x", reference: str = "", more: str = "") -> str:
+    path = folder / "own_adapter.py"
+    path.write_text(OWN_REFERENCE.format(forward=forward, reference=reference) + more)
+    return str(path)
+
+
+def test_a_reference_that_the_adapter_alone_has_is_judged_from_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Its torch class is known to the adapter alone, and cannot cross to this process."""
-    path = tmp_path / "own_adapter.py"
-    path.write_text(
-        "import torch\nfrom torch import nn\nimport parity\n\n"
-        "class Double(nn.Module):\n    def forward(self, x):\n        return 2 * x\n\n"
-        "class Ours:\n    def forward(self, x):\n        return 2 * x\n\n"
-        "    def backward(self, dy):\n        return 2 * dy\n\n"
-        "subject = parity.Subject({parity.Entry(Double, 'layer', {'': {}}): Ours})\n"
-    )
-    assert cli.main(["check", str(path)]) == 2
-    assert "parity.check(subject) judges it" in capsys.readouterr().err
+    """The judge imports nothing of the adapter's: it has it judged in the subject's process."""
+    assert cli.main(["check", own_reference(tmp_path)]) == cli.PASSED
+    assert "PASSED" in capsys.readouterr().out
+    assert cli.main(["check", own_reference(tmp_path, "3 * x"), "--quick"]) == cli.FAULT
+    said = " ".join(capsys.readouterr().out.split())
+    assert "[wrong] Double output is 1.5 times what it should be" in said
+    assert "Ours.forward (own_adapter.py:" in said
+    assert "reproduce: parity check" in said
+
+
+def test_a_reference_that_hangs_or_is_none_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = own_reference(tmp_path, reference="time.sleep(60)")
+    only = ["--only", "Double-float32-forward", "--seconds", "0.7"]
+    assert cli.main(["check", path, *only]) == cli.FAULT
+    assert "hangs when checked" in " ".join(capsys.readouterr().out.split())
+    more = "subject = parity.Subject({parity.Entry(lambda: 3, 'layer', name='Three'): Ours})\n"
+    assert cli.main(["check", own_reference(tmp_path, more=more)]) == cli.COULD_NOT_RUN
+    assert "makes no torch.nn.Module" in capsys.readouterr().err
+
+
+def test_checks_that_an_adapter_brings_are_run_from_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = """
+def doubles(trial):
+    x = torch.ones(2, 5, dtype=trial.dtype)
+    right = torch.equal(trial.layer({}).forward(x), 2 * x)
+    return [parity.Comparison("doubles", 0.0 if right else 2.0)]
+
+
+def fails(trial):
+    raise KeyError("no such thing")
+
+
+subject = parity.Subject(
+    {parity.Entry(Double, "layer"): Ours}, dtypes=("float32",),
+    checks={"layer": {"doubles": doubles, "fails": fails}},
+)
+"""
+    path = own_reference(tmp_path, more=more)
+    assert cli.main(["check", path, "--only", "doubles"]) == cli.PASSED
+    assert "1 passed" in capsys.readouterr().out
+    assert cli.main(["check", path, "--only", "fails"]) == cli.FAULT
+    assert "its own check raises KeyError" in " ".join(capsys.readouterr().out.split())
+
+
+NETWORK = """
+import torch
+from torch import nn
+
+import parity
+import scratch
+
+
+def theirs():
+    return nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2))
+
+
+def ours():
+    return scratch.Sequential(scratch.Linear(2, 4), scratch.Tanh(), scratch.Linear(4, 2))
+
+
+net = parity.Network(theirs, name="net", optimizer=("SGD", {"lr": 0.1}))
+layers = {net: ours, nn.MSELoss: scratch.MSELoss, torch.optim.SGD: scratch.SGD}
+subject = parity.Subject(layers)
+"""
+
+
+def test_a_network_whose_reference_the_adapter_makes_is_judged_from_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent.parent))
+    adapter = tmp_path / "net_adapter.py"
+    adapter.write_text(NETWORK)
+    assert cli.main(["check", str(adapter), "--only", "net-"]) == cli.PASSED
+    assert "4 passed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["check", "nothing.py"], ["check", "--help"]])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from parity.catalogue.entry import Entry, Options
 from parity.catalogue.network import Network
+from parity.catalogue.table import CATALOGUE
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Case:
         objects: whether its parameters are objects, with a gradient that may be None.
         moves: whether it moves its parameters in its backward, at a rate.
         missing: why it cannot be checked: an option that the subject does not offer.
+        elsewhere: whether its torch side is a class of the adapter's, which only the subject's
+            process has: there it is judged.
     """
 
     entry: Entry
@@ -33,6 +36,7 @@ class Case:
     objects: bool = False
     moves: bool = False
     missing: str = ""
+    elsewhere: bool = False
 
     def __str__(self) -> str:
         variant = self.variant
@@ -73,6 +77,14 @@ class Case:
     def mixes(self) -> bool:
         """Whether samples of a batch see each other."""
         return self.variant in self.entry.mixes
+
+    @property
+    def pure(self) -> bool:
+        """Whether its torch side is known to give the same at the same inputs: of the catalogue
+        it is, and Dropout's masks are given."""
+        if isinstance(self.entry, Network):
+            return bool(self.entry.parts)
+        return any(self.entry is one for one in CATALOGUE.values())
 
     def reference(self, *args: Any) -> Any:
         """The torch side; an optimizer takes its parameters."""

@@ -98,7 +98,7 @@ class _Life:
         what = case, self.count, tuple(self.rates.items())
 
         def evaluated() -> Any:
-            return truth(torchs, self.inputs, elementwise=True)
+            return truth(torchs, self.inputs, elementwise=True, pure=case.pure)
 
         right = once(("truth", what), self.inputs, evaluated)
         names = [name for name in self.results if seen(name)]
@@ -267,7 +267,9 @@ def _steps(steps: int, doc: str) -> Callable[[Trial], list[Comparison]]:
         verdicts, inputs = life.judged(), life.inputs
         torchs = evaluate.optimizer(case.reference, steps)
         right = once(
-            ("truth", (case, steps, ())), inputs, lambda: truth(torchs, inputs, elementwise=True)
+            ("truth", (case, steps, ())),
+            inputs,
+            lambda: truth(torchs, inputs, elementwise=True, pure=case.pure),
         ).only(life.results)
         known = once(
             ("mistakes", (case, steps)),

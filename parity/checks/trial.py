@@ -148,7 +148,9 @@ def judge_loss(
     `judge_layer` and `truth`."""
     what = (case, draws)
     right = once(
-        ("truth", what), inputs, lambda: truth(evaluate.loss(case.reference()), inputs, draws=draws)
+        ("truth", what),
+        inputs,
+        lambda: truth(evaluate.loss(case.reference()), inputs, draws=draws, pure=case.pure),
     )
     right = _at_least(right, least, terms)
     oracle = right.oracle
@@ -218,7 +220,7 @@ def judge_layer(
 
     def evaluated() -> Truth:
         with dropping(module, masks) if masks else contextlib.nullcontext():
-            return truth(evaluate.layer(module), inputs)
+            return truth(evaluate.layer(module), inputs, pure=case.pure)
 
     right = once(("truth", what), given, evaluated)
     oracle = right.oracle

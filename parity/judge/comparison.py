@@ -129,28 +129,35 @@ def compare_one(name: str, subject: Tensor | None, truth: Truth) -> Comparison:
     if not subject.numel():
         return Comparison(name, 0.0, 0.0, 0.0, 0.0)
     factor = GRADIENT_FACTOR if name.endswith("grad") else VALUE_FACTOR
-    judged = subject.isfinite() & oracle.isfinite()
-    error = _distance(subject, oracle, judged)
-    reference_error = torch.where(judged, truth.error[name], 0)
-    floor = torch.where(judged, truth.floor[name], truth.floor[name].min())
+    error = (subject.double() - oracle).abs()
+    reference_error, floor = truth.error[name], truth.floor[name]
+    if not bool(error.isfinite().all()):  # where one of them is not, nothing is measured
+        judged = subject.isfinite() & oracle.isfinite()
+        error, reference_error = (torch.where(judged, e, 0) for e in (error, reference_error))
+        floor = torch.where(judged, floor, floor.min())
     whole = _over(error.max(), torch.maximum(reference_error.max(), floor.max()))
     floors = (reference_error / floor).max().clamp(1, MOST_FLOORS)
     units = error / torch.maximum(floors * floor, reference_error)
-    ratio = max(whole, float(units.max())) / factor
-    if whole >= float(units.max()):
+    place = int(units.argmax())
+    most = float(units.flatten()[place])
+    if whole >= most:
         figures = [float(one.max()) for one in (error, reference_error, floor)]
     else:
         own = (error, reference_error, floors * floor)
-        figures = [float(one.flatten()[units.argmax()]) for one in own]
+        figures = [float(one.flatten()[place]) for one in own]
+    ratio = max(whole, most) / factor
     return Comparison(
-        name, ratio, figures[0], figures[1], figures[2], worst=_worst(subject, oracle, units)
+        name, ratio, figures[0], figures[1], figures[2], worst=_worst(subject, oracle, place)
     )
 
 
-def _worst(subject: Tensor, oracle: Tensor, units: Tensor) -> str:
-    place = [int(i) for i in torch.unravel_index(units.argmax(), units.shape)]
-    got, right = float(subject[tuple(place)]), float(oracle[tuple(place)])
-    return f"; at {place} it is {got:.6g}, the oracle {right:.6g}"
+def _worst(subject: Tensor, oracle: Tensor, place: int) -> str:
+    got, right = float(subject.flatten()[place]), float(oracle.flatten()[place])
+    where: list[int] = []
+    for size in reversed(subject.shape):
+        place, index = divmod(place, size)
+        where.insert(0, index)
+    return f"; at {where} it is {got:.6g}, the oracle {right:.6g}"
 
 
 def _incomparable(subject: Tensor | None, reference: Tensor, oracle: Tensor) -> str:
@@ -161,6 +168,8 @@ def _incomparable(subject: Tensor | None, reference: Tensor, oracle: Tensor) -> 
         return f"shape {list(subject.shape)}, torch's is {list(reference.shape)}"
     if subject.dtype != reference.dtype:
         return f"dtype {subject.dtype}, torch's is {reference.dtype}"
+    if bool(subject.isfinite().all()) and bool(reference.isfinite().all()):
+        return ""
     broken = ~subject.isfinite() & reference.isfinite()
     if broken.any():
         count, of = int(broken.sum()), subject.numel()
@@ -171,10 +180,6 @@ def _incomparable(subject: Tensor | None, reference: Tensor, oracle: Tensor) -> 
     if (open_ & ~alike).any():
         return "NaN and infinities are not those that torch has"
     return ""
-
-
-def _distance(y: Tensor, oracle: Tensor, judged: Tensor) -> Tensor:
-    return torch.where(judged, (y.double() - oracle).abs(), 0)
 
 
 def _over(error: Tensor, allowed: Tensor) -> float:

@@ -10,6 +10,7 @@ floor.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -81,6 +82,7 @@ def truth(
     draws: int = DRAWS,
     seed: int = 0,
     elementwise: bool = False,
+    pure: bool = False,
 ) -> Truth:
     """Evaluates torch at `inputs`, in their dtype and in float64, and around them for the floor.
 
@@ -93,6 +95,8 @@ def truth(
         seed: of the moves.
         elementwise: whether each entry of a result depends on the same entry of the inputs
             alone, as an optimizer's do: all draws are then one evaluation.
+        pure: whether it is known that `evaluate` gives the same at the same inputs. Else it is
+            tried.
 
     Raises:
         Refused: torch takes no such inputs.
@@ -107,13 +111,14 @@ def truth(
     own = max(torch.finfo(x.dtype).tiny for x in real) + torch.finfo(torch.float64).eps * largest
     exact = _as(torch.float64, inputs)
     try:
-        reference, oracle = evaluate(inputs), evaluate(exact)
+        oracle = evaluate(exact)
+        double = eps == torch.finfo(torch.float64).eps
+        reference = oracle if double else evaluate(inputs)
     except (RuntimeError, ValueError, IndexError) as refusal:
         raise Refused(f"torch itself refuses such inputs: {refusal}") from refusal
-    double = eps == torch.finfo(torch.float64).eps
-    again = reference if double else evaluate(exact)
+    again = oracle if pure else evaluate(exact)
     for name, y in oracle.items():
-        if not torch.equal(y.nan_to_num(), again[name].nan_to_num()):
+        if not pure and not torch.equal(y.nan_to_num(), again[name].nan_to_num()):
             raise ValueError(f"torch's {name} differs from call to call: evaluate is not pure")
     floor = {name: ulps * (eps * y.abs().nan_to_num(0, 0, 0) + own) for name, y in oracle.items()}
     moves = _Moves(ulps * eps, seed)
@@ -209,7 +214,7 @@ class _Moves(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.share = share
         self.seed = seed
-        self.generators: dict[torch.device, torch.Generator] = {}
+        self.place = 0
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -224,17 +229,13 @@ class _Moves(TorchDispatchMode):
             with self:
                 return _PARTS[operation](*args, **options)
         results = operation(*args, **options)
-        schema = operation._schema
-        if schema.is_mutable:  # some return nothing: what they wrote is among the arguments
-            given = {a.name: value for a, value in zip(schema.arguments, args, strict=False)}
-            for argument in schema.arguments:
-                written = argument.alias_info is not None and argument.alias_info.is_write
-                if written:
-                    tree_map_only(Tensor, self._move_, (given | options).get(argument.name))
+        if written := _written(operation):  # some return nothing: it is among the arguments
+            for place in written:
+                name = operation._schema.arguments[place].name
+                value = args[place] if place < len(args) else options.get(name)
+                tree_map_only(Tensor, self._move_, value)
             return results
-        is_view = any(result.alias_info is not None for result in schema.returns)
-        is_random = torch.Tag.nondeterministic_seeded in operation.tags
-        if is_view or is_random:
+        if _keeps(operation):
             return results
         if isinstance(results, Tensor):
             return self.moved(results)
@@ -248,8 +249,40 @@ class _Moves(TorchDispatchMode):
         return x.mul_(self._factors(x)) if x.is_floating_point() else x
 
     def _factors(self, x: Tensor) -> Tensor:
-        if x.device not in self.generators:
-            self.generators[x.device] = torch.Generator(x.device).manual_seed(self.seed)
-        generator = self.generators[x.device]
-        parts = torch.rand(x.shape, dtype=x.dtype, device=x.device, generator=generator)
-        return 1 - self.share * parts
+        """The next of those that are drawn; of more than there are, drawn for themselves."""
+        count = x.numel()
+        if count > POOL:
+            self.place += 1
+            return _drawn(self.share, self.seed + self.place, x.device, count).view(x.shape).to(x)
+        self.place = (self.place + count) % (POOL - count + 1)
+        drawn = _kept(self.share, self.seed, x.device)
+        return drawn[self.place : self.place + count].view(x.shape).to(x.dtype)
+
+
+POOL = 1 << 17
+"""How many factors are drawn at once: to draw those of each move anew was half of its time."""
+
+
+def _drawn(share: float, seed: int, device: torch.device, count: int) -> Tensor:
+    generator = torch.Generator(device).manual_seed(seed)
+    parts = torch.rand(count, dtype=torch.float64, device=device, generator=generator)
+    return 1 - share * parts
+
+
+@functools.lru_cache(maxsize=8)
+def _kept(share: float, seed: int, device: torch.device) -> Tensor:
+    return _drawn(share, seed, device, POOL)
+
+
+@functools.cache
+def _written(operation: Any) -> tuple[int, ...]:
+    """The places of the arguments that an operation writes into."""
+    arguments = enumerate(operation._schema.arguments)
+    return tuple(n for n, a in arguments if a.alias_info is not None and a.alias_info.is_write)
+
+
+@functools.cache
+def _keeps(operation: Any) -> bool:
+    """Whether nothing is rounded: an operation looks at memory that is there, or draws."""
+    is_view = any(result.alias_info is not None for result in operation._schema.returns)
+    return is_view or torch.Tag.nondeterministic_seeded in operation.tags

@@ -15,6 +15,7 @@ from parity.catalogue.entry import Entry
 from parity.catalogue.network import Network
 from parity.catalogue.table import CATALOGUE, by_name
 from parity.play.broken import legible
+from parity.play.guard import said
 from parity.subject.builders import bound, untouched_options
 from parity.subject.subject import SEVERAL, Subject
 
@@ -31,7 +32,7 @@ class Description:
         cases: what can be checked, and what is not offered, with the reason.
         dtypes: in which.
         waivers: reasons by pattern.
-        own: the names of the subject's own checks.
+        own: the names of the subject's own checks, by the kind of case that they are of.
         untouched: options that a class takes and no case gives it, by class.
     """
 
@@ -39,7 +40,7 @@ class Description:
     cases: list[Case]
     dtypes: tuple[str, ...]
     waivers: dict[str, str] = field(default_factory=dict)
-    own: tuple[str, ...] = ()
+    own: dict[str, tuple[str, ...]] = field(default_factory=dict)
     untouched: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -51,7 +52,8 @@ _NETWORK = (*_ROW, "loss", "optimizer", "parts")
 def as_data(description: Description) -> dict[str, Any]:
     """A description as plain values, which can be sent; `from_data` reads it.
 
-    A reference that is not torch's own is not sent: whoever reads would have to import it.
+    A reference that is not torch's own is not sent: whoever reads would have to import it, and has
+    it judged by who made it.
     """
     entries: list[Entry] = []
     cases = []
@@ -77,13 +79,16 @@ def from_data(data: dict[str, Any]) -> Description:
     entries = [_entry_of(one) for one in data["entries"]]
     cases = []
     for place, variant, reduction, accumulates, single, objects, moves, missing in data["cases"]:
-        entry, more = entries[place]
-        own, how, why = _text(variant), _text(reduction), _text(missing or more)
+        entry, elsewhere = entries[place]
+        own, how, why = _text(variant), _text(reduction), _text(missing)
         conventions = bool(accumulates), bool(single), bool(objects), bool(moves)
-        cases.append(Case(entry, own, how, *conventions, why))
+        cases.append(Case(entry, own, how, *conventions, why, elsewhere))
     waivers = {_text(k): _text(v) for k, v in data["waivers"].items()}
     dtypes = tuple(name for name in data["dtypes"] if name in SEVERAL["dtypes"])
-    checks = tuple(legible(_text(name)) for name in data["own"])
+    checks = {
+        _text(kind): tuple(legible(_text(name)) for name in names)
+        for kind, names in data["own"].items()
+    }
     untouched = {
         legible(_text(name)): tuple(legible(_text(option)) for option in options)
         for name, options in data["untouched"].items()
@@ -103,21 +108,19 @@ def _entry_as_data(entry: Entry) -> Any:
     return {"entry": {name: getattr(entry, name) for name in _ROW}, "reference": place}
 
 
-def _entry_of(data: Any) -> tuple[Entry, str]:
-    """An entry, and why it cannot be checked, if it cannot."""
+def _entry_of(data: Any) -> tuple[Entry, bool]:
+    """An entry, and whether its torch side is to be had in the subject's process alone."""
     if isinstance(data, str):
-        return by_name(data), ""
+        return by_name(data), False
     if "network" in data:
         made = Network(**data["network"])
-        return made, "" if made.parts else f"its reference is made by the adapter: {ELSEWHERE}"
+        return made, not made.parts
     row = data["entry"]
     _text(row["name"])
     if math.prod(row["shape"]) > LARGEST:
         raise ValueError(f"a shape of {row['shape']}")
     found = _of_torch(*(data["reference"] or ("", "")))
-    if found is None:
-        return Entry(_Elsewhere, **row), f"its reference is not torch's: {ELSEWHERE}"
-    return Entry(found, **row), ""
+    return Entry(found or _Elsewhere, **row), found is None
 
 
 class _Elsewhere:
@@ -139,8 +142,6 @@ LARGEST = 1 << 20
 LONGEST_TEXT = 2000
 """How long a name, a pattern or a reason may be."""
 
-ELSEWHERE = "a judge in another process does not import it; parity.check(subject) judges it"
-
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or len(value) > LONGEST_TEXT:
@@ -160,7 +161,7 @@ def describe(subject: Subject) -> Description:
     if subject.model is not None:
         how = subject.reduction_of(CATALOGUE[subject.model_loss])
         cases += [_case(subject, network, reduction=how) for network in _models(subject)]
-    own = tuple(str(name) for checks in subject.checks.values() for name in checks)
+    own = {str(kind): tuple(map(str, checks)) for kind, checks in subject.checks.items()}
     untouched = {
         entry.name: left
         for entry, builder in subject.entries().values()
@@ -170,7 +171,7 @@ def describe(subject: Subject) -> Description:
     return Description(subject.name, cases, subject.dtypes, waivers, own, untouched)
 
 
-def _case(subject: Subject, entry: Any, variant: str = "", **more: str) -> Case:
+def _case(subject: Subject, entry: Any, variant: str = "", **more: Any) -> Case:
     return Case(
         entry,
         variant,
@@ -194,9 +195,22 @@ def _cases(subject: Subject, entry: Entry, builder: Any) -> list[Case]:
                 continue
             reduction = subject.reduction_of(entry)
         call = bound(builder, entry, options)
-        missing = call if isinstance(call, str) else ""
+        missing = call if isinstance(call, str) else _no_module(entry, options)
         found.append(_case(subject, entry, variant, reduction=reduction, missing=missing))
     return found
+
+
+def _no_module(entry: Entry, options: Any) -> str:
+    """Why nothing can be held against an entry's torch side, if that is so."""
+    reference = entry.reference
+    known = isinstance(reference, type) and reference in CATALOGUE
+    if known or entry.kind not in ("layer", "loss"):
+        return ""
+    try:
+        made = reference(**options)
+    except Exception as error:
+        return f"its reference cannot be made: {said(error)}"
+    return "" if isinstance(made, nn.Module) else "its reference makes no torch.nn.Module"
 
 
 def _assembled(subject: Subject, cases: list[Case]) -> list[Network]:

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ SECONDS = 20.0
 """How long one call of the subject may take."""
 LOADING = 60.0
 """How long its import may take."""
+BESIDE = 3
+"""How many times as long one check may take that is run in the subject's process."""
 GIBIBYTES = 4.0
 """How much memory it may take, with its children, beyond what torch itself has taken."""
 PATIENCE = 2
@@ -208,6 +211,22 @@ class Remote:
     ) -> Any:
         """The subject's object for a case; its methods are called over there."""
         name = str(case)
+        wanted = (case.kind, name, dtype, device, seed, poison)
+        place = self._of_case("new", wanted, name, "when made")
+        return _Proxy(self, place, name)
+
+    def beside(self, function: Callable[..., Any], kind: str, case: str, *what: Any) -> Any:
+        """What a function of parity's returns that is called in the worker, with its session, the
+        case and `what`. A call may take as long as several of the subject's own."""
+        wanted = (function.__module__, function.__qualname__, kind, case, *what)
+        seconds = BESIDE * self.seconds
+        answer = self._of_case("beside", wanted, case, "when checked", seconds)
+        return answer["answer"]
+
+    def _of_case(
+        self, verb: str, wanted: tuple[Any, ...], name: str, when: str, seconds: float | None = None
+    ) -> Any:
+        """Asks for something of a case, in a process in which none before it has left anything."""
         if self.broken.get(name, 0) >= PATIENCE:
             raise Broken("not run: an earlier check of this case hung or ended the process twice")
         if self.owner != os.getpid():  # forked: the process is that of whoever has forked
@@ -215,18 +234,15 @@ class Remote:
         if self.process is None:
             self._start_again()
         self.played.add(name)
-        wanted = (case.kind, name, dtype, device, seed, poison)
-        place = self._ask("new", wanted, name, "when made")
-        if not isinstance(place, int):  # what another case has left in the process
-            self.known |= {legible(str(left)): None for left in place}
+        answer = self._ask(verb, wanted, name, when, seconds)
+        if isinstance(answer, list):  # what another case has left in the process
+            self.known |= {legible(str(left)): None for left in answer}
             self.close()
             self._start_again()
-            place = self._ask("new", wanted, name, "when made")
-        return _Proxy(self, place, name)
-
-    def own_checks(self, kind: str) -> dict[str, Any]:
-        """None: a subject's own checks need it in this process."""
-        return {}
+            answer = self._ask(verb, wanted, name, when, seconds)
+        if not isinstance(answer, int if verb == "new" else dict):
+            raise self._unreadable(name)
+        return answer
 
     def habits(self) -> list[str]:
         """What the subject has done to the state of its process."""
@@ -275,10 +291,12 @@ class Remote:
         except Exception:
             raise self._unreadable("") from None
 
-    def _ask(self, verb: str, what: tuple[Any, ...], case: str, when: str) -> Any:
+    def _ask(
+        self, verb: str, what: tuple[Any, ...], case: str, when: str, seconds: float | None = None
+    ) -> Any:
         from parity.play.line import Ended, Late
 
-        seconds = min(self.seconds, self.until - time.monotonic())
+        seconds = min(seconds or self.seconds, self.until - time.monotonic())
         self.number += 1
         try:
             with contextlib.suppress(Ended, Late):  # `_answer` says how it has ended, or hangs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -58,6 +59,10 @@ class Local:
     def own_checks(self, kind: str) -> dict[str, Any]:
         """The checks that the subject brings, of that kind of case."""
         return dict(self.subject.checks.get(kind, {}))
+
+    def beside(self, function: Callable[..., Any], kind: str, case: str, *what: Any) -> Any:
+        """What a function of parity's returns of this session and a case, as plain values."""
+        return function(self, kind, case, *what)
 
     def habits(self) -> list[str]:
         """What the subject has done to the state of the process that is everybody's."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
 import os
 import signal
@@ -101,24 +102,36 @@ class _Player:
         self.case: Any = None
 
     def play(self, verb: str, what: tuple[Any, ...]) -> Any:
-        """The answer to a call. To "new" a list says that there is none: what an earlier case has
-        left in this process, in which no other is to be judged."""
+        """The answer to a call. To "new" and "beside" a list says that there is none: what an
+        earlier case has left in this process, in which no other is to be judged."""
         match verb:
             case "load":
                 return as_data(self.local.description)
+            case "beside":
+                module, function, kind, name, *rest = what
+                if left := self._left_by_another(kind, name):
+                    return left
+                beside = getattr(importlib.import_module(module), function)
+                return {"answer": beside(self.local, kind, name, *rest)}
             case "new":
                 kind, name, *rest = what
-                if self.case not in (None, (kind, name)):
-                    self.objects.clear()
-                    if left := self.shared.changed():
-                        return left
-                self.case = kind, name
+                if left := self._left_by_another(kind, name):
+                    return left
                 self.made += 1
                 self.objects[self.made] = self.local.new(self.cases[kind, name], *rest)
                 self.objects.pop(self.made - KEPT, None)
                 return self.made
         place, method, args, options = what
         return getattr(self.objects[place], method)(*args, **options)
+
+    def _left_by_another(self, kind: str, name: str) -> list[str]:
+        """What a case before this one has left in the process."""
+        if self.case not in (None, (kind, name)):
+            self.objects.clear()
+            if left := self.shared.changed():
+                return left
+        self.case = kind, name
+        return []
 
 
 class _Own(MetaPathFinder):

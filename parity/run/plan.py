@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import functools
 import shlex
 import time
 import traceback
@@ -14,7 +15,6 @@ from typing import Any
 import torch
 
 from parity.catalogue.case import Case
-from parity.catalogue.network import Network
 from parity.checks.kinds import Check, checks_of
 from parity.checks.trial import Trial, fact
 from parity.explain.causes import CORE
@@ -22,7 +22,8 @@ from parity.judge.comparison import Comparison
 from parity.judge.outcome import ERROR, FAILED, MISTRUSTED, PASSED, UNCHECKED, WAIVED, Outcome
 from parity.judge.truth import HALF, Refused
 from parity.play.broken import Broken, Own, Stopped, Unoffered, legible, place
-from parity.play.guard import randomness_kept, said
+from parity.play.guard import randomness_kept
+from parity.run import beside
 from parity.subject.error import AdapterError
 from parity.subject.subject import waiver_for
 
@@ -66,7 +67,8 @@ def _traced(error: Exception) -> str:
 class Planned:
     """A check that can be run: of one case, in one dtype.
 
-    `str` of it is its id, such as `Linear-no_bias-float32-param_grad`.
+    `str` of it is its id, such as `Linear-no_bias-float32-param_grad`. `parts`: the classes that a
+    network is made of.
     """
 
     session: Any
@@ -76,6 +78,7 @@ class Planned:
     check: Check
     device: str = "cpu"
     seed: int = 0
+    parts: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.case}-{self.dtype}-{self.name}"
@@ -107,17 +110,8 @@ class Planned:
         return Outcome(
             str(self), self.case.entry.name, str(self.case), self.dtype, self.name, verdict,
             comparisons, time.perf_counter() - start, waiver, self._command(), self.case.kind, why,
-            self._parts(), self._where() if verdict == FAILED else (),
+            self.parts, self._where() if verdict == FAILED else (),
         )  # fmt: skip
-
-    def _parts(self) -> tuple[str, ...]:
-        """The classes that a network is made of."""
-        if not isinstance(self.case.entry, Network):
-            return ()
-        network = self.case.entry
-        layers = [type(layer).__name__ for layer in network.make()]
-        moved = [network.optimizer[0]] if network.optimizer else []
-        return tuple(dict.fromkeys([*layers, network.loss[0], *moved]))
 
     def _where(self) -> tuple[tuple[str, str], ...]:
         """Where the subject's methods are that this check calls; nothing if that cannot be said."""
@@ -146,9 +140,7 @@ class Planned:
             return [replace(fact("run", False, str(broken)), entries=broken.trace)]
         except Own:
             raise
-        except Exception as error:
-            if self.name in self.session.own_checks(self.case.kind):
-                return [fact("run", False, f"its own check {said(error)}")]
+        except Exception:
             if odd := self._odd(trial):  # so odd that the check itself fell over it
                 return [fact("run", False, f"gives what cannot be judged: {odd}")]
             raise
@@ -199,13 +191,53 @@ def planned(
     for case in description.cases:
         if case.missing:
             continue
-        for dtype in description.dtypes:
-            for name, check in checks_of(case, DTYPES[dtype], quick=quick).items():
-                found.append(Planned(session, case, dtype, name, check, device, seed))
-            own = session.own_checks(case.kind) if DTYPES[dtype] not in HALF else {}
-            for name, check in own.items():
-                found.append(Planned(session, case, dtype, name, check, device, seed))
+        try:
+            parts = _parts(session, case)
+            for dtype in description.dtypes:
+                for name, check in _checks(session, case, DTYPES[dtype], quick).items():
+                    found.append(Planned(session, case, dtype, name, check, device, seed, parts))
+        except Broken as broken:  # what is to say so of a case that cannot even be listed
+            found.append(_refusing(session, case, str(broken)))
     return [one for one in found if not only or matches(str(one), only)]
+
+
+def _checks(session: Any, case: Case, dtype: torch.dtype, quick: bool) -> dict[str, Check]:
+    """The checks of a case, those of the adapter's own among them; some are run beside the
+    subject."""
+    there = functools.partial(_there, session, case)
+    if case.elsewhere:
+        names = session.beside(beside.named, case.kind, str(case), dtype, quick)
+        return {legible(str(name)): functools.partial(there, str(name)) for name in names}
+    found = checks_of(case, dtype, quick=quick)
+    if dtype not in HALF:
+        own = session.description.own.get(case.kind, ())
+        found |= {name: functools.partial(there, name) for name in own}
+    return found
+
+
+def _there(session: Any, case: Case, name: str, trial: Trial) -> list[Comparison]:
+    """A check that is run beside the subject."""
+    what = (trial.dtype, name, trial.device, trial.seed)
+    found = session.beside(beside.compared, case.kind, str(case), *what)
+    try:
+        return beside.from_data(found)
+    except Exception:
+        raise Broken("the subject's process sent what cannot be read") from None
+
+
+def _parts(session: Any, case: Case) -> tuple[str, ...]:
+    if not case.elsewhere:
+        return beside.parts_of(case)
+    return tuple(map(legible, map(str, session.beside(beside.parts, case.kind, str(case)))))
+
+
+def _refusing(session: Any, case: Case, why: str) -> Planned:
+    """A check that says why a case has none."""
+
+    def check(trial: Trial) -> list[Comparison]:
+        raise Broken(why)
+
+    return Planned(session, case, session.description.dtypes[0], "run", check)
 
 
 def matches(identity: str, patterns: tuple[str, ...], *, whole: bool = False) -> bool:

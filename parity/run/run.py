@@ -129,8 +129,7 @@ def run(
 
 
 def _gaps(session: Any) -> list[str]:
-    """What no check could look at: how layers work together, how parameters move; and the
-    subject's own checks, if it is in another process."""
+    """What no check could look at: how layers work together, how parameters move."""
     cases, gaps = session.description.cases, []
     if not any(case.kind in ("network", "model") for case in cases):
         gaps.append(
@@ -142,8 +141,4 @@ def _gaps(session: Any) -> list[str]:
     if untouched := session.description.untouched:
         named = "; ".join(f"{cls}'s {', '.join(names)}" for cls, names in untouched.items())
         gaps.append(f"options that no check touches ({named})")
-    own = session.description.own
-    if own and not any(session.own_checks(case.kind) for case in cases):
-        names = ", ".join(own)
-        gaps.append(f"the subject's own checks ({names}), which parity.check(subject) runs")
     return gaps

@@ -42,7 +42,7 @@ def set_up(session: Any) -> None:
         for case in session.description.cases:
             name = case.entry.name
             look = _LOOKS.get("loss" if case.kind == "loss" else name)
-            if look is None or case.missing or name in seen:
+            if look is None or case.missing or case.elsewhere or name in seen:
                 continue
             seen.add(name)
             trial = Trial(session, case, DTYPES[session.description.dtypes[0]])

@@ -195,7 +195,7 @@ for name, place in {
     "sys.exit": "'torch.nn.functional', 'sys.exit'",
     "torch.load": "'torch', 'load'",
 }.items():
-    layer("trust", f"a reference that is {name}", "its reference is not torch's",
+    layer("trust", f"a reference that is {name}", "its reference makes no torch.nn.Module",
           code=0, top=REFERENCE.format(place=place), options=("--seconds", "9"), blameless=False,
           bottom="more = {'': {'command': 'touch /tmp/pwned'}}\n"
                  "own = parity.Entry(Ref, 'layer', more, name='Same')\n"
