@@ -68,7 +68,8 @@ class Dropout(Module):
         """A new mask. It is drawn in float32 whatever the dtype: the same seed, the same mask."""
         shape, device = x.shape, x.device
         if self._stream is not None:
-            return self._stream.next(self.p, x)
+            rows = x if self.runs is not None else x.flatten(1)  # [B, features]
+            return self._stream.next(self.p, rows).view(x.shape)
         if self.generator is None or isinstance(self.generator, torch.Generator):
             uniform = torch.rand(
                 shape, generator=self.generator, dtype=torch.float32, device=device

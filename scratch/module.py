@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import torch
@@ -49,22 +49,27 @@ class Module:
     """A function of tensors that knows its own derivative.
 
     A subclass writes `forward` and `backward`, and registers what it learns with
-    `register`. Between the two, `forward` keeps what `backward` needs; one `backward`
-    uses it up.
+    `register`, and what else belongs to its state with `register_buffer`. Between the two,
+    `forward` keeps what `backward` needs; one `backward` uses it up.
 
     Tensors are batch first, `[B, features]`. In a model that `runs.stack` built from R
     models, everything has a leading axis of runs: `[R, B, features]`, and R leads every
-    parameter. Layers index from the right, so that one body of code serves both.
+    parameter. Layers index from the right, so that one body of code serves both. A layer that
+    has no such axis sets `stackable = False`, and `runs.stack` refuses it.
 
     What forward took and returned must not be modified in place before its backward: it is
     kept as it is, not copied. `training` tells layers such as `Dropout` how to behave.
     """
 
+    stackable = True
+
     def __init__(self) -> None:
         self.training = True
         self.runs: int | None = None  # R, in a model that runs.stack built
         self._kept: Tensor | None = None  # shaped like the output, unless a layer says otherwise
+        self._saved: tuple[Any, ...] = ()  # what else backward needs: see _keep
         self._pairs: dict[str, Pair] = {}
+        self._buffers: dict[str, Tensor] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.forward(x)
@@ -91,6 +96,17 @@ class Module:
         self._pairs[name] = (value, torch.zeros_like(value))
         setattr(self, name, value)
         setattr(self, f"d{name}", self._pairs[name][1])
+
+    def register_buffer(self, name: str, value: Tensor) -> None:
+        """Makes `value` a buffer, the attribute `name`: state that no gradient moves.
+
+        A buffer is saved, loaded, moved and copied with the parameters. It is not in `param()`.
+        Like a parameter, it is written in place and never replaced. It has no axis of runs:
+        `runs.stack` refuses a module with buffers.
+        """
+        self.stackable = False
+        self._buffers[name] = value
+        setattr(self, name, value)
 
     def children(self) -> Iterator[tuple[str, Module]]:
         """The modules that this one is made of, with their names: its attributes.
@@ -121,13 +137,9 @@ class Module:
             RuntimeError: an attribute that was a parameter or its gradient is another tensor now.
         """
         own = dict(self._pairs)
-        for name, pair in own.items():
-            for attribute, tensor in zip((name, f"d{name}"), pair, strict=True):
-                if getattr(self, attribute, None) is not tensor:
-                    raise RuntimeError(
-                        f"{type(self).__name__}.{attribute} was replaced, and the parameter is "
-                        f"not it any more: write in place, {attribute}.copy_(…)"
-                    )
+        for name, (parameter, gradient) in own.items():
+            self._check_own(name, parameter, "parameter")
+            self._check_own(f"d{name}", gradient, "parameter")
         for name, child in self.children():
             own |= {f"{name}.{key}": pair for key, pair in child.named_param().items()}
         return own
@@ -176,31 +188,34 @@ class Module:
         return self
 
     def state_dict(self) -> dict[str, Tensor]:
-        """A copy of every parameter, by torch's name and in its layout: `0.weight` `[out, in]`."""
-        return {name: parameter.clone() for name, (parameter, _) in self.named_param().items()}
+        """A copy of every parameter and buffer, by torch's name and in its layout.
+
+        For example `0.weight` `[out, in]`.
+        """
+        return {name: value.clone() for name, value in self._named_state().items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Copies parameters in, from this module's or the torch.nn mirror's `state_dict`.
+        """Copies parameters and buffers in, from this module's or the torch.nn mirror's state_dict.
 
         Raises:
             ValueError: keys are missing or left over, a shape differs, or a tensor is not one of
                 real numbers, one beside the other; nothing is loaded then.
         """
-        pairs = self.named_param()
-        faults = [f"{key} is missing" for key in pairs.keys() - state.keys()]
-        faults += [f"{key} is not a parameter here" for key in state.keys() - pairs.keys()]
+        own = self._named_state()
+        faults = [f"{key} is missing" for key in own.keys() - state.keys()]
+        faults += [f"{key} is not a parameter or buffer here" for key in state.keys() - own.keys()]
         faults += [
-            f"{key} is {describe(state[key])}, and {list(pairs[key][0].shape)} here"
-            for key in pairs.keys() & state.keys()
-            if not is_dense(state[key]) or state[key].shape != pairs[key][0].shape
+            f"{key} is {describe(state[key])}, and {list(own[key].shape)} here"
+            for key in own.keys() & state.keys()
+            if not is_dense(state[key]) or state[key].shape != own[key].shape
         ]
         if faults:
             raise ValueError(
                 f"the state_dict does not fit, nothing loaded: {'; '.join(sorted(faults))}"
             )
-        values = {key: state[key].detach().to(p, copy=True) for key, (p, _) in pairs.items()}
-        for key, (parameter, _) in pairs.items():
-            parameter.copy_(values[key])
+        values = {key: state[key].detach().to(value, copy=True) for key, value in own.items()}
+        for key, value in own.items():
+            value.copy_(values[key])
 
     def extra_repr(self) -> str:
         """The constructor's arguments, as `repr` shows them."""
@@ -212,8 +227,9 @@ class Module:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         twin = type(self).__new__(type(self))
         memo[id(self)] = twin
-        state = {key: value for key, value in vars(self).items() if key != "_kept"}
-        vars(twin).update(copy.deepcopy(state, memo), _kept=None)
+        kept = ("_kept", "_saved")
+        state = {key: value for key, value in vars(self).items() if key not in kept}
+        vars(twin).update(copy.deepcopy(state, memo), _kept=None, _saved=())
         return twin
 
     def _place(
@@ -223,10 +239,39 @@ class Module:
         generators: dict[int, torch.Generator],
     ) -> None:
         """`to` for what this module itself owns; `generators` are those moved so far, by id."""
-        self._kept = None
+        self._kept, self._saved = None, ()
         for pair in self._pairs.values():
             for tensor in pair:
                 tensor.data = tensor.to(device=device, dtype=dtype)
+        for buffer in self._buffers.values():  # a count stays an integer
+            buffer.data = buffer.to(device, dtype if buffer.is_floating_point() else None)
+
+    def _named_state(self) -> dict[str, Tensor]:
+        """Parameters and buffers by torch's names, in torch's order."""
+        own = {name: parameter for name, (parameter, _) in self._pairs.items()} | self._buffers
+        for name, value in own.items():
+            self._check_own(name, value, "buffer" if name in self._buffers else "parameter")
+        for name, child in self.children():
+            own |= {f"{name}.{key}": value for key, value in child._named_state().items()}
+        return own
+
+    def _check_own(self, name: str, tensor: Tensor, kind: str) -> None:
+        """Raises RuntimeError if the attribute is no longer the tensor that was registered."""
+        if getattr(self, name, None) is not tensor:
+            raise RuntimeError(
+                f"{type(self).__name__}.{name} was replaced, and the {kind} is "
+                f"not it any more: write in place, {name}.copy_(…)"
+            )
+
+    def _keep(self, y: Tensor, *saved: Any) -> None:
+        """Keeps `saved` for backward, with the output's shape, dtype and device, not its memory."""
+        self._kept, self._saved = y.new_empty(()).expand(y.shape), saved
+
+    def _recall(self, dy: Tensor) -> Any:
+        """What `_keep` saved, once it is clear that `dy` is shaped like the output."""
+        self._take(dy)
+        saved, self._saved = self._saved, ()
+        return saved
 
     def _take(self, dy: Tensor) -> Tensor:
         """What `forward` kept, once it is clear that `dy` is shaped like the output."""
@@ -241,6 +286,26 @@ class Module:
         self._kept = None
         return kept
 
+    def _check_x(self, x: Tensor, like: Tensor | None, *shapes: Sequence[int | str]) -> None:
+        """Raises unless x has one of the shapes, and is typed and placed like a parameter.
+
+        Args:
+            like: a parameter or buffer; None if any floating-point dtype on any device will do.
+            shapes: as `("B", 3, "H", "W")`: a name stands for any size, and a first "*" for any
+                number of axes.
+        """
+        typed = x.is_floating_point() if like is None else x.dtype == like.dtype
+        placed = like is None or x.device == like.device
+        if typed and placed and any(_fits(x.shape, shape) for shape in shapes):
+            return
+        dtype = "floating-point" if like is None else str(like.dtype).removeprefix("torch.")
+        takes = " or ".join(f"[{', '.join(map(str, shape))}]" for shape in shapes)
+        device = "" if like is None else f" on {like.device}"
+        self._refuse_x(x, f"{dtype} {takes}{device}", ValueError if typed else TypeError)
+
+    def _refuse_x(self, x: Tensor, takes: str, kind: type[Exception] = ValueError) -> NoReturn:
+        raise kind(f"{self}: forward got {describe(x)}, takes {takes}")
+
     def _refuse_dy(self, dy: Tensor, y: Tensor | None) -> NoReturn:
         if y is None:
             raise RuntimeError(
@@ -249,6 +314,23 @@ class Module:
             )
         kind = ValueError if dy.dtype == y.dtype else TypeError
         raise kind(f"{self}: backward got {describe(dy)}, takes {describe(y)}")
+
+
+def _fits(got: torch.Size, due: Sequence[int | str]) -> bool:
+    """Whether a shape is one that `Module._check_x` describes."""
+    if due[0] == "*":
+        due = due[1:]
+        got = got[max(0, len(got) - len(due)) :]
+    return len(got) == len(due) and all(
+        isinstance(size, str) or size == own for own, size in zip(got, due, strict=True)
+    )
+
+
+def check_sizes(layer: str, **sizes: object) -> None:
+    """Refuses a size of a layer, by its argument's name, that is not an integer of at least 1."""
+    for name, size in sizes.items():
+        if not isinstance(size, int) or size < 1:
+            raise ValueError(f"{layer} takes a positive integer as {name}, not {size!r}")
 
 
 def checked_device(device: torch.device | str) -> torch.device:

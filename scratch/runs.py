@@ -23,7 +23,8 @@ def stack(models: Sequence[M]) -> M:
 
     Raises:
         ValueError: no models, models that differ in more than their parameters' values, a
-            model that is stacked already, or one generator for several models.
+            model that is stacked already, a layer that has no axis of runs (such as `Conv2d`),
+            or one generator for several models.
     """
     if not models:
         raise ValueError("stack takes at least one model")
@@ -31,6 +32,12 @@ def stack(models: Sequence[M]) -> M:
         stacked_parts = [module for module in model.modules() if module.runs is not None]
         if stacked_parts:
             raise ValueError(f"model {index} is stacked already: {stacked_parts[0]}")
+        for module in model.modules():
+            if not module.stackable:
+                raise ValueError(
+                    f"model {index} holds {module}, which cannot be stacked: it has no axis of "
+                    "runs; train these models one by one"
+                )
         if _architecture(model) != _architecture(models[0]):
             raise ValueError(
                 f"stack takes models of one architecture; model {index} is {model}, "

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from scratch import engines
 from scratch.engines import Job
-from scratch.engines.eager import predict, step, target_dims
+from scratch.engines.eager import input_dims, predict, step, target_dims
 from scratch.losses import Loss
 from scratch.module import Module, describe
 from scratch.optimizer import Optimizer
@@ -39,7 +39,8 @@ def fit(
 
     Args:
         x, t: inputs `[N, features]` and targets `[N, …]`; for a stacked model, the same for
-            all runs, or with a leading R.
+            all runs, or with a leading R. A model that cannot be stacked, such as one with
+            `Conv2d`, takes inputs of more axes: `[N, …]`.
         epochs: how often the data is gone through, at least 1.
         batch_size: samples in a step, at least 1; the last batch of an epoch may be smaller.
         seed: of the orders, and of the masks of each Dropout without a generator of its own;
@@ -144,7 +145,7 @@ def _check(
             f"{optimizer} moves no parameter of this model: make it from model.param(), and for "
             "a stacked model from that of the stacked one"
         )
-    for name, data, dims in (("x", x, 2), ("t", t, target_dims(t))):
+    for name, data, dims in (("x", x, input_dims(model, x)), ("t", t, target_dims(t))):
         leads = data.dim() == dims + 1 and data.shape[0] == model.runs
         if data.dim() == dims or leads:
             continue
@@ -154,7 +155,7 @@ def _check(
         elif data.dim() == dims + 1:
             takes += "; a leading axis of runs is for a model that runs.stack built"
         raise ValueError(f"fit got {name} {describe(data)}, takes {takes}")
-    samples, targets = x.shape[-2], t.shape[-target_dims(t)]
+    samples, targets = x.shape[-input_dims(model, x)], t.shape[-target_dims(t)]
     if samples < 1 or targets != samples:
         raise ValueError(f"fit takes as many targets as samples, got {targets} and {samples}")
 

@@ -15,7 +15,11 @@ import scratch
 READY_MADE = (
     "softmax log_softmax logsumexp logaddexp relu relu_ prelu rrelu selu elu celu gelu dropout "
     "alpha_dropout feature_dropout batch_norm layer_norm binary_cross_entropy_with_logits "
-    "nll_loss threshold hardshrink native_dropout linear"
+    "nll_loss threshold hardshrink native_dropout linear "
+    "conv2d convolution _convolution mkldnn_convolution conv_transpose2d "
+    "max_pool2d mkldnn_max_pool2d batch_norm native_batch_norm instance_norm group_norm "
+    "native_layer_norm native_group_norm rms_norm _fused_rms_norm var std var_mean std_mean "
+    "embedding embedding_bag unfold"
 ).split()
 
 
@@ -59,6 +63,25 @@ class Recorder(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
+def layered(labels: torch.Tensor) -> list[Any]:
+    """Networks on images and on indices, with a loss, targets and inputs."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.empty(40, 2, 7, 6).normal_(generator=generator)
+    words = torch.empty(40, 5).uniform_(0, 9, generator=generator).long()
+    convolutional = scratch.Sequential(
+        scratch.Conv2d(2, 4, (3, 2), padding=1, generator=generator), scratch.BatchNorm2d(4),
+        scratch.ReLU(), scratch.Conv2d(4, 4, 3, stride=2, groups=2, bias=False),
+        scratch.Dropout(0.2), scratch.MaxPool2d(2, padding=1, ceil_mode=True), scratch.Flatten(),
+        scratch.BatchNorm1d(16, momentum=None), scratch.LayerNorm(16), scratch.Linear(16, 2),
+    )  # fmt: skip
+    embedded = scratch.Sequential(
+        scratch.Embedding(9, 4, padding_idx=0, generator=generator), scratch.RMSNorm(4),
+        scratch.Flatten(), scratch.Linear(20, 2),
+    )  # fmt: skip
+    loss = scratch.CrossEntropyLoss()
+    return [(convolutional, loss, labels, images), (embedded, loss, labels, words)]
+
+
 def train_everything() -> None:
     """Every network, activation, loss and optimizer option, single and stacked."""
     x, labels = scratch.data.disk(40, seed=0)
@@ -79,19 +102,22 @@ def train_everything() -> None:
         (scratch.Sequential(scratch.Linear(2, 2, bias=False), scratch.LogSoftmax()),
          scratch.MSELoss("none"), one_hot),
     ]  # fmt: skip
+    trainings = [(*plan, x) for plan in plans] + layered(labels)
     optimizers: list[Any] = [
         lambda p: scratch.SGD(p, 0.1, momentum=0.9, dampening=0.1, weight_decay=0.1),
         lambda p: scratch.SGD(p, 0.1, momentum=0.9, nesterov=True, maximize=True),
         lambda p: scratch.Adam(p, amsgrad=True, weight_decay=0.1),
         lambda p: scratch.AdamW(p),
     ]
-    for model, criterion, target in plans:
+    for model, criterion, target, x in trainings:
         for make in optimizers:
             runs = model.runs
             seed: Any = 0 if runs is None else list(range(runs))
             fit(model, criterion, make(model.param()), x, target,
                 epochs=2, batch_size=15, seed=seed)  # fmt: skip
             scratch.train.accuracy(model, x, labels)
+            if runs is None:
+                model.eval().backward(model(x))  # by the running statistics
             model.load_state_dict(model.state_dict())
 
 

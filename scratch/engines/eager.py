@@ -27,14 +27,15 @@ def step(model: Module, criterion: Loss, optimizer: Optimizer, x: Tensor, t: Ten
 
 def train(job: Job, first: int, last: int) -> None:
     """Trains in epochs `first` to `last`; see `scratch.engines`."""
-    model, samples = job.model.train(), job.x.shape[-2]
+    model, dims = job.model.train(), input_dims(job.model, job.x)
+    samples = job.x.shape[-dims]
     with streams(job) as masks:
         for epoch in range(first, last + 1):
             for mask in masks:
                 mask.begin(epoch, steps=-(-samples // job.batch_size))
             order = job.draws.order(epoch, samples)
             batches = zip(
-                _in_order(job.x, order, 2).split(job.batch_size, dim=order.dim() - 1),
+                _in_order(job.x, order, dims).split(job.batch_size, dim=order.dim() - 1),
                 _in_order(job.t, order, target_dims(job.t)).split(
                     job.batch_size, dim=order.dim() - 1
                 ),
@@ -74,6 +75,11 @@ def streams(job: Job) -> Iterator[list[MaskStream]]:
     finally:
         for dropout in drawing.values():
             dropout._stream = None
+
+
+def input_dims(model: Module, x: Tensor) -> int:
+    """The axes of one run's inputs: two, or all that there are if the model cannot be stacked."""
+    return 2 if all(module.stackable for module in model.modules()) else max(2, x.dim())
 
 
 def target_dims(t: Tensor) -> int:

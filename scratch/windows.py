@@ -1,0 +1,151 @@
+"""The windows of an image that a kernel sees: what `Conv2d` and `MaxPool2d` share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from torch import Tensor
+
+from scratch.module import Module
+
+Size: TypeAlias = tuple[int, int]  # height, width
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where a kernel's windows lie on images `[B, C, H, W]`; everything is a (height, width) pair.
+
+    Args:
+        kernel: entries in a window.
+        stride: from one window to the next.
+        padding: around the image.
+        dilation: from one entry of a window to the next; 1 if they lie side by side.
+        ceil_mode: whether a last window may reach over the far padding.
+    """
+
+    kernel: Size
+    stride: Size
+    padding: Size
+    dilation: Size
+    ceil_mode: bool = False
+
+    @property
+    def reach(self) -> Size:
+        """What a window spans."""
+        (kh, kw), (dh, dw) = self.kernel, self.dilation
+        return (kh - 1) * dh + 1, (kw - 1) * dw + 1
+
+    @property
+    def least(self) -> Size:
+        """The smallest image that has a window."""
+        axes = zip(self.reach, self.padding, self.stride, strict=True)
+        height, width = (
+            max(1, reach - 2 * padding - (stride - 1 if self.ceil_mode else 0))
+            for reach, padding, stride in axes
+        )
+        return height, width
+
+    def counts(self, image: Sequence[int]) -> Size:
+        """How many windows an image `[…, H, W]` has along each axis."""
+        counts = []
+        for axis, size in enumerate(image[-2:]):
+            stride, padding = self.stride[axis], self.padding[axis]
+            room = size + 2 * padding - self.reach[axis]
+            count = (-(-room // stride) if self.ceil_mode else room // stride) + 1
+            if self.ceil_mode and (count - 1) * stride >= size + padding:
+                count -= 1  # the last window would begin beyond the image and the near padding
+            counts.append(count)
+        return counts[0], counts[1]
+
+    def view(self, x: Tensor, fill: float) -> Tensor:
+        """Every window of x `[B, C, H, W]`, padded with `fill`: a view `[B, C, kh, kw, Ho, Wo]`.
+
+        Its entries share memory with each other, and with x where there is no padding.
+        """
+        counts, (dh, dw), (sh, sw) = self.counts(x.shape), self.dilation, self.stride
+        x = self._padded(x, fill)
+        batch, channel, row, column = x.stride()
+        return x.as_strided(
+            (*x.shape[:2], *self.kernel, *counts),
+            (batch, channel, row * dh, column * dw, row * sh, column * sw),
+        )
+
+    def total(self, windows: Tensor, image: Sequence[int]) -> Tensor:
+        """An image `[B, C, H, W]` whose entries are the sums of their places in `windows`.
+
+        `windows` is `[C, kh, kw, B, Ho, Wo]`. This is the transpose of `view`: the padding's
+        places are left out.
+        """
+        samples, channels, height, width = image
+        (top, left), (dh, dw), (sh, sw) = self.padding, self.dilation, self.stride
+        padded = windows.new_zeros(channels, samples, *self._padded_size(image))
+        rows, columns = windows.shape[-2:]
+        for i in range(self.kernel[0]):
+            for j in range(self.kernel[1]):
+                down = slice(i * dh, i * dh + (rows - 1) * sh + 1, sh)
+                across = slice(j * dw, j * dw + (columns - 1) * sw + 1, sw)
+                padded[:, :, down, across].add_(windows[:, i, j])
+        inner = padded[:, :, top : top + height, left : left + width]
+        return inner.transpose(0, 1).contiguous()
+
+    def _padded(self, x: Tensor, fill: float) -> Tensor:
+        size = self._padded_size(x.shape)
+        if size == x.shape[-2:]:
+            return x
+        (top, left), (height, width) = self.padding, x.shape[-2:]
+        padded = x.new_full((*x.shape[:2], *size), fill)
+        padded[:, :, top : top + height, left : left + width].copy_(x)
+        return padded
+
+    def _padded_size(self, image: Sequence[int]) -> Size:
+        """The image with its near padding, and as far beyond as the last window reaches."""
+        axes = zip(
+            image[-2:], self.padding, self.counts(image), self.stride, self.reach, strict=True
+        )
+        height, width = (
+            max(padding + size, (count - 1) * stride + reach)
+            for size, padding, count, stride, reach in axes
+        )
+        return height, width
+
+
+class _Windowed(Module):
+    """What Conv2d and MaxPool2d share: arguments, and images that a window fits in."""
+
+    stackable = False
+
+    def __init__(
+        self,
+        kernel_size: int | Size,
+        stride: int | Size,
+        padding: int | Size,
+        dilation: int | Size,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__()
+        self.kernel_size = self._pair("kernel_size", kernel_size, 1)
+        self.stride = self._pair("stride", stride, 1)
+        self.padding = self._pair("padding", padding, 0)
+        self.dilation = self._pair("dilation", dilation, 1)
+        self._windows = Windows(
+            self.kernel_size, self.stride, self.padding, self.dilation, ceil_mode
+        )
+
+    def _pair(self, name: str, value: object, least: int) -> Size:
+        """An argument, an integer or a (height, width) pair, as a pair."""
+        values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
+        if len(values) != 2 or not all(isinstance(one, int) and one >= least for one in values):
+            raise ValueError(
+                f"{type(self).__name__} takes an integer of at least {least}, or a (height, width) "
+                f"pair of them, as {name}, not {value!r}"
+            )
+        return values
+
+    def _check_image(self, x: Tensor, like: Tensor | None, channels: int | str) -> None:
+        self._check_x(x, like, ("B", channels, "H", "W"))
+        height, width = self._windows.least
+        if x.shape[2] < height or x.shape[3] < width:
+            takes = f"images of at least {height} x {width}, which its window fits in"
+            self._refuse_x(x, takes)
