@@ -24,7 +24,8 @@ QUICK = pytest.mark.benchmark(max_time=0.2, min_rounds=5, warmup=True, warmup_it
 @pytest.mark.parametrize("case", pairs.cases("layer"), ids=str)
 def test_layer(benchmark: BenchmarkFixture, case: Case, what: str, side: str, device: str) -> None:
     benchmark.group = f"{case}: {what}, {device}"
-    x = torch.randn(case.entry.shape, device=device)
+    generator = torch.Generator().manual_seed(0)
+    x = case.input(*case.shape, generator=generator, dtype=torch.float32).to(device)
     layer = (pairs.build(case) if side == "scratch" else case.reference()).to(device)
     dy = torch.randn_like(layer(x))
     function = _pass(layer, side, what, x, dy)
@@ -43,7 +44,7 @@ def _pass(
             return layer.backward(dy)
 
         return both
-    leaf = x.clone().requires_grad_()
+    leaf = x.clone().requires_grad_(x.is_floating_point())
 
     def recorded() -> torch.Tensor:
         y = layer(leaf)
@@ -58,8 +59,8 @@ def _pass(
 @pytest.mark.parametrize("case", pairs.cases("loss"), ids=str)
 def test_loss(benchmark: BenchmarkFixture, case: Case, side: str, device: str) -> None:
     benchmark.group = f"{case}: forward and backward, {device}"
-    prediction = torch.rand(case.entry.shape, device=device)
-    target = torch.rand(case.entry.shape, device=device)
+    prediction = torch.rand(case.shape, device=device)
+    target = torch.rand(case.shape, device=device)
     if case.target == "index":
         target = target.argmax(-1)
     criterion = pairs.build(case) if side == "scratch" else case.reference()

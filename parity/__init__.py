@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from parity.run.report import Report
     from parity.run.run import check
     from parity.subject.error import AdapterError
+    from parity.subject.functions import functions
     from parity.subject.subject import Subject
 else:
     #: Where each public name is, as above: `import parity` alone imports no torch.
@@ -49,6 +50,7 @@ else:
         "compare_with_differences": "judge.differences",
         "evaluate": "judge.evaluate",
         "first_divergence": "judge.comparison",
+        "functions": "subject.functions",
         "parametrize": "plugin",
         "truth": "judge.truth",
     }
@@ -81,6 +83,7 @@ __all__ = [
     "compare_with_differences",
     "evaluate",
     "first_divergence",
+    "functions",
     "parametrize",
     "truth",
 ]

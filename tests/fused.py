@@ -78,8 +78,14 @@ def _builder(pair: pairs.Pair) -> Any:
     return made
 
 
+def _takes(pair: pairs.Pair) -> bool:
+    """Whether the engine has it: the losses, and the layers that can be stacked."""
+    stackable = getattr(pair.cls, "stackable", False)
+    return pair.entry.kind == "loss" or (pair.entry.kind == "layer" and stackable)
+
+
 SUBJECT = parity.Subject(
-    {pair.entry: _builder(pair) for pair in pairs.PAIRS if pair.entry.kind in ("layer", "loss")},
+    {pair.entry: _builder(pair) for pair in pairs.PAIRS if _takes(pair)},
     name="fused",
     targets=("index", "one_hot", "distribution"),
 )

@@ -31,11 +31,15 @@ def manifest() -> baseline.Manifest:
     return baseline.listed(text)
 
 
+REFUSED = ("rank", "batch_of_one", "infinite_gradient")
+"""The checks that are not run of every layer: not by it, or not by torch."""
+
+
 def test_the_manifest_lists_every_check_and_benchmark(manifest: baseline.Manifest) -> None:
     """Where this fails: parity gate --update-baseline --reason "…"."""
     checks = planned(opened(gate.subject))
     ids = {str(one) for one in checks}
-    none = {str(one) for one in checks if one.name == "rank" and one.run().verdict == UNCHECKED}
+    none = {str(o) for o in checks if o.name in REFUSED and o.run().verdict == UNCHECKED}
     assert none
     assert manifest["checks"].keys() == ids - none
     assert manifest["timed"].keys() == timed.benchmarks().keys()

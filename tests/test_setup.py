@@ -297,7 +297,7 @@ def test_batch_norm_without_statistics_is_not_judged_in_evaluation() -> None:
     entry, own = OWN["batch norm"]
     gaps = " ".join(parity.check(parity.Subject({entry: own})).gaps)
     assert "eval_mode of BatchNorm1d (it has no eval())" in gaps
-    assert "torch itself refuses such inputs" in gaps  # a batch of one
+    assert "torch itself takes no batch of one sample" in gaps  # a batch of one
 
 
 @pytest.mark.parametrize("layers", [{nn.Dropout: Flagged}, {nn.Dropout: TrainsAlone}])

@@ -27,6 +27,8 @@ RIGHT = {
     "columns": "Linear ReLU Softmax MSELoss SGD network",
     "course": "Linear Dropout ReLU Tanh Softmax MSELoss CrossEntropyLoss SGD network",
     "flat": "Linear Sigmoid MSELoss SGD network",
+    "cmu11785": "Linear Sigmoid ReLU MSELoss CrossEntropyLoss network",
+    "cs231n": "Linear ReLU Conv2d BatchNorm1d Dropout CrossEntropyLoss SGD network",
     "forgetful": "Linear Softplus MSELoss network",
     "functions": "Linear ReLU CrossEntropyLoss network",
     "fused": "Linear Tanh MSELoss network",
@@ -74,6 +76,11 @@ WRONG = {
         "1 / 7, 7 is the batch size",
         "Linear network",
         "Linear-float32 SiLU-float32 L1Loss-mean-float32 network-float32",
+    ),
+    "wrong_cmu11785": (
+        "Linear.bias gradient is 0.143 times what it should be: 1 / 7, 7 is the batch size",
+        "Linear",
+        "Linear ReLU",
     ),
     "wrong_cache": (
         "the two share what forward keeps",
@@ -246,7 +253,8 @@ def test_an_adapter_that_cannot_be_imported_says_where_it_failed() -> None:
 
 
 def test_each_subject_says_what_it_is_and_is_tested_here() -> None:
-    named = {*RIGHT, *WRONG, "waived", "rough", "raising"}
+    of_layers = {"layers_by_loops", "wrong_layers", "wrong_cs231n"}  # see test_layers.py
+    named = {*RIGHT, *WRONG, *of_layers, "waived", "rough", "raising"}
     files = list(SUBJECTS.glob("*.py"))
     assert {file.stem.removesuffix("_adapter") for file in files} == named
     assert [file for file in files if not ast.get_docstring(ast.parse(file.read_text()))] == []

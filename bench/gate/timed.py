@@ -48,7 +48,8 @@ def benchmarks() -> dict[str, Callable[[int], Sample]]:
 
 def _layer(case: Case, back: bool, units: int) -> Sample:
     """A backward uses up its forward: so many instances, each of which has one."""
-    x = torch.rand(case.entry.shape, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    x = case.input(*case.shape, generator=generator, dtype=torch.float32)
     layers = [pairs.build(case) for _ in range(units if back else 1)]
     dy = torch.ones_like(layers[0](x))
 
@@ -71,8 +72,8 @@ def _layer(case: Case, back: bool, units: int) -> Sample:
 
 def _loss(case: Case, back: bool, units: int) -> Sample:
     generator = torch.Generator().manual_seed(0)
-    prediction = torch.rand(case.entry.shape, generator=generator)
-    target = torch.rand(case.entry.shape, generator=generator)
+    prediction = torch.rand(case.shape, generator=generator)
+    target = torch.rand(case.shape, generator=generator)
     if case.target == "index":
         target = target.argmax(-1)
     losses = [pairs.build(case) for _ in range(units if back else 1)]

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from parity.catalogue.entry import Entry, Options
 from parity.catalogue.network import Network
 from parity.catalogue.table import CATALOGUE
+from parity.catalogue.values import apart, indices, normal
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Case:
         objects: whether its parameters are objects, with a gradient that may be None.
         moves: whether it moves its parameters in its backward, at a rate.
         missing: why it cannot be checked: an option that the subject does not offer.
+        biased: whether what a BatchNorm keeps of its batches is their biased variance.
         elsewhere: whether its torch side is a class of the adapter's, which only the subject's
             process has: there it is judged.
     """
@@ -36,6 +39,7 @@ class Case:
     objects: bool = False
     moves: bool = False
     missing: str = ""
+    biased: bool = False
     elsewhere: bool = False
 
     def __str__(self) -> str:
@@ -66,17 +70,44 @@ class Case:
         return self.reduction or str(self.options.get("reduction", "mean"))
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the input, or the prediction."""
+        return self.entry.shape_of(self.variant)
+
+    @property
     def rows(self) -> int:
-        return 1 if self.single else self.entry.shape[0]
+        return 1 if self.single else self.shape[0]
+
+    @property
+    def indexed(self) -> bool:
+        """Whether its input is made of indices, of which there is no gradient."""
+        return self.entry.domain == "index"
 
     @property
     def target(self) -> str:
         return self.entry.target_of(self.variant)
 
     @property
+    def optional(self) -> bool:
+        """Whether a subject may refuse it."""
+        return self.variant in self.entry.optional
+
+    @property
     def mixes(self) -> bool:
         """Whether samples of a batch see each other."""
         return self.variant in self.entry.mixes
+
+    def input(self, *shape: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+        """A random input of the kind that the layer takes; indices are int64."""
+        match self.entry.domain:
+            case "index":
+                of = self.options[self.entry.positional[0]]
+                return indices(*shape, of=of, generator=generator)
+            case "apart":
+                return apart(*shape, generator=generator, dtype=dtype)
+            case "probability":
+                return torch.sigmoid(normal(*shape, generator=generator, dtype=dtype))
+        return normal(*shape, generator=generator, dtype=dtype)
 
     @property
     def pure(self) -> bool:

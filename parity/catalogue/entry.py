@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 KINDS = ("layer", "loss", "optimizer", "network", "model")
-DOMAINS = ("real", "probability")
+DOMAINS = ("real", "probability", "apart", "index")
 
 Options = dict[str, Any]
 Variants = dict[str, Options]
@@ -29,14 +30,21 @@ class Entry:
             parameters first.
         kind: "layer", "loss", "optimizer", or "network": a whole model, see `checks.networks`.
         variants: options by a name that reads well in a test's id.
-        shape: of a layer's input or a loss's prediction: `(batch, features)`.
-        domain: of that input: "real" or "probability".
+        shape: of a layer's input or a loss's prediction: `(batch, features)`, `(batch, channels,
+            height, width)`, …; by the variant's name where it differs.
+        domain: of that input: "real", "probability", "apart" (real numbers of which no two are near
+            each other, for what picks the largest), "index" (int64, from 0 to the first option
+            that is positional).
+        ranges: other inputs that it is tried at, by name: what those above are multiplied by, and
+            what is added to them then.
         target: of a loss: "real", "probability" (for each entry), or one of a class, "index"
             (int64, one for each sample), "one_hot", "distribution" (a weight for each class,
             which need not sum to 1); by the variant's name where it differs.
         positional: options that are handed over by position, since frameworks name them in
             their own ways: the widths of a layer, an optimizer's rate.
         mixes: whether samples of a batch see each other, as in `Softmax(dim=0)`; by variant.
+        optional: variants that a subject may refuse by an exception, such as a kernel that is no
+            square: they are listed as not checked then.
         name: default: the name of the torch class.
 
     Raises:
@@ -46,11 +54,13 @@ class Entry:
     reference: Callable[..., Any]
     kind: str
     variants: Variants = field(default_factory=lambda: {"": {}})
-    shape: tuple[int, ...] = (7, 5)
+    shape: tuple[int, ...] | Mapping[str, tuple[int, ...]] = (7, 5)
     domain: str = "real"
     target: str | dict[str, str] = "real"
     positional: tuple[str, ...] = ()
     mixes: tuple[str, ...] = ()
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=lambda: MappingProxyType({}))
+    optional: tuple[str, ...] = ()
     name: str = ""
 
     TARGETS: ClassVar[tuple[str, ...]] = ("real", "probability", "index", "one_hot", "distribution")
@@ -66,6 +76,7 @@ class Entry:
             ("domain", [self.domain], DOMAINS),
             ("target", targets, self.TARGETS),
             ("mixes", self.mixes, self.variants),
+            ("optional", self.optional, self.variants),
         ):
             for value in values:
                 if value not in choices:
@@ -73,8 +84,14 @@ class Entry:
                     raise ValueError(f"{self.name} has {setting} {value!r}, and it is of {either}")
         if not self.variants or not all(isinstance(one, dict) for one in self.variants.values()):
             raise ValueError(f"{self.name} has variants that are not options: {self.variants!r}")
-        if len(self.shape) < 2 or not all(isinstance(n, int) and n > 0 for n in self.shape):
-            raise ValueError(f"{self.name} has shape {self.shape!r}, and it is (batch, features)")
+        if isinstance(self.shape, Mapping) and self.variants.keys() - self.shape.keys():
+            raise ValueError(f"{self.name} has no shape of each variant: {self.shape!r}")
+        for shape in map(self.shape_of, self.variants):
+            if len(shape) < 2 or not all(isinstance(n, int) and n > 0 for n in shape):
+                raise ValueError(f"{self.name} has shape {shape!r}, and it is (batch, features)")
+
+    def shape_of(self, variant: str) -> tuple[int, ...]:
+        return self.shape[variant] if isinstance(self.shape, Mapping) else self.shape
 
     def target_of(self, variant: str) -> str:
         return self.target if isinstance(self.target, str) else self.target[variant]

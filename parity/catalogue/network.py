@@ -24,6 +24,7 @@ class Network(Entry):
         name: as in a test's id.
         loss: the entry's name and the options of the loss; `optimizer`, of the optimizer.
         target: "one_hot" `[N, 2]`, "label" `[N, 1]`, or "index" `[N]`, int64.
+        shape: of the input; without one, points `[N, 2]`.
         parts: the layers in a row, each by its entry's name and its options.
         reference: makes the torch side. Default: from `parts`.
     """
@@ -33,6 +34,7 @@ class Network(Entry):
     loss: tuple[str, Options] = ("MSELoss", {"reduction": "mean"})
     optimizer: tuple[str, Options] | None = None
     target: str = "one_hot"
+    shape: tuple[int, ...] = (10, 2)
     parts: tuple[tuple[str, Options], ...] = ()
 
     TARGETS: ClassVar[tuple[str, ...]] = ("one_hot", "label", "index")

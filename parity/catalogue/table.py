@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from parity.catalogue import activations, dropout, linear, losses, optimizers
+from parity.catalogue import (
+    activations,
+    convolution,
+    dropout,
+    embedding,
+    linear,
+    losses,
+    normalization,
+    optimizers,
+    pooling,
+)
 from parity.catalogue.entry import Entry
 
 
@@ -14,6 +24,16 @@ def by_name(name: str) -> Entry:
 #: The rows, by torch class.
 CATALOGUE: dict[type, Entry] = {
     entry.reference: entry
-    for family in (linear, dropout, activations, losses, optimizers)
+    for family in (
+        linear,
+        convolution,
+        pooling,
+        normalization,
+        embedding,
+        dropout,
+        activations,
+        losses,
+        optimizers,
+    )
     for entry in family.ROWS
 }

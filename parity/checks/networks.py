@@ -40,10 +40,14 @@ LOOKED = {*range(1, 11), *range(20, STEPS + 1, 10)}
 
 def points(trial: Trial, count: int) -> tuple[Tensor, Tensor]:
     """Points in the unit square, and whether each lies in a disk of half its area, as the
-    network's loss takes it."""
-    generator = trial.generator()
-    x = torch.rand(count, 2, generator=generator, dtype=torch.float64)
-    inside = ((x - 0.5).square().sum(-1) < 1 / (2 * torch.pi)).long()
+    network's loss takes it; or images, and whether each is bright in the middle."""
+    generator, shape = trial.generator(), trial.case.shape[1:]
+    if len(shape) == 1:
+        x = torch.rand(count, *shape, generator=generator, dtype=torch.float64)
+        inside = ((x - 0.5).square().sum(-1) < 1 / (2 * torch.pi)).long()
+    else:
+        x = torch.randn(count, *shape, generator=generator, dtype=torch.float64)
+        inside = (x[..., 2:-2, 2:-2].flatten(1).mean(-1) > 0).long()
     match trial.case.entry.target:
         case "index":
             t = inside
@@ -262,6 +266,8 @@ def case_of(layer: nn.Module) -> Case:
     else:
         names = inspect.signature(type(layer)).parameters
         options = {k: getattr(layer, k) for k in names if hasattr(layer, k)}
+        if "bias" in options:  # there it is the parameter, or None
+            options["bias"] = options["bias"] is not None
         positional = ()
     return Case(Entry(type(layer), "layer", {"": options}, positional=positional), "")
 

@@ -67,21 +67,39 @@ class Trial:
         generator = self.generator()
         module = self.case.module()
         rows = self.case.rows if rows is None else rows
-        shape = self.case.entry.shape[1:]
+        shape = self.case.shape[1:]
         weights = weights_of(module, generator, self.dtype)
-        with torch.no_grad():
-            outputs = module.eval()(torch.ones(2, *shape)).shape[1:]
         return {
-            "x": self.random(rows, *shape, generator=generator),
-            "dy": self.random(rows, *outputs, generator=generator),
+            "x": self.x(rows, *shape, generator=generator),
+            "dy": self.random(rows, *self.outputs(*shape), generator=generator),
             **weights,
         }
+
+    def x(self, *shape: int, generator: torch.Generator) -> Tensor:
+        """A random input of the kind that the layer takes."""
+        return self.case.input(*shape, generator=generator, dtype=self.dtype)
+
+    def takes(self, *shape: int) -> bool:
+        """Whether torch takes an input of that shape, in training."""
+        kind = torch.int64 if self.case.indexed else torch.float32
+        try:
+            with torch.no_grad():
+                self.case.module().train()(torch.zeros(shape, dtype=kind))
+        except (RuntimeError, ValueError, IndexError):
+            return False
+        return True
+
+    def outputs(self, *shape: int) -> tuple[int, ...]:
+        """The shape of the output of a sample, `[B, …]` of which the input is."""
+        x = torch.zeros(2, *shape, dtype=torch.int64 if self.case.indexed else torch.float32)
+        with torch.no_grad():
+            return tuple(self.case.module().eval()(x).shape[1:])
 
     def loss_inputs(self, rows: int | None = None) -> Tensors:
         """A random prediction and target of the kinds that the loss takes; among the targets some
         that it is to ignore."""
         generator, case = self.generator(), self.case
-        rows, features = case.rows if rows is None else rows, case.entry.shape[-1]
+        rows, features = case.rows if rows is None else rows, case.shape[-1]
         prediction = self.random(rows, features, generator=generator)
         if case.entry.domain == "probability":
             prediction = torch.sigmoid(prediction)

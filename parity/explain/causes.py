@@ -107,6 +107,7 @@ def findings(outcomes: Iterable[Outcome]) -> list[Finding]:
     for finding in found:
         finding.notes += _of_one_case(finding, outcomes)
     found += [_unproven(one) for one in outcomes if one.verdict == MISTRUSTED]
+    found = _without_small_signs(found)
     return sorted(_merged(found), key=lambda one: SEVERITIES.index(one.severity))
 
 
@@ -125,6 +126,29 @@ def _unproven(outcome: Outcome) -> Finding:
     near = outcome.nearest
     text = f"proves too little: the mistake {near.nearest!r} would hardly show"
     return Finding(outcome.cls, [outcome], near, UNPROVEN, said={outcome.cls: text})
+
+
+def _without_small_signs(found: list[Finding]) -> list[Finding]:
+    """Lost digits are a small sign of what other inputs show to be a known mistake, of the same
+    result in the same cases: one finding."""
+    kept = []
+    for one in found:
+        cases = {outcome.case for outcome in one.outcomes}
+        graver = [
+            other
+            for other in found
+            if one.severity == DIGITS
+            and other.cls == one.cls
+            and other.severity in (WRONG, CONVENTION)
+            and other.evidence.named
+            and _result(other.evidence) == _result(one.evidence)
+            and cases <= {outcome.case for outcome in other.outcomes}
+        ]
+        if not graver:
+            kept.append(one)
+        for outcome in one.outcomes if graver else ():
+            graver[0].shows_in(outcome)
+    return kept
 
 
 def _merged(found: list[Finding]) -> list[Finding]:
@@ -182,6 +206,8 @@ class _Causes:
                 finding = value
             if finding is not None and finding.severity == DIGITS and not _of_digits(clue):
                 finding = None  # a remark hides nothing that is wrong
+                if here is not None and here.severity != DIGITS and not clue.named:
+                    finding = here if result not in VALUES else None
             if finding is None and not clue.named:
                 finding = self._unnamed(outcome, clue, result)
             if finding is None:
@@ -191,7 +217,7 @@ class _Causes:
             if clue.named:
                 self.alike.setdefault((outcome.cls, outcome.check, outcome.dtype, result), finding)
             finding.shows_in(outcome)
-            if result in VALUES:
+            if result in VALUES and (here is None or here.severity == DIGITS):
                 here = finding
             if core:
                 self.known.setdefault(place(result), finding)
@@ -304,7 +330,7 @@ class _Causes:
         severity = outcome.severity_of(clue)
         name, text, when = told(outcome, clue)
         result = _result(clue)
-        key: Hashable = cls, re.sub(r"-?\d[\d.e-]*", "#", text)
+        key: Hashable = cls, re.sub(r"-?\d[\d.e-]*", "#", _SUMMED.sub("how many are summed", text))
         if clue.name == RUN and clue.reason.startswith("not run: an earlier"):
             for one in self.found.values():
                 if any(o.case == outcome.case for o in one.outcomes):
@@ -337,6 +363,9 @@ def _key(outcome: Outcome, result: str, severity: str) -> Hashable:
     core = outcome.check in CORE
     return outcome.cls, result if core else result.rpartition(".")[2], core, severity
 
+
+_SUMMED = re.compile(r"the batch size$|the number of (entries|pixels|indices)\b.*$")
+"""What a mean divides by that should be a sum, in inputs of more or fewer dimensions."""
 
 SMALL = 1e-2
 """How far lost digits may lead; what is farther off is something else."""
@@ -383,7 +412,8 @@ def told(outcome: Outcome, clue: Comparison) -> tuple[str, str, str]:
 
 _WHOSE = re.compile(
     r"(.*?(?: output| input gradient|\.\S+ gradient| gradient| value)) "
-    r"((?:is|has|lacks|takes|uses|ignores|drops|leaves|rounds|adds|counts|passes|does|fits)\b.*)"
+    r"((?:is|has|lacks|takes|uses|ignores|drops|leaves|rounds|adds|counts|passes|does|fits|keeps|begins|"
+    r"goes|deals|ends|loses|updates|still)\b.*)"
 )
 
 

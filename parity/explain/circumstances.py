@@ -15,6 +15,7 @@ _WHEN = {
     ("layer", "second_backward"): "in a second backward after one forward",
     ("layer", "uninitialised"): "where memory is not zero at first",
     ("layer", "kink"): "at 0",
+    ("layer", "statistics"): "in evaluation after three batches in training",
     ("layer", "magnitudes"): "at some size of its input",
     ("loss", "batch_of_one"): "for a batch of one sample",
     ("loss", "empty_batch"): "for an empty batch",
@@ -27,6 +28,12 @@ _WHEN = {
     ("model", "repeated"): "after another batch",
     ("network", "eval_mode"): "in evaluation",
     ("network", "training"): "in training",
+}  # fmt: skip
+
+
+_RANGES = {
+    "small": "of the size 0.01", "tiny": "of the size 0.001", "shifted": "about 3",
+    "far": "about 100",
 }  # fmt: skip
 
 
@@ -44,6 +51,8 @@ def circumstance(kind: str, cls: str, check: str, name: str) -> str:
             return f"where {whose} {lie} {lies.get(how, how)} in memory"
         case "sizes" if which and kind != "optimizer":
             return f"for inputs of {which}" if "rows" in which else f"for inputs of shape {which}"
+        case "ranges" if which:
+            return f"at inputs {_RANGES.get(which, which)}"
         case "magnitudes" if which and kind == "loss":
             return f"at predictions of {which} in size"
         case "extremes" if kind == "loss":

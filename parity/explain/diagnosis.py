@@ -106,6 +106,7 @@ def certified(
         if (
             wrong is None
             or mistake.scaled
+            or mistake.hidden
             or wrong.shape != right.shape
             or alike(wrong, right, 1e-9)
         ):
@@ -215,6 +216,7 @@ def alike(x: Tensor, y: Tensor, tolerance: float) -> bool:
 def _misshapen(got: Tensor, right: Tensor, mistakes: Sequence[Mistake]) -> Explanation:
     """What is to be said of another shape: a mistake that makes it, or how it differs."""
     told = {m.sentence for m in mistakes if m.value is not None and alike(got, m.value, EQUAL)}
+    told = told or {m.sentence for m in mistakes if m.shape == tuple(got.shape)}
     if len(told) == 1:
         return Explanation(told.pop(), named=True)
     if right.dim() == 2 and got.shape == right.mT.shape:

@@ -4,8 +4,27 @@ in, dx the one that is passed on; N counts what a mean divides by."""
 
 from __future__ import annotations
 
+_NORM = "y = (x - mean) / sqrt(var + eps) * weight + bias, var the biased one"
+_OF_BATCH = (
+    "; in training of each channel over the batch, and kept as running = (1 - momentum) * running "
+    "+ momentum * new, of var the unbiased one; in evaluation those that are kept"
+)
+_NORM_BACK = (
+    "dx = (d - mean(d) - xhat * mean(d * xhat)) / sqrt(var + eps), d = dy * weight, "
+    "xhat = (x - mean) / sqrt(var + eps)"
+)
+
 _FORWARD = {
     "Linear": "y = x @ W.T + b",
+    "Conv2d": "y[n, o, i, j] = sum of W[o] * x[n] at the window of (i, j), + b[o]; the kernel is "
+              "not flipped",
+    "MaxPool2d": "y = the largest entry of each window; padding counts as -inf",
+    "Flatten": "y = x as [B, all other axes in their order]",
+    "BatchNorm1d": _NORM + _OF_BATCH,
+    "BatchNorm2d": _NORM + _OF_BATCH,
+    "LayerNorm": _NORM + "; mean and var of each sample over the normalized axes",
+    "RMSNorm": "y = x / sqrt(mean(x^2) + eps) * weight, the mean over the normalized axes",
+    "Embedding": "y = W[x]",
     "ReLU": "y = max(x, 0)",
     "LeakyReLU": "y = x where x > 0, else negative_slope * x",
     "ELU": "y = x where x > 0, else alpha * (e^x - 1)",
@@ -29,6 +48,13 @@ _FORWARD = {
 }  # fmt: skip
 
 _BACKWARD = {
+    "MaxPool2d": "dx = dy at the first of each window's largest entries, added up over windows",
+    "Flatten": "dx = dy in the input's shape",
+    "BatchNorm1d": _NORM_BACK,
+    "BatchNorm2d": _NORM_BACK,
+    "LayerNorm": _NORM_BACK,
+    "RMSNorm": "dx = (d - xhat * mean(d * xhat)) / r, d = dy * weight, r = sqrt(mean(x^2) + eps), "
+    "xhat = x / r",
     "ReLU": "dx = dy where x > 0, else 0",
     "LeakyReLU": "dx = dy where x > 0, else negative_slope * dy",
     "ELU": "dx = dy where x > 0, else dy * alpha * e^x",
@@ -49,10 +75,27 @@ _BACKWARD = {
     "NLLLoss": "dx = -1 / N at the target's class, else 0",
 }
 
-_LINEAR = {
-    "input_grad": "dx = dy @ W",
-    "weight.param_grad": "dW = dy.T @ x, summed over the batch",
-    "bias.param_grad": "db = sum of dy over the batch",
+_OF_NORM = {
+    "weight.param_grad": "dweight = sum of dy * xhat over all axes but the weight's",
+    "bias.param_grad": "dbias = sum of dy over all axes but the bias's",
+}
+_OF_PARAMETERS = {
+    "Linear": {
+        "input_grad": "dx = dy @ W",
+        "weight.param_grad": "dW = dy.T @ x, summed over the batch",
+        "bias.param_grad": "db = sum of dy over the batch",
+    },
+    "Conv2d": {
+        "input_grad": "dx: each window's dy[n, o, i, j] * W[o], added up where windows overlap",
+        "weight.param_grad": "dW[o] = sum over n, i, j of dy[n, o, i, j] * x[n] at the window of "
+        "(i, j)",
+        "bias.param_grad": "db[o] = sum of dy[:, o] over the batch and all pixels",
+    },
+    "BatchNorm1d": _OF_NORM,
+    "BatchNorm2d": _OF_NORM,
+    "LayerNorm": _OF_NORM,
+    "RMSNorm": {"weight.param_grad": "dweight = sum of dy * x / r over all axes but the weight's"},
+    "Embedding": {"weight.param_grad": "dW[i] = sum of dy wherever x is i; 0 at padding_idx"},
 }
 
 _STEP = {
@@ -67,8 +110,8 @@ _STEP = {
 
 def due(cls: str, result: str) -> str:
     """What a result should be computed by; "" where there is no formula for it."""
-    if cls == "Linear" and result.endswith("grad"):
-        return _LINEAR.get(result, "")
+    if cls in _OF_PARAMETERS and result in _OF_PARAMETERS[cls]:
+        return _OF_PARAMETERS[cls][result]
     if result.startswith("step "):
         return _STEP.get(cls, "")
     if result in ("output", "loss"):

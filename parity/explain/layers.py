@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from parity.catalogue.case import Case
 from parity.catalogue.values import Tensors
-from parity.explain import activations, dropout, linear
+from parity.explain import (
+    activations,
+    convolution,
+    dropout,
+    embedding,
+    linear,
+    normalization,
+    pooling,
+)
 from parity.explain.mistakes import Masks, Mistake, Mistakes, simple
-from parity.judge.evaluate import called, dropping
+from parity.judge.evaluate import called, dropping, without_statistics
 
 
 def of_layer(
@@ -22,41 +31,58 @@ def of_layer(
     made: Mistakes = {name: simple(y) for name, y in oracle.items()}
     x, dy = inputs["x"], inputs["dy"]
     y = oracle["output"]
+    module = without_statistics(module)
 
     def passed(module: nn.Module = module, x: Tensor = x, dy: Tensor = dy) -> Tensors:
         return _both(module, inputs, x, dy, masks)
 
-    if x.shape == y.shape:
+    if x.shape == y.shape and "input_grad" in made:
         made["output"].append(Mistake("identity", "is the input itself", x))
         made["input_grad"].append(
             Mistake("identity", "is the incoming gradient itself: the derivative is left out", dy)
         )
-    if isinstance(module, nn.Dropout):
+    family = next((of for kinds, of in FAMILIES if isinstance(module, kinds)), None)
+    if family is not None:
+        family(made, module, inputs, oracle)
+    elif isinstance(module, nn.Dropout):
         dropout.of_dropout(made, case, x, dy, masks)
     elif x.shape == y.shape and not any(True for _ in module.parameters()):
         activations.of_activation(made, case, passed, x, dy, y)
     for name, value in oracle.items():
-        square = value.dim() > 1 and value.shape[-1] == value.shape[-2]
+        square = value.dim() == 2 and value.shape[0] == value.shape[1]
         if name.endswith("weight.param_grad") and square:
             made[name].append(Mistake("transposed", "is transposed", value.mT))
     _of_batch(made, passed, x, dy, case)
-    linear.of_linear(made, module, inputs, oracle)
-    _of_options(made, case, passed)
+    _of_options(made, case, passed, module.training)
     return made
+
+
+FAMILIES: tuple[tuple[Any, Callable[[Mistakes, Any, Tensors, Tensors], None]], ...] = (
+    (nn.Linear, linear.of_linear),
+    (nn.Conv2d, convolution.of_convolution),
+    (nn.MaxPool2d, pooling.of_max_pool),
+    (nn.Flatten, pooling.of_flatten),
+    (normalization.NORMS, normalization.of_norm),
+    (nn.Embedding, embedding.of_embedding),
+)
+"""What is known of a family's mistakes, by the torch classes that are of it."""
 
 
 def _both(module: nn.Module, own: Tensors, x: Tensor, dy: Tensor, masks: Masks) -> Tensors:
     """Forward and backward at another x or dy, with the parameters among `own`."""
-    leaf = x.detach().requires_grad_()
     names = [name for name, _ in module.named_parameters()]
     parameters = {name: own[name].detach().requires_grad_() for name in names}
+    wanted = {f"{name}.param_grad": value for name, value in parameters.items()}
+    leaf = x.detach()
+    if x.is_floating_point():
+        wanted["input_grad"] = leaf.requires_grad_()
     with dropping(module, masks) if masks else contextlib.nullcontext():  # none in evaluation
         y = called(module, parameters, leaf)
-    gradients = torch.autograd.grad(y, [leaf, *parameters.values()], dy, allow_unused=True)
     results = {"output": y.detach()}
-    for name, gradient in zip(["input_grad", *names], gradients, strict=True):
-        if gradient is not None:
-            results[name if name == "input_grad" else f"{name}.param_grad"] = gradient
+    if y.shape == dy.shape:  # of another shape than it should be, it has no gradient for this one
+        gradients = torch.autograd.grad(y, list(wanted.values()), dy, allow_unused=True)
+        found = zip(wanted, gradients, strict=True)
+        results |= {name: gradient for name, gradient in found if gradient is not None}
     return results
 
 
@@ -82,7 +108,11 @@ def _of_batch(
             made[key].append(Mistake(name, sentence, wrong[key]))
 
 
-def _of_options(made: Mistakes, case: Case, passed: Callable[..., Tensors]) -> None:
+OF_FAMILIES = ("eps", "momentum")
+"""Options of which a family's own mistakes tell more."""
+
+
+def _of_options(made: Mistakes, case: Case, passed: Callable[..., Tensors], training: bool) -> None:
     """What comes out if one option is taken to be torch's default."""
     defaults = case.entry.defaults()
     for option, value in case.options.items():
@@ -91,7 +121,14 @@ def _of_options(made: Mistakes, case: Case, passed: Callable[..., Tensors]) -> N
             continue
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             continue
-        other = passed(module=case.entry.reference(**case.options | {option: default}))
+        if option in OF_FAMILIES:
+            continue
+        other_module = case.entry.reference(**case.options | {option: default})
+        module = without_statistics(other_module.train(training))
+        try:
+            other = passed(module=module)
+        except RuntimeError:  # its parameters are of other shapes then
+            continue
         for name, wrong in other.items():
             sentence = f"takes {option} to be {default:g}, not {value:g}"
             made[name].append(Mistake(f"{option}={default:g}", sentence, wrong))

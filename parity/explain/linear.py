@@ -8,9 +8,7 @@ from parity.catalogue.values import Tensors
 from parity.explain.mistakes import Mistake, Mistakes
 
 
-def of_linear(made: Mistakes, module: nn.Module, inputs: Tensors, oracle: Tensors) -> None:
-    if not isinstance(module, nn.Linear):
-        return
+def of_linear(made: Mistakes, module: nn.Linear, inputs: Tensors, oracle: Tensors) -> None:
     x, dy, weight = inputs["x"], inputs["dy"], inputs["weight"]
     y = oracle["output"]
     if module.bias is not None:

@@ -7,6 +7,7 @@ nearest one from the truth says how much a pass is worth.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,6 +30,10 @@ class Mistake:
             of any other; it has no value then.
         scaled: whether a result is this mistake that is the value times some number.
         severity: the class of what equals it, if it is not simply wrong.
+        shape: a result of this shape, which is not the right one, is this mistake, whatever is in
+            it; it has no value then.
+        hidden: whether ordinary inputs hardly show it: then a pass there proves nothing of it, and
+            need not.
     """
 
     name: str
@@ -37,10 +42,24 @@ class Mistake:
     says: Callable[[Tensor], str] | None = None
     scaled: bool = False
     severity: str = ""
+    hidden: bool = False
+    shape: tuple[int, ...] = ()
 
 
 Mistakes = dict[str, list[Mistake]]  # by the name of the result
 Masks = list[Tensor | None]
+
+
+def _sizes(x: Tensor, dy: Tensor) -> dict[str, float]:
+    """The numbers of a layer whose samples are more than a row."""
+    found = {"the number of entries of a feature": math.prod(x.shape[:-1])}
+    if x.dim() > 3 and dy.dim() == x.dim():
+        pixels = math.prod(dy.shape[2:])
+        found = {
+            "the number of pixels of the output": pixels,
+            "the number of entries of a channel": len(x) * pixels,
+        }
+    return {name: float(value) for name, value in found.items()}
 
 
 def simple(right: Tensor) -> list[Mistake]:
@@ -60,6 +79,10 @@ def constants(case: Case, inputs: Tensors) -> dict[str, float]:
         found["the number of features"] = float(x.shape[1])
         if case.kind == "loss":
             found["the number of entries"] = float(x.numel())
+        elif not x.is_floating_point():
+            found = {"the batch size": float(len(x)), "the number of indices": float(x.numel())}
+        elif x.dim() > 2:
+            found |= _sizes(x, inputs["dy"])
     for option, value in case.options.items():
         if isinstance(value, float) and option not in ("p", "lr"):
             found[option] = value

@@ -11,6 +11,9 @@ from parity.judge.comparison import GRADIENT_FACTOR, Comparison
 
 STEP = 1e-3
 
+MOST = 64
+"""How many entries of a tensor are tried, evenly spread over it: each takes four evaluations."""
+
 
 def compare_with_differences(
     name: str, f: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor
@@ -29,20 +32,22 @@ def compare_with_differences(
     if gradient.shape != x.shape:
         reason = f"shape {list(gradient.shape)}, that of its input is {list(x.shape)}"
         return Comparison(name, float("inf"), reason=reason)
-    wide, narrow = (_central(f, x, step) for step in (STEP, STEP / 2))
+    if not x.numel():
+        return Comparison(name, 0.0, 0.0, 0.0, 0.0)
+    places = torch.linspace(0, x.numel() - 1, min(x.numel(), MOST)).long()
+    wide, narrow = (_central(f, x, places, step) for step in (STEP, STEP / 2))
     extrapolated = (4 * narrow - wide) / 3
     rounding = torch.finfo(x.dtype).eps * max(float(f(x).abs()), 1.0) / STEP
     allowed = GRADIENT_FACTOR * ((extrapolated - narrow).abs().max() + 10 * rounding)
-    error = (gradient - extrapolated).abs().max() if x.numel() else torch.zeros(())
-    ratio = float(error / allowed) if x.numel() else 0.0
-    return Comparison(name, ratio, float(error), 0.0, float(allowed))
+    error = (gradient.flatten()[places] - extrapolated).abs().max()
+    return Comparison(name, float(error / allowed), float(error), 0.0, float(allowed))
 
 
-def _central(f: Callable[[Tensor], Tensor], x: Tensor, step: float) -> Tensor:
-    slope = torch.zeros_like(x)
-    for place in range(x.numel()):
+def _central(f: Callable[[Tensor], Tensor], x: Tensor, places: Tensor, step: float) -> Tensor:
+    slopes = torch.zeros(len(places), dtype=x.dtype)
+    for n, place in enumerate(places):
         plus, minus = x.clone(), x.clone()
         plus.view(-1)[place] += step
         minus.view(-1)[place] -= step
-        slope.view(-1)[place] = (f(plus) - f(minus)) / (2 * step)
-    return slope
+        slopes[n] = (f(plus) - f(minus)) / (2 * step)
+    return slopes

@@ -9,6 +9,7 @@ inputs and results have a leading axis, and each entry of it is an evaluation by
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
@@ -43,17 +44,67 @@ def called(module: nn.Module, parameters: Tensors, x: Tensor) -> Tensor:
 def layer(module: nn.Module) -> Evaluate:
     """A layer's forward and backward.
 
-    Inputs: `x`, `dy`, and the module's parameters by name. Results: `output`, `input_grad`, and
-    `weight.param_grad` for a parameter called weight.
+    Inputs: `x`, `dy`, and the module's parameters by name. Results: `output`, `input_grad`, unless
+    `x` is made of indices, and `weight.param_grad` for a parameter called weight.
     """
+    module = without_statistics(module)
 
     def evaluate(inputs: Tensors, over: Over = alone) -> Tensors:
-        x = _leaf(inputs["x"])
-        parameters = {name: _leaf(inputs[name]) for name, _ in module.named_parameters()}
-        y = over(partial(called, module))(parameters, x)
-        gradients = torch.autograd.grad(y, [x, *parameters.values()], inputs["dy"])
-        names = ["input_grad", *(f"{name}.param_grad" for name in parameters)]
-        return {"output": y.detach(), **dict(zip(names, gradients, strict=True))}
+        leaves = {name: _leaf(inputs[name]) for name, _ in module.named_parameters()}
+        x = inputs["x"]
+        if x.is_floating_point():
+            x = _leaf(x)
+        y = over(partial(called, module))(leaves, x)
+        wanted = {f"{name}.param_grad": leaf for name, leaf in leaves.items()}
+        if x.is_floating_point():
+            wanted = {"input_grad": x} | wanted
+        gradients = torch.autograd.grad(y, list(wanted.values()), inputs["dy"])
+        return {"output": y.detach(), **dict(zip(wanted, gradients, strict=True))}
+
+    if getattr(module, "padding_idx", None) is not None:  # of which vmap does not know
+        return partial(_one_by_one, evaluate)
+    return evaluate
+
+
+def _one_by_one(evaluate: Evaluate, inputs: Tensors, over: Over = alone) -> Tensors:
+    """Evaluations one after another, where they are asked for at once."""
+    if over is alone:
+        return evaluate(inputs)
+    count = len(next(iter(inputs.values())))
+    each = [evaluate({name: x[n] for name, x in inputs.items()}) for n in range(count)]
+    return {name: torch.stack([one[name] for one in each]) for name in each[0]}
+
+
+def without_statistics(module: nn.Module) -> nn.Module:
+    """A module that normalises a batch by the batch's own statistics, in training, as one that
+    keeps none: the same results, and nothing is written."""
+    if not isinstance(module, nn.modules.batchnorm._BatchNorm) or not module.training:
+        return module
+    twin = copy.deepcopy(module)
+    twin.track_running_stats = False
+    twin.running_mean = twin.running_var = twin.num_batches_tracked = None
+    return twin
+
+
+def statistics(module: nn.Module, batches: int, biased: bool = False) -> Evaluate:
+    """A layer in evaluation, after so many batches in training; `biased`: of which the biased
+    variance is kept, where torch keeps the unbiased one.
+
+    Inputs: `x 1`, `x 2`, …, and then `x` and `dy`, and the parameters. Results: those of `layer`.
+    """
+
+    def evaluate(inputs: Tensors) -> Tensors:
+        own: Any = copy.deepcopy(module).to(inputs["x"].dtype).train()
+        parameters = {name: inputs[name] for name, _ in module.named_parameters()}
+        with torch.no_grad():
+            for batch in range(1, batches + 1):
+                x = inputs[f"x {batch}"]
+                functional_call(own, parameters, (x,))
+                if biased:
+                    momentum, count = own.momentum, x.numel() / x.shape[1]
+                    new = x.transpose(0, 1).flatten(1).var(1)
+                    own.running_var -= momentum * new / count
+        return layer(own.eval())(inputs)
 
     return evaluate
 

@@ -17,10 +17,12 @@ LIES = ("gaps", "transposed", "sliced")
 
 @dataclass(frozen=True)
 class Layout:
-    """A subject's conventions for arrays; `batch` and `array` as `Subject` has them."""
+    """A subject's conventions for arrays; `batch` and `array` as `Subject` has them, and whether
+    images have their channels last."""
 
     array: str = "torch"
     batch: str = "rows"
+    channels_last: bool = False
 
     @property
     def single(self) -> bool:
@@ -29,6 +31,8 @@ class Layout:
 
     def give(self, x: Tensor, lies: str = "") -> Any:
         """A copy of `x` `[B, …]` as the subject takes it; `lies`: how in memory, one of `LIES`."""
+        if self.channels_last and x.dim() > 2:
+            x = x.movedim(1, -1)
         match self.batch:
             case "columns" if x.dim() > 1:
                 x = x.movedim(0, -1)
@@ -69,6 +73,8 @@ class Layout:
                 x = x.unsqueeze(0)
             case "column" if x.dim() > 1 and x.shape[-1] == 1:
                 x = x.squeeze(-1).unsqueeze(0)
+        if self.channels_last and x.dim() > 2:
+            x = x.movedim(-1, 1)
         return x.contiguous()
 
 

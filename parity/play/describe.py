@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
 
+from parity.catalogue import activations
 from parity.catalogue.case import Case
 from parity.catalogue.entry import Entry
 from parity.catalogue.network import Network
@@ -33,6 +35,7 @@ class Description:
         dtypes: in which.
         waivers: reasons by pattern.
         own: the names of the subject's own checks, by the kind of case that they are of.
+        preset: what the adapter's `conventions` have set, in words.
         untouched: options that a class takes and no case gives it, by class.
     """
 
@@ -41,11 +44,13 @@ class Description:
     dtypes: tuple[str, ...]
     waivers: dict[str, str] = field(default_factory=dict)
     own: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    preset: str = ""
     untouched: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 #: What is sent of an entry that is not of the catalogue, and of a network.
-_ROW = ("kind", "variants", "shape", "domain", "target", "positional", "mixes", "name")
+_ROW = ("kind", "variants", "shape", "domain", "target", "positional", "mixes", "ranges",
+        "optional", "name")  # fmt: skip
 _NETWORK = (*_ROW, "loss", "optimizer", "parts")
 
 
@@ -61,10 +66,11 @@ def as_data(description: Description) -> dict[str, Any]:
         if case.entry not in entries:
             entries.append(case.entry)
         row = (entries.index(case.entry), case.variant, case.reduction, case.accumulates)
-        cases.append((*row, case.single, case.objects, case.moves, case.missing))
+        conventions = case.single, case.objects, case.moves, case.biased
+        cases.append((*row, conventions, case.missing))
     return {
         "name": description.name, "cases": cases, "dtypes": tuple(description.dtypes),
-        "waivers": description.waivers, "own": description.own,
+        "waivers": description.waivers, "own": description.own, "preset": description.preset,
         "untouched": description.untouched,
         "entries": [_entry_as_data(one) for one in entries],
     }  # fmt: skip
@@ -78,11 +84,12 @@ def from_data(data: dict[str, Any]) -> Description:
     """
     entries = [_entry_of(one) for one in data["entries"]]
     cases = []
-    for place, variant, reduction, accumulates, single, objects, moves, missing in data["cases"]:
+    for place, variant, reduction, accumulates, conventions, missing in data["cases"]:
         entry, elsewhere = entries[place]
         own, how, why = _text(variant), _text(reduction), _text(missing)
-        conventions = bool(accumulates), bool(single), bool(objects), bool(moves)
-        cases.append(Case(entry, own, how, *conventions, why, elsewhere))
+        single, objects, moves, biased = map(bool, conventions)
+        flags = bool(accumulates), single, objects, moves
+        cases.append(Case(entry, own, how, *flags, why, biased, elsewhere))
     waivers = {_text(k): _text(v) for k, v in data["waivers"].items()}
     dtypes = tuple(name for name in data["dtypes"] if name in SEVERAL["dtypes"])
     checks = {
@@ -93,7 +100,8 @@ def from_data(data: dict[str, Any]) -> Description:
         legible(_text(name)): tuple(legible(_text(option)) for option in options)
         for name, options in data["untouched"].items()
     }
-    return Description(legible(_text(data["name"])), cases, dtypes, waivers, checks, untouched)
+    name, preset = legible(_text(data["name"])), legible(_text(data["preset"]))
+    return Description(name, cases, dtypes, waivers, checks, preset, untouched)
 
 
 def _entry_as_data(entry: Entry) -> Any:
@@ -101,11 +109,16 @@ def _entry_as_data(entry: Entry) -> Any:
     if known is not None:
         return known
     if isinstance(entry, Network):
-        return {"network": {name: getattr(entry, name) for name in _NETWORK}}
+        return {"network": _row(entry, _NETWORK)}
     made = entry.reference
     module = getattr(made, "__module__", None)
     place = (module, getattr(made, "__qualname__", "")) if isinstance(module, str) else None
-    return {"entry": {name: getattr(entry, name) for name in _ROW}, "reference": place}
+    return {"entry": _row(entry, _ROW), "reference": place}
+
+
+def _row(entry: Entry, names: tuple[str, ...]) -> dict[str, Any]:
+    values = {name: getattr(entry, name) for name in names}
+    return {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
 
 
 def _entry_of(data: Any) -> tuple[Entry, bool]:
@@ -117,7 +130,8 @@ def _entry_of(data: Any) -> tuple[Entry, bool]:
         return made, not made.parts
     row = data["entry"]
     _text(row["name"])
-    if math.prod(row["shape"]) > LARGEST:
+    shapes = row["shape"].values() if isinstance(row["shape"], dict) else [row["shape"]]
+    if any(math.prod(shape) > LARGEST for shape in shapes):
         raise ValueError(f"a shape of {row['shape']}")
     found = _of_torch(*(data["reference"] or ("", "")))
     return Entry(found or _Elsewhere, **row), found is None
@@ -168,7 +182,8 @@ def describe(subject: Subject) -> Description:
         if (left := untouched_options(builder, entry))
     }
     waivers = dict(subject.waivers)
-    return Description(subject.name, cases, subject.dtypes, waivers, own, untouched)
+    preset = subject.preset
+    return Description(subject.name, cases, subject.dtypes, waivers, own, preset, untouched)
 
 
 def _case(subject: Subject, entry: Any, variant: str = "", **more: Any) -> Case:
@@ -179,6 +194,7 @@ def _case(subject: Subject, entry: Any, variant: str = "", **more: Any) -> Case:
         single=subject.batch in ("vector", "column"),
         objects=subject.parameters == "objects",
         moves=subject.step_in_backward is not None,
+        biased=subject.running_variance == "biased",
         **more,
     )
 
@@ -231,7 +247,7 @@ def _assembled(subject: Subject, cases: list[Case]) -> list[Network]:
     optimizer = next((c.entry.name for c in cases if c.kind == "optimizer"), "")
     parts: list[tuple[str, Any]] = [("Linear", {"in_features": 2, "out_features": WIDTH})]
     for name, case in offered.items():
-        plain = case.kind == "layer" and not case.entry.positional and "Softmax" not in name
+        plain = case.kind == "layer" and not case.entry.positional and name in ACTIVATIONS
         if plain or name == "Dropout":
             options = {"p": 0.2} if name == "Dropout" else dict(subject.fixed_of(name))
             parts.append((name, options))
@@ -242,15 +258,33 @@ def _assembled(subject: Subject, cases: list[Case]) -> list[Network]:
         parts.pop()  # one Linear between two activations, and none after another Linear
     parts.append(last)
     moved = (optimizer, {"lr": 0.01}) if optimizer else None
-    return [
-        Network(
-            name="network",
-            loss=(loss, offered[loss].options),
-            optimizer=moved,
-            target=losses.get(loss, "one_hot"),
-            parts=tuple(parts),
-        )
-    ]
+    judged: Any = {"loss": (loss, offered[loss].options), "target": losses.get(loss, "one_hot")}
+    found = [Network(name="network", optimizer=moved, parts=tuple(parts), **judged)]
+    plainly = subject.batch == "rows" and subject.channels == "first"
+    if plainly and {"Conv2d", "Flatten"} <= offered.keys():
+        images = _of_images(offered, subject)
+        found.append(Network(name="images", shape=IMAGES, parts=images, **judged))
+    return found
+
+
+IMAGES = (10, 1, 7, 8)
+"""The shape of the input of a network that begins with a convolution."""
+
+
+def _of_images(offered: dict[str, Case], subject: Subject) -> tuple[tuple[str, Any], ...]:
+    """A convolution, an activation, pooling, and a Linear layer behind a Flatten."""
+    conv = {"in_channels": 1, "out_channels": 3, "kernel_size": 3}
+    parts: list[tuple[str, Any]] = [("Conv2d", conv)]
+    parts += [(name, dict(subject.fixed_of(name))) for name in ACTIVATIONS if name in offered][:1]
+    height, width = (n - 2 for n in IMAGES[2:])
+    if "MaxPool2d" in offered:
+        parts.append(("MaxPool2d", {"kernel_size": 2}))
+        height, width = height // 2, width // 2
+    flat = 3 * height * width
+    return (*parts, ("Flatten", {}), ("Linear", {"in_features": flat, "out_features": 2}))
+
+
+ACTIVATIONS = tuple(entry.name for entry in activations.ROWS if "Softmax" not in entry.name)
 
 
 def _models(subject: Subject) -> list[Network]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -35,13 +36,24 @@ def seed_own(made: Any, seed: int) -> None:
     module = sys.modules.get(type(made).__module__)
     for holder in (made, module):
         for own in list(getattr(holder, "__dict__", {}).values()):
-            match own:
-                case torch.Generator():
-                    own.manual_seed(seed)
-                case np.random.Generator():
-                    own.bit_generator.state = type(own.bit_generator)(seed).state
-                case np.random.RandomState() | random.Random():
-                    own.seed(seed)
+            if (again := _seeding(type(own))) is not None:  # type: ignore[arg-type]
+                again(own, seed)
+
+
+@functools.lru_cache(maxsize=1024)
+def _seeding(kind: type) -> Callable[[Any, int], object] | None:
+    """What seeds an object of that class, if it is a generator."""
+    if issubclass(kind, torch.Generator):
+        return lambda own, seed: own.manual_seed(seed)
+    if issubclass(kind, np.random.Generator):
+        return _seed_numpy
+    if issubclass(kind, (np.random.RandomState, random.Random)):
+        return lambda own, seed: own.seed(seed)
+    return None
+
+
+def _seed_numpy(own: np.random.Generator, seed: int) -> None:
+    own.bit_generator.state = type(own.bit_generator)(seed).state
 
 
 @contextlib.contextmanager

@@ -106,7 +106,7 @@ class Whole(Layer):
             else:
                 recorder.attach(part)
 
-    def backward(self, dy: Tensor, lies: str = "") -> Tensor | None:  # type: ignore[override]
+    def backward(self, dy: Tensor, lies: str = "") -> Tensor | None:
         """The gradient of the input; None where the container returns nothing, as many do."""
         given = self.watch.keep("dy", self.give(dy, lies))
         with self.guard():

@@ -29,6 +29,7 @@ from parity.play.parameters import (
     zero_grad,
 )
 from parity.subject.builders import bound
+from parity.subject.functions import FunctionLayer
 from parity.subject.subject import Subject
 
 
@@ -72,6 +73,9 @@ class Instance:
 
 def placed(made: Any) -> list[tuple[str, str]]:
     """Where an object's methods are, by what they do; or a function itself."""
+    if isinstance(made, FunctionLayer):
+        both = {"forward": made.own.forward, "backward": made.own.backward}
+        return [(does, place) for does, f in both.items() for _, place in placed(f)]
     found = []
     for does, names in (
         ("forward", ("forward", "__call__")), ("backward", ("backward",)), ("step", ("step",)),
@@ -101,19 +105,25 @@ class Layer(Instance):
         self.made = made
         self.parts = [made] if parts is None else parts
         self.names: list[str] = []
+        self.indexed = False
+        self.due: dict[str, torch.Size] = {}
         self.again: Callable[[], Any] | None = None
         """Makes another of its kind."""
 
     def forward(self, x: Tensor, lies: str = "") -> Tensor:
         given = self.watch.keep("x", self.give(x, lies))
+        self.indexed = not x.is_floating_point()
         with self.guard():
             y = self.watch.keep("output", forward(self.subject, self.made, given))
         return self.layout.take(y)
 
-    def backward(self, dy: Tensor, lies: str = "") -> Tensor:
+    def backward(self, dy: Tensor, lies: str = "") -> Tensor | None:
+        """The input's gradient; None of an input of indices, which has none."""
         given = self.watch.keep("dy", self.give(dy, lies))
         with self.guard():
             dx = backward(self.subject, self.made, given)
+        if self.indexed:
+            return None
         if dx is None:
             raise Misfit("its backward returned nothing, where the input's gradient is due")
         self.watch.keep("input_grad", dx)
@@ -141,7 +151,9 @@ class Layer(Instance):
     def shapes(self) -> list[tuple[int, ...]]:
         """Those of its parameters: of the first, a weight, as the adapter says that it lies."""
         found = [tuple(getattr(parameter, "shape", ())) for parameter, _ in self._found()]
-        if found and self.subject.weight == "in_out":
+        if found and len(found[0]) == 4:
+            found[0] = tuple(found[0][self.subject.kernel.index(axis)] for axis in "oihw")
+        elif found and self.subject.weight == "in_out":
             found[0] = found[0][::-1]
         return found
 
@@ -157,6 +169,7 @@ class Layer(Instance):
             Misfit: they are not as many or not shaped as torch's, or writing has no effect.
         """
         self.names = list(values)
+        self.due = {name: value.shape for name, value in values.items()}
         for name, (parameter, _) in self.pairs().items():
             value = self.turned(name, values[name])
             with _naming(name):
@@ -242,18 +255,27 @@ class Layer(Instance):
         return [pair for pair in pairs if pair[0] is not None]  # (None, None): it has no bias
 
     def turned(self, name: str, value: Tensor) -> Tensor:
-        """A parameter's value from torch's layout to the subject's, and back."""
+        """A parameter's value from torch's layout to the subject's."""
+        if name.endswith("weight") and value.dim() == 4:
+            return value.permute(["oihw".index(axis) for axis in self.subject.kernel])
         turned = self.subject.weight == "in_out" and value.dim() == 2 and name.endswith("weight")
         return value.mT if turned else value
+
+    def _back(self, name: str, value: Tensor) -> Tensor:
+        """The same from the subject's layout to torch's."""
+        if name.endswith("weight") and value.dim() == 4:
+            return value.permute([self.subject.kernel.index(axis) for axis in "oihw"])
+        return self.turned(name, value)
 
     def _read(self, name: str, array: Any) -> Tensor:
         try:
             x = real(array)
         except Misfit as misfit:
             raise Misfit(f"{name}, or its gradient: {misfit}") from None
-        if not name.endswith("weight"):
+        due = self.due.get(name, torch.Size())
+        if not name.endswith("weight") or len(due) == 1:
             x = x.reshape([n for n in x.shape if n != 1] or [1])
-        return self.turned(name, x).contiguous()
+        return self._back(name, x).contiguous()
 
 
 INCOMING = ("d", "dy", "dout", "dloss", "d_out", "d_loss", "g", "grad", "grad_out",

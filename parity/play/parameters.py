@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from parity.play.broken import Setting
+from parity.subject.functions import FunctionLayer
 from parity.subject.subject import Subject
 
 Parameters = dict[str, tuple[Any, Any]]  # by torch's name: a subject's parameter and gradient
@@ -42,6 +43,8 @@ def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
     Raises:
         Setting: what the layer gives is nothing of that kind.
     """
+    if isinstance(made, FunctionLayer):
+        return made.param()
     if callable(subject.parameters):
         return [tuple(pair) for pair in subject.parameters(made)]
     found = own_parameters(made)

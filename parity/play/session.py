@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,9 @@ from parity.play.describe import describe
 from parity.play.network import Model, Whole
 from parity.play.optimizer import Optimizer
 from parity.subject.subject import Subject
+
+OF_IMAGES = ("Conv2d", "MaxPool2d", "BatchNorm2d")
+"""The layers whose inputs have channels."""
 
 
 class Local:
@@ -50,6 +54,8 @@ class Local:
                     made = objects.Loss(subject, dtype, own, poison)
                 else:
                     made = objects.Layer(subject, dtype, own, poison)
+                    last = subject.channels == "last" and name in OF_IMAGES
+                    made.layout = replace(made.layout, channels_last=last)
                     made.again = partial(
                         objects.build, subject, name, options, dtype, seed, poison, device
                     )

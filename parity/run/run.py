@@ -115,17 +115,36 @@ def run(
         stopped = f"{reason}: {len(checks) - len(outcomes)} of {len(checks)} checks were not run"
         complete = False
     gaps = _gaps(session) if complete else []
-    for (name, why), classes in unchecked.items():
-        gaps.append(f"{name} of {', '.join(classes)} ({why})")
+    gaps += _unchecked(unchecked)
     description = session.description
     used = {outcome.waiver for outcome in outcomes}
     unused = [w for w in description.waivers if w not in used] if complete else []
     missing = [(str(case), case.missing) for case in description.cases if case.missing]
+    preset = {"conventions": description.preset} if description.preset else {}
     return Report(
         description.name, outcomes, missing, unused, description.waivers,
-        session.habits(), settings or {}, gaps,
+        session.habits(), {**(settings or {}), **preset}, gaps,
         stopped, strict, errors,
     )  # fmt: skip
+
+
+SEVERAL = 3
+"""From how many checks on, that are not run for one reason, they are counted and not named."""
+
+
+def _unchecked(found: dict[tuple[str, str], dict[str, None]]) -> list[str]:
+    """The checks that were not run, each with its reason."""
+    by_reason: dict[str, dict[str, dict[str, None]]] = {}
+    for (name, why), classes in found.items():
+        by_reason.setdefault(why, {})[name] = classes
+    gaps = []
+    for why, checks in by_reason.items():
+        if len(checks) >= SEVERAL:
+            classes = dict.fromkeys(cls for ones in checks.values() for cls in ones)
+            gaps.append(f"{len(checks)} checks of {', '.join(classes)} ({why})")
+        else:
+            gaps += [f"{name} of {', '.join(ones)} ({why})" for name, ones in checks.items()]
+    return gaps
 
 
 def _gaps(session: Any) -> list[str]:

@@ -80,6 +80,29 @@ def _of_linear(trial: Trial) -> Iterator[str]:
         yield 'its Linear takes one sample at a time: batch="vector"'
 
 
+def _of_conv(trial: Trial) -> Iterator[str]:
+    inputs = trial.inputs()
+    layer = trial.build()
+    shapes, due = layer.shapes(), tuple(inputs["weight"].shape)
+    if len(shapes) == len(inputs) - 2 and tuple(shapes[0]) != due and len(shapes[0]) == 4:
+        axes = dict(zip("oihw", due, strict=True))
+        fit = [k for k in KERNELS if tuple(axes[axis] for axis in k) == tuple(shapes[0])]
+        if fit:
+            yield f"its Conv2d has weights {list(shapes[0])}: kernel={fit[0]!r}"
+            return
+    layer.set_parameters({name: inputs[name] for name in inputs if name not in ("x", "dy")})
+    right = evaluate.layer(trial.case.module())(inputs)["output"]
+    last = inputs["x"].movedim(1, -1).contiguous()
+    refused, y = layer.attempt("forward", last)
+    due_last = right.movedim(1, -1)
+    if not refused and y.shape == due_last.shape and bool((y - due_last).abs().max() < NEAR):
+        yield 'its Conv2d takes images [B, H, W, C]: channels="last"'
+
+
+KERNELS = ("oihw", "hwio", "iohw", "hwoi", "ohwi", "ihwo")
+"""How a convolution's weight may lie, the usual ones first."""
+
+
 def _of_loss(trial: Trial) -> Iterator[str]:
     inputs = trial.loss_inputs()
     if not inputs["target"].is_floating_point():
@@ -121,7 +144,9 @@ def _of_loss(trial: Trial) -> Iterator[str]:
         )
 
 
-_LOOKS: dict[str, Callable[[Trial], Iterator[str]]] = {"Linear": _of_linear, "loss": _of_loss}
+_LOOKS: dict[str, Callable[[Trial], Iterator[str]]] = {
+    "Linear": _of_linear, "Conv2d": _of_conv, "loss": _of_loss,
+}  # fmt: skip
 
 NEAR = 1e-4
 """How far values may be off that are the same but for rounding."""

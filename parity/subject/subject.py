@@ -18,9 +18,10 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import functools
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -30,6 +31,7 @@ from parity.catalogue.network import Network
 from parity.catalogue.table import CATALOGUE
 from parity.subject.builders import without
 from parity.subject.error import AdapterError
+from parity.subject.functions import PRESETS, Functions, told
 
 CHOICES = {
     "array": ("torch", "numpy"),
@@ -38,6 +40,10 @@ CHOICES = {
     "parameters": ("pairs", "flat", "lists", "objects"),
     "gradients": ("accumulated", "overwritten"),
     "optimizer": ("parameters", "model"),
+    "running_variance": ("unbiased", "biased"),
+    "kernel": tuple(map("".join, itertools.permutations("oihw"))),
+    "channels": ("first", "last"),
+    "conventions": ("", *PRESETS),
 }
 SEVERAL = {
     "targets": ("index", "one_hot", "distribution"),
@@ -70,6 +76,10 @@ class Subject:
         batch: how samples come: "rows" (default), `[B, features]`; "columns", `[features, B]`;
             "vector", one sample at a time, `[features]`; "column", one, `[features, 1]`.
         weight: a Linear's weight is "out_in" (default) `[out, in]`, or "in_out".
+        kernel: how a convolution's weight lies: "oihw" (default) for [out, in, height, width], or
+            these letters in another order, such as "hwio".
+        channels: of images are "first" (default), `[B, C, H, W]`, or "last", `[B, H, W, C]`, for
+            Conv2d, MaxPool2d and BatchNorm2d.
         parameters: what a layer's `param()` (or `params`, `parameters`, as a method or an
             attribute) gives: "pairs" (default), a list of (parameter, gradient); "flat", such as
             [w, b, dw, db]; "lists", (parameters, gradients); "objects" with `.data` or `.value`,
@@ -86,6 +96,11 @@ class Subject:
         targets: what CrossEntropyLoss takes: of "index" (default), "one_hot", "distribution".
         optimizer: is built from "parameters" (default), what the layer's `param()` gives, or
             from the "model".
+        running_variance: which variance a BatchNorm keeps of its batches: "unbiased" (default), as
+            torch, or "biased".
+        conventions: of a course, by its name: "cs231n", "eecs498", "cmu11785", "ee559". They set
+            what is not said here; the report says what that is. What they do not name, they do
+            not excuse.
         dtypes: in which it can be built. Default: float32 and float64.
 
         forward, backward: `forward(layer, x)` and `backward(layer, dy)`, where they are not
@@ -118,12 +133,14 @@ class Subject:
         AdapterError: a setting that there is not, nothing to check.
     """
 
-    layers: Mapping[Any, Callable[..., Any]] = field(default_factory=dict)
+    layers: Mapping[Any, Any] = field(default_factory=dict)
     model: Callable[..., Any] | None = None
     name: str = ""
     array: str = "torch"
     batch: str = "rows"
     weight: str = "out_in"
+    kernel: str = "oihw"
+    channels: str = "first"
     parameters: str | Callable[[Any], Any] = "pairs"
     gradients: str = "accumulated"
     reduction: str | Mapping[Any, str] = "mean"
@@ -131,6 +148,8 @@ class Subject:
     fixed: Mapping[Any, Options] = field(default_factory=dict)
     targets: tuple[str, ...] = ("index",)
     optimizer: str = "parameters"
+    running_variance: str = "unbiased"
+    conventions: str = ""
     dtypes: tuple[str, ...] = ("float32", "float64")
     forward: Callable[..., Any] | None = None
     backward: Callable[..., Any] | None = None
@@ -142,6 +161,8 @@ class Subject:
     train: Callable[[Any, bool], Any] | None = None
     step: Callable[[Any], Any] | None = None
     rate: Callable[[Any, float], Any] | None = None
+    preset: ClassVar[str] = ""
+    """What `conventions` has set, in words."""
     state: tuple[Callable[[Any], Any], Callable[[Any, Any], Any]] | None = None
     children: Callable[[Any], list[Any]] = list
     model_activations: tuple[str, ...] = ("ReLU",)
@@ -154,7 +175,8 @@ class Subject:
         for setting, choices in CHOICES.items():
             value = getattr(self, setting)
             if value not in choices and not (setting == "parameters" and callable(value)):
-                raise AdapterError(f"Subject takes {setting}={_either(choices)}, not {value!r}")
+                either = _either(choices[:4]) + ", …" * (len(choices) > 4)
+                raise AdapterError(f"Subject takes {setting}={either}, not {value!r}")
         stated = self.reduction
         for value in [stated] if isinstance(stated, str) else stated.values():
             if value not in REDUCTIONS:
@@ -170,7 +192,7 @@ class Subject:
             raise AdapterError("Subject needs layers, by torch class, or a model; it got neither")
         for key, builder in self.layers.items():
             self.entry(key)
-            if not callable(builder):
+            if not callable(builder) and not isinstance(builder, Functions):
                 raise AdapterError(
                     f"layers takes what makes the subject's own {_named(key)}, a class or a "
                     f"function, not {builder!r}"
@@ -225,7 +247,7 @@ class Subject:
             )
         return CATALOGUE[key]
 
-    def entries(self) -> dict[str, tuple[Entry, Callable[..., Any]]]:
+    def entries(self) -> dict[str, tuple[Entry, Any]]:
         """All that can be checked, by name: what the catalogue says, and the subject's builder."""
         found = {}
         for key, builder in self.layers.items():
@@ -233,7 +255,9 @@ class Subject:
             if entry is None:
                 continue
             if entry.kind == "loss" and (width := self._outputs_of(key)):
-                entry = replace(entry, shape=(entry.shape[0], width))
+                entry = replace(entry, shape=(entry.shape_of(next(iter(entry.variants)))[0], width))
+            if isinstance(builder, Functions):
+                builder = builder.of(entry, self.array, self.weight, self.gradients)
             if fixed := self.fixed.get(key):
                 entry, builder = _fixed(entry, fixed), without(builder, tuple(fixed))
             found[entry.name] = (entry, builder)
@@ -271,6 +295,10 @@ def _with_known_settings(init: Callable[..., None]) -> Callable[..., None]:
             near = difflib.get_close_matches(name, known, 1)
             meant = f"did you mean {near[0]}?" if near else f"its settings are {', '.join(known)}"
             raise AdapterError(f"Subject has no setting {name!r}: {meant}")
+        name = settings.get("conventions", "")
+        if name in PRESETS:
+            object.__setattr__(self, "preset", told(name, settings))
+            settings = PRESETS[name] | settings
         init(self, *args, **settings)
 
     return checked
@@ -281,13 +309,16 @@ Subject.__init__ = _with_known_settings(Subject.__init__)  # type: ignore[method
 
 def _fixed(entry: Entry, fixed: Options) -> Entry:
     """An entry of which some options have one value: its variants that do not set these."""
+    first = next(iter(entry.variants.values()))
     variants = {
         name: {**options, **fixed}
         for name, options in entry.variants.items()
-        if not options.keys() & fixed.keys()
-    } or {"": dict(fixed)}
-    mixes = tuple(name for name in entry.mixes if name in variants)
-    return replace(entry, variants=variants, mixes=mixes)
+        if all(options.get(key) == first.get(key) for key in fixed)
+    }
+    mixes, optional = (
+        tuple(name for name in names if name in variants) for names in (entry.mixes, entry.optional)
+    )
+    return replace(entry, variants=variants, mixes=mixes, optional=optional)
 
 
 def waiver_for(waivers: Mapping[str, str], identity: str) -> str | None:

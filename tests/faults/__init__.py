@@ -98,8 +98,13 @@ def fault(
     return register
 
 
+FILES = (
+    "layers", "windows", "activations", "losses", "optimizers", "training", "subtle", "axes",
+)  # fmt: skip
+
+
 def all_faults() -> list[Fault]:
     """Every fault of this folder."""
-    for name in ("layers", "activations", "losses", "optimizers", "training", "subtle", "axes"):
+    for name in FILES:
         importlib.import_module(f"{__name__}.{name}")
     return list(_REGISTERED)

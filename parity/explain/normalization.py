@@ -1,0 +1,447 @@
+"""What people get wrong in normalization: its axes, its eps, its two terms, what it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from parity.catalogue.values import Tensors
+from parity.explain.mistakes import Mistake, Mistakes, simple
+from parity.judge.comparison import CONVENTION, DIGITS
+
+OWN_BATCH = "is by the batch's own statistics, and in evaluation those that are kept are due"
+
+SMALL = 1e-3
+"""An eps below it can be told from none."""
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+NORMS: Any = (*BATCH_NORMS, nn.LayerNorm, nn.RMSNorm)
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A normalization at an input, and what becomes of it where something is taken otherwise.
+
+    Args:
+        x, dy, weight, bias: weight and bias as they are multiplied and added, or 1 and 0.
+        axes: over which a mean is taken.
+        eps: what is added to the variance.
+        centred: whether the mean is taken off.
+    """
+
+    x: Tensor
+    dy: Tensor
+    weight: Tensor
+    bias: Tensor
+    axes: tuple[int, ...]
+    eps: float
+    centred: bool
+
+    def mean(self, y: Tensor) -> Tensor:
+        return y.mean(self.axes, keepdim=True)
+
+    @property
+    def count(self) -> int:
+        """How many entries a mean is taken of."""
+        return self.x.numel() // max(self.mean(self.x).numel(), 1)
+
+    @property
+    def off(self) -> Tensor:
+        return self.x - self.mean(self.x) if self.centred else self.x
+
+    @property
+    def variance(self) -> Tensor:
+        return self.mean(self.off**2)
+
+    @property
+    def unbiased(self) -> Tensor:
+        return self.variance * self.count / max(self.count - 1, 1)
+
+    @property
+    def root(self) -> Tensor:
+        return (self.variance + self.eps).sqrt()
+
+    @property
+    def normal(self) -> Tensor:
+        return self.off / self.root
+
+    def over(self, root: Tensor) -> Tensor:
+        """The output, if this is what is divided by."""
+        return self.off / root * self.weight + self.bias
+
+    def back(self, dy: Tensor | None = None, *, mean: bool = True, second: float = 1.0) -> Tensor:
+        """The input's gradient: the two terms can be left out, or have a factor."""
+        d = self.dy * self.weight if dy is None else dy
+        first = self.mean(d) if mean and self.centred else 0
+        return (d - first - second * self.normal * self.mean(d * self.normal)) / self.root
+
+
+def of(module: nn.Module, inputs: Tensors) -> Norm:
+    """A module at its inputs."""
+    x = inputs["x"]
+    one, zero = x.new_ones(()), x.new_zeros(())
+    weight, bias = inputs.get("weight", one), inputs.get("bias", zero)
+    if isinstance(module, BATCH_NORMS):
+        axes = tuple(n for n in range(x.dim()) if n != 1)
+        shape = (1, -1, *[1] * (x.dim() - 2))
+        weight, bias = (v.reshape(shape) if v.dim() else v for v in (weight, bias))
+    else:
+        count = len(module.normalized_shape)  # type: ignore[arg-type]
+        axes = tuple(range(x.dim() - count, x.dim()))
+    eps = float(module.eps) if module.eps is not None else torch.finfo(x.dtype).eps  # type: ignore[arg-type]
+    return Norm(x, inputs["dy"], weight, bias, axes, eps, not isinstance(module, nn.RMSNorm))
+
+
+def of_norm(made: Mistakes, module: nn.Module, inputs: Tensors, oracle: Tensors) -> None:
+    norm = of(module, inputs)
+    batch = isinstance(module, BATCH_NORMS)
+    if batch and not module.training:
+        _in_evaluation(made, norm)
+        return
+    if not norm.x.numel():
+        return
+    _of_output(made, norm)
+    _of_axes(made, norm, batch)
+    _of_gradients(made, norm, "weight" in inputs)
+    _of_parameters(made, norm, inputs)
+    _of_digits(made, norm)
+
+
+def _of_output(made: Mistakes, norm: Norm) -> None:
+    x, variance, root, n = norm.x, norm.variance, norm.root, norm.count
+    deviation = variance.sqrt()
+    listed = [
+        ("eps outside", "has eps added outside of the root", norm.over(deviation + norm.eps), True),
+        ("by variance", "is divided by the variance, not by its root",
+         norm.over(variance + norm.eps), False),
+        ("not divided", "is not divided by the deviation", norm.over(torch.ones_like(root)), False),
+        ("no bias", "lacks the bias", norm.normal * norm.weight, False),
+        ("no weight", "lacks the weight", norm.normal + norm.bias, False),
+        ("weight first", "has the weight multiplied before the normalization, and not after it",
+         _again(norm, x * norm.weight) + norm.bias, False),
+    ]  # fmt: skip
+    if norm.centred:
+        listed += [
+            ("mean left in", "has the mean left in", x / root * norm.weight + norm.bias, False),
+            ("not about the mean", "has the mean of squares in place of the variance",
+             norm.over((norm.mean(x**2) + norm.eps).sqrt()), False),
+        ]  # fmt: skip
+        if n > 1:
+            unbiased = (variance * n / (n - 1) + norm.eps).sqrt()
+            listed.append(("unbiased", "is divided by the unbiased deviation: n - 1 for n",
+                           norm.over(unbiased), False))  # fmt: skip
+    else:
+        centred = x - norm.mean(x)
+        listed += [
+            ("centred", "has the mean taken off, as LayerNorm does",
+             centred / (norm.mean(centred**2) + norm.eps).sqrt() * norm.weight, False),
+            ("mean off alone", "has the mean taken off", centred / root * norm.weight, False),
+            ("norm for rms", "is divided by the norm, not by the root of the mean square",
+             norm.over((norm.mean(x**2) * n + norm.eps).sqrt()), False),
+        ]  # fmt: skip
+    if norm.eps >= SMALL:
+        text = f"has an eps far below {norm.eps:g}, or none"
+        listed.append(("no eps", text, norm.over(deviation), False))
+    for name, sentence, value, hidden in listed:
+        if bool(value.isfinite().all()):
+            made["output"].append(Mistake(name, sentence, value, hidden=hidden))
+    severity = CONVENTION if norm.eps < SMALL else ""
+    made["output"] += [
+        Mistake("no eps", "", says=lambda got: _of_eps(norm, got, none=True)),
+        Mistake("another eps", "", says=lambda got: _of_eps(norm, got), severity=severity),
+    ]
+
+
+def _of_eps(norm: Norm, got: Tensor, *, none: bool = False) -> str:
+    """Says which eps an output is of, or that it has none, where inputs are so small as to show."""
+    off, scaled = norm.off * norm.weight, got - norm.bias
+    if got.shape != norm.x.shape or bool((off * scaled < 0).any()):
+        return ""
+    far = off.abs() > 0.5 * off.abs().amax(norm.axes, keepdim=True)
+    found = ((off / scaled) ** 2 - norm.variance)[far]
+    if not found.numel() or not bool(found.isfinite().all()):
+        return ""
+    eps, noise = float(found.median()), NEAR * float(norm.variance.max())
+    if not bool(((found - eps).abs() <= 1e-2 * abs(eps) + noise).all()):
+        return ""
+    if none:
+        return "has no eps" * (abs(eps) <= noise < 1e-4 * norm.eps)
+    off_by = abs(eps - norm.eps)
+    if eps <= noise or off_by <= max(noise, 1e-2 * norm.eps) or float(f"{eps:.1g}") == norm.eps:
+        return ""
+    return f"takes eps to be {eps:.2g}, not {norm.eps:g}"
+
+
+NEAR = 1e-4
+"""How far a variance may be off by rounding."""
+
+
+def _again(norm: Norm, x: Tensor) -> Tensor:
+    """Another input, normalised."""
+    off = x - norm.mean(x) if norm.centred else x
+    return off / (norm.mean(off**2) + norm.eps).sqrt()
+
+
+def _of_axes(made: Mistakes, norm: Norm, batch: bool) -> None:
+    """Statistics over other axes."""
+    dims = norm.x.dim()
+    pixels = tuple(range(2, dims))
+    others: dict[str, tuple[int, ...]] = {"all axes": tuple(range(dims))}
+    if batch:
+        others |= {"the features": tuple(range(1, dims)), "the batch alone": (0,)}
+        if pixels:
+            others["the pixels of each sample"] = pixels
+    else:
+        others |= {"the batch": (0,), "the features of each sample": tuple(range(1, dims)),
+                   "the last axis alone": (dims - 1,)}  # fmt: skip
+    for name, axes in others.items():
+        if axes != norm.axes:
+            twin = Norm(norm.x, norm.dy, norm.weight, norm.bias, axes, norm.eps, norm.centred)
+            text = f"is normalised over {name}"
+            made["output"].append(Mistake(name, text, twin.over(twin.root)))
+
+
+def _of_gradients(made: Mistakes, norm: Norm, has_weight: bool) -> None:
+    d, root, n = norm.dy * norm.weight, norm.root, norm.count
+    second = "lacks the term of the variance, xhat * mean(dy * xhat)"
+    if not norm.centred:
+        second = "takes the mean square for a constant: it lacks the term xhat * mean(dy * xhat)"
+    listed = [
+        ("no second term", second, norm.back(second=0.0)),
+        ("second term added", "adds the term of the variance, and it is to be taken off",
+         norm.back(second=-1.0)),
+        ("second term twice", "has the term of the variance twice", norm.back(second=2.0)),
+        ("sums", "has sums where the means are due", _summed(norm, d)),
+        ("not divided", "is not divided by the deviation", norm.back() * root),
+        ("by variance", "is divided by the variance, not by its root", norm.back() / root),
+        ("by input", "has the term of the variance by the input, not by what has been normalised",
+         (d - (norm.mean(d) if norm.centred else 0) - norm.x * norm.mean(d * norm.x)) / root),
+    ]  # fmt: skip
+    if norm.centred:
+        constants = "takes the mean and the variance for constants, and they depend on the input"
+        listed.append(("constants", constants, d / root))
+        listed.append(("no mean", "lacks the term of the mean, mean(dy)", norm.back(mean=False)))
+        if n > 1:
+            listed.append(("unbiased", "has n - 1 for n in the term of the variance",
+                           norm.back(second=n / (n - 1))))  # fmt: skip
+    else:
+        text = "has the mean of the gradient taken off, as LayerNorm does"
+        listed.append(("mean off", text, norm.back() - norm.mean(d) / root))
+    if has_weight:
+        listed += [
+            ("no weight", "lacks the weight", norm.back(norm.dy)),
+            ("weight last", "has the weight multiplied last, and it belongs into the means",
+             norm.back(norm.dy) * norm.weight),
+        ]  # fmt: skip
+    if norm.eps >= SMALL:
+        twin = replace(norm, eps=0.0)
+        text = f"has an eps far below {norm.eps:g}, or none"
+        listed.append(("no eps", text, twin.back()))
+        if has_weight:
+            value = _reduced(norm.dy * twin.normal, norm.weight.shape)
+            made["weight.param_grad"].append(Mistake("no eps", text, value))
+    for name, sentence, value in listed:
+        if bool(value.isfinite().all()):
+            made["input_grad"].append(Mistake(name, sentence, value))
+
+
+def _of_parameters(made: Mistakes, norm: Norm, inputs: Tensors) -> None:
+    """The gradients of weight and bias: by something else, or not of all that is summed."""
+    position = _positions(norm)
+    if "weight" in inputs:
+        factors = [
+            ("by input", "is multiplied by the input, not by what has been normalised", norm.x),
+            ("by output", "is multiplied by the output, not by what has been normalised",
+             norm.over(norm.root)),
+        ]  # fmt: skip
+        if norm.centred:
+            factors.append(("by difference", "lacks the division by the deviation", norm.off))
+        for name, sentence, factor in factors:
+            value = _reduced(norm.dy * factor, norm.weight.shape)
+            made["weight.param_grad"].append(Mistake(name, sentence, value))
+        for text, mask in position:
+            value = _reduced(norm.dy * norm.normal * mask, norm.weight.shape)
+            made["weight.param_grad"].append(Mistake(text, f"is that of {text} alone", value))
+    if "bias" in inputs:
+        right = made["bias.param_grad"]
+        value = _reduced(norm.dy * norm.weight, norm.bias.shape)
+        right.append(Mistake("by weight", "is multiplied by the weight", value))
+        value = _reduced(norm.dy * norm.normal, norm.bias.shape)
+        right.append(Mistake("by normal", "is that of the weight", value))
+        for text, mask in position:
+            value = _reduced(norm.dy * mask, norm.bias.shape)
+            right.append(Mistake(text, f"is that of {text} alone", value))
+
+
+def _positions(norm: Norm) -> list[tuple[str, Tensor]]:
+    """The first and the last place of each sample, where it has several of a feature."""
+    x, found = norm.x, []
+    axes = [
+        n for n in range(1, x.dim()) if norm.bias.dim() == 0 or _size(norm.bias, n - x.dim()) == 1
+    ]
+    for text, place in (
+        ("the first place of each sample", 0),
+        ("the last place of each sample", -1),
+    ):
+        mask = torch.zeros_like(x)
+        index: list[Any] = [place if n in axes else slice(None) for n in range(x.dim())]
+        mask[tuple(index)] = 1
+        if axes:
+            found.append((text, mask))
+    return found
+
+
+def _size(value: Tensor, axis: int) -> int:
+    return value.shape[axis] if value.dim() >= -axis else 1
+
+
+LARGE = 30.0
+"""How many deviations a mean must be away from 0 to lose a one-pass variance its digits."""
+
+
+def _of_digits(made: Mistakes, norm: Norm) -> None:
+    """A variance that is the difference of two large numbers."""
+    if not norm.centred:
+        return
+    far = bool((norm.mean(norm.x).abs() > LARGE * norm.variance.sqrt()).any())
+    text = (
+        "loses digits where the mean is far larger than the deviation, as a variance by "
+        "E[x^2] - E[x]^2 does"
+    )
+    for name in made:
+        right = made[name][1].value  # the wrong sign of it
+
+        def loses(got: Tensor, right: Any = right) -> str:
+            near = (got + right).abs().max() < 0.5 * right.abs().max()
+            return text * (far and bool(near))
+
+        made[name].append(Mistake("one pass", "", says=loses, scaled=True, severity=DIGITS))
+
+
+def _summed(norm: Norm, d: Tensor) -> Tensor:
+    first = norm.mean(d) if norm.centred else 0
+    return (d - norm.count * (first + norm.normal * norm.mean(d * norm.normal))) / norm.root
+
+
+def _reduced(value: Tensor, shape: torch.Size) -> Tensor:
+    """Summed to the weight's shape."""
+    aligned = (*[1] * (value.dim() - len(shape)), *shape)
+    axes = [n for n, size in enumerate(aligned) if size == 1 and value.shape[n] != 1]
+    summed = value.sum(axes) if axes else value
+    return summed.reshape([n for n in shape if n != 1] or [1])
+
+
+def _in_evaluation(made: Mistakes, norm: Norm) -> None:
+    """What is kept is 0 and 1 at first."""
+    if norm.x.numel():
+        made["output"].append(Mistake("own batch", OWN_BATCH, norm.over(norm.root)))
+        made["input_grad"].append(Mistake("own batch", OWN_BATCH, norm.back()))
+    text = "has eps added outside of the root"
+    outside = norm.x / (1 + norm.eps) * norm.weight + norm.bias
+    made["output"].append(Mistake("eps outside", text, outside, hidden=True))
+    if norm.eps >= SMALL:
+        text = f"has an eps far below {norm.eps:g}, or none"
+        made["output"].append(Mistake("no eps", text, norm.x * norm.weight + norm.bias))
+        made["input_grad"].append(Mistake("no eps", text, norm.dy * norm.weight))
+
+
+CHOICES = ("biased", "unbiased", "swapped", "swapped and biased")
+"""What others choose otherwise than torch."""
+
+
+def of_statistics(
+    module: nn.Module, inputs: Tensors, oracle: Tensors, batches: int, biased_is_due: bool = False
+) -> Mistakes:
+    """What people get wrong in what a layer keeps, as it shows in evaluation after batches."""
+    made: Mistakes = {name: simple(y) for name, y in oracle.items()}
+    if not isinstance(module, BATCH_NORMS) or "output" not in oracle:
+        return made
+    norm = of(module, inputs)
+    momentum = 0.1 if module.momentum is None else module.momentum
+    given = [of(module, inputs | {"x": inputs[f"x {n}"]}) for n in range(1, batches + 1)]
+
+    def kept(
+        share: float = momentum,
+        change: Callable[[Norm], Tensor] = lambda one: one.unbiased,
+        first: float = 1.0,
+        batches: Sequence[Norm] = given,
+    ) -> tuple[Tensor, Tensor]:
+        mean, variance = norm.mean(norm.x) * 0, norm.mean(norm.x) * 0 + first
+        for one in batches:
+            mean = (1 - share) * mean + share * one.mean(one.x)
+            variance = (1 - share) * variance + share * change(one)
+        return mean, variance
+
+    def biased(one: Norm) -> Tensor:
+        return one.variance
+
+    last = given[-1]
+    swapped = "has momentum the wrong way round: it is the share of what is new, in torch"
+    no_bias = 'keeps the biased variance, and torch the unbiased one: running_variance="biased"'
+    other = "keeps the unbiased variance, where the adapter says that it is the biased one"
+    from_zero = "begins with a variance of 0, and torch with 1"
+    mean_of = [torch.stack([f(one) for one in given]).mean(0)
+               for f in (lambda one: one.mean(one.x), biased)]  # fmt: skip
+    listed = [
+        ("biased", no_bias, kept(change=biased)),
+        ("unbiased", other, kept()),
+        ("swapped", swapped, kept(1 - momentum)),
+        ("swapped and biased", swapped if biased_is_due else f"{swapped}; and {no_bias}",
+         kept(1 - momentum, biased)),
+        ("never", "is as if nothing had been kept of the batches", kept(batches=())),
+        ("last batch", "keeps the last batch's statistics alone", kept(1.0)),
+        ("last batch, biased", "keeps the last batch's statistics alone",
+         (last.mean(last.x), last.variance)),
+        ("updated", "updates the statistics in evaluation too", kept(batches=[*given, norm])),
+        ("updated, biased", f"updates the statistics in evaluation too; and {no_bias}",
+         kept(change=biased, batches=[*given, norm])),
+        ("from zero", from_zero, kept(first=0.0)),
+        ("from zero, biased", f"{from_zero}; and {no_bias}", kept(change=biased, first=0.0)),
+        ("mean of batches", "keeps the mean of the batches' statistics", (mean_of[0], mean_of[1])),
+    ]  # fmt: skip
+    for text, change in (
+        ("keeps the deviation in place of the variance", lambda v: v.sqrt()),
+        ("keeps 1 / the deviation in place of the variance", lambda v: 1 / v.sqrt()),
+        ("keeps 1 / the deviation in place of the variance", lambda v: 1 / (v + norm.eps).sqrt()),
+        ("keeps the deviation in place of the variance", lambda v: (v + norm.eps).sqrt()),
+    ):
+        for way in range(3):
+
+            def changed(one: Norm, change: Any = change, way: int = way) -> Tensor:
+                value: Tensor = change(one.unbiased if way == 1 else one.variance)
+                return value * one.count / (one.count - 1) if way == 2 else value
+
+            listed.append((text, text, kept(change=changed)))
+    if momentum != 0.1:
+        text = f"takes momentum to be 0.1, not {momentum:g}"
+        listed.append(("momentum=0.1", text, kept(0.1)))
+    made["output"].append(Mistake("own batch", OWN_BATCH, norm.over(norm.root)))
+    made["input_grad"].append(Mistake("own batch", OWN_BATCH, norm.back()))
+    right = kept(change=biased) if biased_is_due else kept()
+    for name, sentence, (mean, variance) in listed:
+        root = (variance + norm.eps).sqrt()
+        output = (norm.x - mean) / root * norm.weight + norm.bias
+        severity = CONVENTION if name in CHOICES else ""
+        for result, value in (("output", output), ("input_grad", norm.dy * norm.weight / root)):
+            made[result].append(Mistake(name, sentence, value, severity=severity))
+    _of_parts(made, norm, *right)
+    return made
+
+
+def _of_parts(made: Mistakes, norm: Norm, mean: Tensor, variance: Tensor) -> None:
+    """What else is wrong in evaluation, with the right statistics."""
+    root = (variance + norm.eps).sqrt()
+    normal = (norm.x - mean) / root
+    made["output"] += [
+        Mistake("no weight and bias", "lacks the weight and the bias", normal),
+        Mistake("no bias", "lacks the bias", normal * norm.weight),
+        Mistake("no weight", "lacks the weight", normal + norm.bias),
+    ]
+    d = norm.dy * norm.weight
+    text = "is that of training: what is kept of the batches does not depend on the input"
+    of_training = (d - norm.mean(d) - normal * norm.mean(d * normal)) / root
+    made["input_grad"].append(Mistake("of training", text, of_training))

@@ -1,0 +1,245 @@
+"""A framework of functions as classes: `y, cache = forward(x, …)`, `dx, … = backward(dy, cache)`.
+
+`functions` makes of two functions what `Subject.layers` takes; of one, a loss that returns its
+value and its gradient at once, or an optimizer's rule that returns the next parameter.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from parity.catalogue.entry import Entry, Options
+from parity.subject.error import AdapterError
+
+Function = Callable[..., Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Functions:
+    """What `functions` returns."""
+
+    forward: Function
+    backward: Function | None
+    parameters: tuple[str, ...]
+    options: Function | None
+
+    def of(self, entry: Entry, array: str, weight: str, gradients: str) -> Function:
+        """The builder of an entry, by a subject's conventions.
+
+        Raises:
+            AdapterError: a layer without a backward.
+        """
+        if entry.kind == "layer" and self.backward is None:
+            raise AdapterError(
+                f"functions of {entry.name} takes its forward and its backward; it got one function"
+            )
+
+        def made(*args: Any, **given: Any) -> Any:
+            first = entry.kind == "optimizer"
+            named = dict(zip(entry.positional, args[first:], strict=False)) | given
+            extra = self._extra(named)
+            if entry.kind == "loss":
+                return FunctionLoss(self.forward, extra)
+            if first:
+                return FunctionOptimizer(self.forward, extra, args[0])
+            arrays = _arrays(entry.reference(**named), self.parameters, array, weight)
+            return FunctionLayer(self, arrays, extra, gradients == "accumulated")
+
+        made.__signature__ = self._signature(entry)  # type: ignore[attr-defined]
+        return made
+
+    def _extra(self, options: Options) -> tuple[Any, ...]:
+        """What is handed over last."""
+        if self.options is None:
+            return ()
+        takes = inspect.signature(self.options).parameters
+        anything = any(one.kind is one.VAR_KEYWORD for one in takes.values())
+        found = self.options(**{k: v for k, v in options.items() if anything or k in takes})
+        return found if isinstance(found, tuple) else (found,)
+
+    def _signature(self, entry: Entry) -> inspect.Signature:
+        """The options that it takes: those by position, and those that `options` has."""
+        own = dict(inspect.signature(self.options).parameters) if self.options else {}
+        names = ["parameters"] * (entry.kind == "optimizer") + list(entry.positional)
+        names += [name for name, one in own.items() if one.kind is not one.VAR_KEYWORD]
+        if "bias" in self.parameters and "bias" in entry.defaults() and "bias" in own:
+            names.append("bias")
+        kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        return inspect.Signature([inspect.Parameter(n, kind) for n in dict.fromkeys(names)])
+
+
+def functions(
+    forward: Function,
+    backward: Function | None = None,
+    *,
+    parameters: Sequence[str] = (),
+    options: Function | None = None,
+) -> Functions:
+    """A builder for `Subject.layers`, of functions.
+
+    Args:
+        forward: of a layer, `forward(x, *parameters, *options) -> (y, cache)`; of a loss,
+            `forward(prediction, target) -> (value, gradient)`; of an optimizer,
+            `forward(parameter, gradient, config) -> (next parameter, config)`.
+        backward: of a layer, `backward(dy, cache) -> dx`, or `(dx, *gradients)`.
+        parameters: those that forward takes after x, by torch's names, such as
+            `("weight", "bias")`. They are made with torch's shapes, by the subject's `weight`.
+        options: makes of torch's options, by their names, what forward takes last: a dict, or
+            another value, as one argument; a tuple as several. Only options that it takes are
+            offered. A dict with a "mode" has it set to "train" or "test".
+
+    Raises:
+        AdapterError: no functions, or parameters that are no names.
+    """
+    for name, function in (("forward", forward), ("backward", backward), ("options", options)):
+        if function is not None and not callable(function):
+            raise AdapterError(f"functions takes a function as {name}, not {function!r}")
+    if isinstance(parameters, str) or not all(isinstance(one, str) for one in parameters):
+        raise AdapterError(
+            f"functions takes as parameters torch's names, ('weight', 'bias'), not {parameters!r}"
+        )
+    return Functions(forward, backward, tuple(parameters), options)
+
+
+def _arrays(module: torch.nn.Module, names: tuple[str, ...], array: str, weight: str) -> list[Any]:
+    """Parameters in torch's shapes, as the subject takes them."""
+    shapes = {name: tuple(value.shape) for name, value in module.named_parameters()}
+    found = []
+    for name in names:
+        shape = shapes.get(name, ())
+        if not shape:
+            raise AdapterError(
+                f"functions has a parameter {name!r}, and torch's {type(module).__name__} has "
+                f"{', '.join(shapes) or 'none'}"
+            )
+        if len(shape) == 2 and weight == "in_out" and name.endswith("weight"):
+            shape = shape[::-1]
+        zeros = torch.zeros(shape)  # in the dtype of the check
+        found.append(zeros.numpy() if array == "numpy" else zeros)
+    return found
+
+
+class FunctionLayer:
+    """Two functions, their parameters and gradients, and what one leaves for the other."""
+
+    def __init__(
+        self, own: Functions, arrays: list[Any], extra: tuple[Any, ...], accumulates: bool
+    ) -> None:
+        self.own, self.arrays, self.extra, self.accumulates = own, arrays, extra, accumulates
+        self.gradients = [0 * one for one in arrays]
+        self.cache: Any = None
+        self.train()
+
+    def forward(self, x: Any) -> Any:
+        y, self.cache = self.own.forward(x, *self.arrays, *self.extra)
+        return y
+
+    def backward(self, dy: Any) -> Any:
+        assert self.own.backward is not None
+        found = self.own.backward(dy, self.cache)
+        if isinstance(found, (tuple, list)):
+            dx, *gradients = found
+        else:
+            dx, gradients = found, []
+        if len(gradients) != len(self.gradients):
+            due = ", ".join(("dx", *(f"d{name}" for name in self.own.parameters)))
+            raise AdapterError(f"its backward returns {1 + len(gradients)} results, due are {due}")
+        for kept, gradient in zip(self.gradients, gradients, strict=True):
+            if np.shape(gradient) != np.shape(kept):
+                raise AdapterError(
+                    f"its backward returns a gradient of {list(np.shape(gradient))} for a "
+                    f"parameter of {list(np.shape(kept))}"
+                )
+            kept[...] = kept + gradient if self.accumulates else gradient
+        return dx
+
+    def param(self) -> list[tuple[Any, Any]]:
+        return list(zip(self.arrays, self.gradients, strict=True))
+
+    def train(self) -> None:
+        self._set("train")
+
+    def eval(self) -> None:
+        self._set("test")
+
+    def _set(self, mode: str) -> None:
+        for one in self.extra:
+            if isinstance(one, dict) and "mode" in one:
+                one["mode"] = mode
+
+
+class FunctionLoss:
+    """A function that returns a loss and its gradient."""
+
+    def __init__(self, own: Function, extra: tuple[Any, ...]) -> None:
+        self.own, self.extra = own, extra
+        self.gradient: Any = None
+
+    def forward(self, prediction: Any, target: Any) -> Any:
+        value, self.gradient = self.own(prediction, target, *self.extra)
+        return value
+
+    def backward(self) -> Any:
+        return self.gradient
+
+
+class FunctionOptimizer:
+    """A rule that returns the next parameter, and its config, for each parameter by itself."""
+
+    def __init__(self, own: Function, extra: tuple[Any, ...], parameters: Any) -> None:
+        self.own = own
+        self.pairs = [tuple(one) for one in parameters]
+        self.configs = [tuple(_copied(e) for e in extra) for _ in self.pairs]
+
+    def step(self) -> None:
+        for place, (parameter, gradient) in enumerate(self.pairs):
+            found = self.own(parameter, gradient, *self.configs[place])
+            following, *config = found if isinstance(found, tuple) else (found,)
+            if config:
+                self.configs[place] = tuple(config)
+            parameter[...] = following
+
+
+def _copied(value: Any) -> Any:
+    return dict(value) if isinstance(value, dict) else value
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "cs231n": {
+        "array": "numpy", "weight": "in_out", "gradients": "overwritten",
+        "running_variance": "biased",
+    },
+    "eecs498": {
+        "array": "torch", "weight": "in_out", "gradients": "overwritten",
+        "running_variance": "biased",
+    },
+    "cmu11785": {
+        "array": "numpy", "gradients": "overwritten", "targets": ("one_hot",),
+        "parameters": lambda layer: _dl(layer), "running_variance": "biased",
+    },
+    "ee559": {"array": "torch", "parameters": "pairs", "gradients": "accumulated"},
+}  # fmt: skip
+"""What the courses of that name have in common, as settings of a `Subject`."""
+
+
+def _dl(layer: Any) -> list[tuple[Any, Any]]:
+    """Parameters in attributes `W` and `b`, or `BW` and `Bb`, with gradients `dLdW`, `dLdb`, …"""
+    names = [name for name in ("W", "b", "BW", "Bb") if hasattr(layer, name)]
+    return [(getattr(layer, name), getattr(layer, f"dLd{name}", None)) for name in names]
+
+
+def told(name: str, settings: dict[str, Any]) -> str:
+    """What conventions set, but for what the adapter says itself."""
+    texts = {"parameters": "parameters in W and b, gradients in dLdW and dLdb"}
+    parts = [
+        texts[key] if callable(value) else f"{key}={value!r}"
+        for key, value in PRESETS[name].items()
+        if key not in settings
+    ]
+    return f"{name}: {', '.join(parts)}"
