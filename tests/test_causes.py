@@ -510,6 +510,40 @@ class DoesNotAverage(Loss):
         return super().backward() * len(self.p)
 
 
+def test_an_edge_beside_lost_digits_is_told_too() -> None:
+    """A check of another rank gives the lost digits a name, which takes no edge with it."""
+
+    class Rounded:
+        def forward(self, x: Tensor) -> Tensor:
+            self.x = x.clone()
+            return x.clamp_min(0)
+
+        def backward(self, dy: Tensor) -> Tensor:
+            return (dy * (self.x >= 0)).half().to(dy)
+
+    subject = parity.Subject({nn.ReLU: Rounded}, dtypes=("float32",))
+    told = {one.severity: str(one) for one in parity.check(subject).findings}
+    assert told == {
+        "digits": "ReLU input gradient is rounded to float16 on its way",
+        "edge": "ReLU input gradient is wrong where the input is 0 alone",
+    }
+
+
+def test_two_factors_of_one_loss_are_two_findings() -> None:
+    class Summed:
+        def forward(self, p: Tensor, t: Tensor) -> Tensor:
+            self.d = p - t
+            return (self.d**2).mean() * len(p)
+
+        def backward(self) -> Tensor:
+            return 2 * self.d
+
+    subject = parity.Subject({nn.MSELoss: Summed}, dtypes=("float32",))
+    value, gradient = parity.check(subject, only=("value", "gradient")).findings
+    assert "value is 7 times what it should be: 7 is the batch size" in str(value)
+    assert "gradient is 35 times what it should be: 35 is the number of entries" in str(gradient)
+
+
 def test_why_it_trained_all_the_same_is_said_in_every_format() -> None:
     report = checked({**PARTS, nn.Linear: Averages, nn.MSELoss: DoesNotAverage}, NETWORK)
     linear, loss = report.findings

@@ -129,8 +129,8 @@ def _unproven(outcome: Outcome) -> Finding:
 
 
 def _without_small_signs(found: list[Finding]) -> list[Finding]:
-    """Lost digits are a small sign of what other inputs show to be a known mistake, of the same
-    result in the same cases: one finding."""
+    """Lost digits are a small sign of what inputs of other sizes show to be a known mistake, of the
+    same result in the same cases: one finding."""
     kept = []
     for one in found:
         cases = {outcome.case for outcome in one.outcomes}
@@ -141,6 +141,7 @@ def _without_small_signs(found: list[Finding]) -> list[Finding]:
             and other.cls == one.cls
             and other.severity in (WRONG, CONVENTION)
             and other.evidence.named
+            and other.outcomes[0].check == "ranges"
             and _result(other.evidence) == _result(one.evidence)
             and cases <= {outcome.case for outcome in other.outcomes}
         ]
@@ -237,6 +238,7 @@ class _Causes:
         severity = outcome.severity_of(clue)
         for (cls, _, dtype, own), finding in self.alike.items():
             as_grave = SEVERITIES.index(finding.severity) <= SEVERITIES.index(severity)
+            as_grave = as_grave and (finding.severity != DIGITS or _of_digits(clue))
             if (cls, dtype, own) == (outcome.cls, outcome.dtype, result) and as_grave:
                 return finding
         for graver in SEVERITIES[: SEVERITIES.index(severity)]:
@@ -330,7 +332,7 @@ class _Causes:
         severity = outcome.severity_of(clue)
         name, text, when = told(outcome, clue)
         result = _result(clue)
-        key: Hashable = cls, re.sub(r"-?\d[\d.e-]*", "#", _SUMMED.sub("how many are summed", text))
+        key: Hashable = cls, re.sub(r"-?\d[\d.e-]*", "#", text)
         if clue.name == RUN and clue.reason.startswith("not run: an earlier"):
             for one in self.found.values():
                 if any(o.case == outcome.case for o in one.outcomes):
@@ -343,7 +345,7 @@ class _Causes:
             key = cls, text
         elif clue.name != RUN and not clue.named:
             key = _key(outcome, result, severity)
-        finding = self.found.get(key)
+        finding = self.found.get(key) or self._of_another_shape(cls, name, text)
         if finding is None:
             finding = self.found[key] = Finding(cls, [outcome], clue, severity)
         if SEVERITIES.index(severity) < SEVERITIES.index(finding.severity):
@@ -355,6 +357,18 @@ class _Causes:
             finding.said.setdefault(name, f"{text}{when}")
         return finding
 
+    def _of_another_shape(self, cls: str, name: str, text: str) -> Finding | None:
+        """What is said of the same result at inputs of more or fewer dimensions, where a mean
+        divides by another number."""
+        plain = _averaged(text)
+        same = (one for one in self.found.values() if one.cls == cls and name in one.said)
+        return next((one for one in same if plain and _averaged(one.said[name])), None)
+
+
+def _averaged(text: str) -> bool:
+    """Whether it says that a result is a mean where a sum is due, whatever the number is."""
+    return _AVERAGED.search(text) is not None
+
 
 def _key(outcome: Outcome, result: str, severity: str) -> Hashable:
     """What makes a finding without a name one: its class and result; of a whole, its check."""
@@ -364,8 +378,11 @@ def _key(outcome: Outcome, result: str, severity: str) -> Hashable:
     return outcome.cls, result if core else result.rpartition(".")[2], core, severity
 
 
-_SUMMED = re.compile(r"the batch size$|the number of (entries|pixels|indices)\b.*$")
-"""What a mean divides by that should be a sum, in inputs of more or fewer dimensions."""
+_AVERAGED = re.compile(
+    r"\S+ times what it should be: 1 / \d+, \d+ is "
+    r"(the batch size|the number of (entries of a|pixels|indices).*)$"
+)
+"""A mean where a sum is due."""
 
 SMALL = 1e-2
 """How far lost digits may lead; what is farther off is something else."""
@@ -412,8 +429,8 @@ def told(outcome: Outcome, clue: Comparison) -> tuple[str, str, str]:
 
 _WHOSE = re.compile(
     r"(.*?(?: output| input gradient|\.\S+ gradient| gradient| value)) "
-    r"((?:is|has|lacks|takes|uses|ignores|drops|leaves|rounds|adds|counts|passes|does|fits|keeps|begins|"
-    r"goes|deals|ends|loses|updates|still)\b.*)"
+    r"((?:is|has|lacks|takes|uses|ignores|drops|leaves|rounds|adds|counts|passes|does|fits|keeps|"
+    r"begins|goes|deals|ends|loses|updates|still)\b.*)"
 )
 
 

@@ -299,25 +299,25 @@ def _size(value: Tensor, axis: int) -> int:
     return value.shape[axis] if value.dim() >= -axis else 1
 
 
-LARGE = 30.0
+LARGE = 20.0
 """How many deviations a mean must be away from 0 to lose a one-pass variance its digits."""
 
 
 def _of_digits(made: Mistakes, norm: Norm) -> None:
-    """A variance that is the difference of two large numbers."""
-    if not norm.centred:
+    """A variance that is the difference of two large numbers: where all means are so large."""
+    means, deviations = norm.mean(norm.x).abs(), norm.variance.sqrt()
+    if not norm.centred or not bool((means > LARGE * deviations).all()):
         return
-    far = bool((norm.mean(norm.x).abs() > LARGE * norm.variance.sqrt()).any())
     text = (
         "loses digits where the mean is far larger than the deviation, as a variance by "
         "E[x^2] - E[x]^2 does"
     )
     for name in made:
-        right = made[name][1].value  # the wrong sign of it
+        wrong_sign: Any = next(one.value for one in made[name] if one.name == "sign")
 
-        def loses(got: Tensor, right: Any = right) -> str:
-            near = (got + right).abs().max() < 0.5 * right.abs().max()
-            return text * (far and bool(near))
+        def loses(got: Tensor, wrong_sign: Tensor = wrong_sign) -> str:
+            off = (got + wrong_sign).abs().max()
+            return text * bool(off < 0.5 * wrong_sign.abs().max())
 
         made[name].append(Mistake("one pass", "", says=loses, scaled=True, severity=DIGITS))
 
