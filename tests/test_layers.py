@@ -14,6 +14,9 @@ from torch import Tensor, nn
 import parity
 import scratch
 from parity.explain.causes import Finding
+from parity.judge.outcome import PASSED
+from parity.run.plan import Planned, planned
+from reference import pairs
 from tests import catalogue
 from tests.subjects import layers_by_loops
 from tests.subjects.wrong_layers import WRONG, Wrong
@@ -29,6 +32,19 @@ TELLING = ("-forward", "-input_grad", "-param_grad", "-ranges", "-statistics", "
 
 def subject(name: str, cls: type[Any], **settings: Any) -> parity.Subject:
     return parity.Subject({getattr(nn, name): cls}, array="numpy", name=name, **settings)
+
+
+OPTIONAL = [
+    one
+    for one in planned(parity.Local(pairs.subject), quick=True)
+    if one.case.optional and one.dtype == "float32" and one.name in ("forward", "input_grad")
+]
+
+
+@pytest.mark.parametrize("check", OPTIONAL, ids=str)
+def test_scratch_refuses_nothing_that_others_may_refuse(check: Planned) -> None:
+    """Of another framework a refusal is no fault, and here it would be a test that is skipped."""
+    assert check.run().verdict == PASSED
 
 
 @pytest.mark.parametrize("name", NAMES)

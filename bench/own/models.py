@@ -18,8 +18,6 @@ from reference import pairs
 from scratch import data, runs
 
 RUNS = 3
-DRAWS = 8
-"""How many trainings a floor is taken from, each of them run for itself."""
 
 
 def build(trial: Trial, seed: int = 0) -> scratch.Sequential:
@@ -48,7 +46,7 @@ def fit(trial: Trial) -> list[Comparison]:
 def runs_together(trial: Trial) -> list[Comparison]:
     """`fit` of stacked runs leaves each run where `fit` of it alone leaves it, by the oracle
     rule, alone being the reference; and one run's other seed changes no other run."""
-    x, t = points(trial, 100)
+    x, t = points(trial, 200)
     together = _fitted(trial, runs.stack(_singles(trial)), x, t, list(range(RUNS)))
     verdicts = []
     for run, model in enumerate(runs.unstack(together)):
@@ -84,8 +82,7 @@ def _alone(trial: Trial, run: int, x: Tensor, t: Tensor) -> parity.Truth:
         model.load_state_dict({name: inputs[name] for name in model.state_dict()})
         return _fitted(trial, model, inputs["x"], inputs["t"], run).state_dict()
 
-    inputs = {"x": x, "t": t, **_singles(trial)[run].state_dict()}
-    return parity.truth(evaluate, inputs, draws=DRAWS)
+    return parity.truth(evaluate, {"x": x, "t": t, **_singles(trial)[run].state_dict()})
 
 
 CHECKS: dict[str, Callable[[Trial], Any]] = {"fit": fit, "runs_together": runs_together}
