@@ -3,6 +3,7 @@ and what is wrong where one thing is."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -191,13 +192,28 @@ def test_how_images_and_kernels_lie_is_found_and_can_be_said(
 
 
 def test_an_eps_of_its_own_is_a_convention_and_can_be_said() -> None:
-    report = parity.check(parity.Subject({nn.LayerNorm: OwnEps}, **NUMPY))
+    report = parity.check(parity.Subject({nn.LayerNorm: OwnEps}, array="numpy"))
     (found,) = report.findings
     assert "LayerNorm output takes eps to be 1e-08, not 1e-05" in str(found)
     assert found.severity == "convention"
     assert report.passed
     said: dict[Any, Any] = {nn.LayerNorm: {"eps": 1e-8}}
     assert parity.check(parity.Subject({nn.LayerNorm: OwnEps}, fixed=said, **NUMPY)).findings == []
+
+
+class OwnEpsAndConstants(OwnEps):
+    """Takes what it normalises by for constants, beside."""
+
+    def through(self, dxhat: Any, xhat: Any) -> Any:
+        return dxhat
+
+
+def test_an_eps_of_its_own_hides_no_wrong_gradient() -> None:
+    report = parity.check(parity.Subject({nn.LayerNorm: OwnEpsAndConstants}, array="numpy"))
+    wrong, eps = report.findings
+    assert "input gradient takes the mean and the variance for constants" in str(wrong)
+    assert (wrong.severity, eps.severity) == ("wrong", "convention")
+    assert "takes eps to be 1e-08" in str(eps)
 
 
 CS231N = Path(__file__).parent / "subjects" / "wrong_cs231n_adapter.py"
@@ -242,6 +258,29 @@ def test_conventions_excuse_nothing_that_they_do_not_name() -> None:
 def test_what_functions_and_conventions_do_not_take(make: Any, says: str) -> None:
     with pytest.raises(parity.AdapterError, match=says):
         make()
+
+
+def test_what_conventions_have_set_is_told_of_a_copy_too() -> None:
+    first = parity.Subject({nn.ReLU: abs}, conventions="cs231n", array="torch")
+    assert first.preset == (
+        "cs231n: weight='in_out', gradients='overwritten', running_variance='biased'"
+    )
+    assert dataclasses.replace(first, name="it").preset == first.preset
+    assert parity.Subject({nn.ReLU: abs}).preset == ""
+
+
+@pytest.mark.parametrize(
+    ("function", "says"),
+    [
+        (lambda x: x.copy(), "its forward gives ndarray, where (y, cache) is due"),
+        (lambda x: (x, x, x), "its forward gives 3 results, where (y, cache) is due"),
+    ],
+)
+def test_a_forward_that_keeps_nothing_is_told(function: Any, says: str) -> None:
+    made = parity.functions(function, lambda dy, cache: dy)
+    only = parity.Subject({nn.ReLU: made}, array="numpy")
+    (found,) = parity.check(only, only="ReLU-float32-forward").findings
+    assert says in str(found)
 
 
 def two_results(dy: Any, cache: Any) -> Any:

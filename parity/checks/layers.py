@@ -178,8 +178,6 @@ def sizes(trial: Trial) -> list[Comparison]:
     verdicts = []
     own, domain = trial.case.shape[1:], trial.case.entry.domain
     most = 1025 if math.prod(own) <= 64 else 129
-    if trial.case.entry.ranges:  # of many rows one has hardly a deviation, and shows its eps
-        most = 129
     shapes = [(9, *own), (65, *own)] + [(most, *own)] * (not trial.case.mixes)
     if len(own) == 1 and domain == "real" and trial.takes(3, own[0] + 1):
         shapes += [(3, 1), (3, 33), (2, 129)] + [(2, 1025)] * (not trial.case.mixes)

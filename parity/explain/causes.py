@@ -241,6 +241,8 @@ class _Causes:
             as_grave = as_grave and (finding.severity != DIGITS or _of_digits(clue))
             if (cls, dtype, own) == (outcome.cls, outcome.dtype, result) and as_grave:
                 return finding
+        if (value := self._value_at_other_sizes(outcome, result)) is not None:
+            return value
         for graver in SEVERITIES[: SEVERITIES.index(severity)]:
             if (found := self.found.get(_key(outcome, result, graver))) is not None:
                 return found
@@ -250,6 +252,20 @@ class _Causes:
                 if here and (clue.name == RUN or own == result):
                     return finding
         return None
+
+    def _value_at_other_sizes(self, outcome: Outcome, result: str) -> Finding | None:
+        """The finding of a value at other sizes of the input, of which a gradient is due to it that
+        is the derivative of what the subject computes."""
+        if result in VALUES or (outcome.case, result) not in self.derived:
+            return None
+        return next(
+            (
+                finding
+                for (cls, check, dtype, own), finding in self.alike.items()
+                if (cls, check, dtype) == (outcome.cls, "ranges", outcome.dtype) and own in VALUES
+            ),
+            None,
+        )
 
     def _also(self, finding: Finding, outcome: Outcome, clue: Comparison) -> None:
         """What another check has to say of a finding; together they may come to a choice."""

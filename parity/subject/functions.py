@@ -125,6 +125,18 @@ def _arrays(module: torch.nn.Module, names: tuple[str, ...], array: str, weight:
     return found
 
 
+def _two(found: Any, whose: str, due: str) -> tuple[Any, Any]:
+    """What is to be two results.
+
+    Raises:
+        AdapterError: it is not.
+    """
+    if not isinstance(found, (tuple, list)) or len(found) != 2:
+        what = f"{len(found)} results" if isinstance(found, (tuple, list)) else type(found).__name__
+        raise AdapterError(f"{whose} gives {what}, where {due} is due")
+    return found[0], found[1]
+
+
 class FunctionLayer:
     """Two functions, their parameters and gradients, and what one leaves for the other."""
 
@@ -137,7 +149,8 @@ class FunctionLayer:
         self.train()
 
     def forward(self, x: Any) -> Any:
-        y, self.cache = self.own.forward(x, *self.arrays, *self.extra)
+        found = self.own.forward(x, *self.arrays, *self.extra)
+        y, self.cache = _two(found, "its forward", "(y, cache)")
         return y
 
     def backward(self, dy: Any) -> Any:
@@ -182,7 +195,8 @@ class FunctionLoss:
         self.gradient: Any = None
 
     def forward(self, prediction: Any, target: Any) -> Any:
-        value, self.gradient = self.own(prediction, target, *self.extra)
+        found = self.own(prediction, target, *self.extra)
+        value, self.gradient = _two(found, "it", "(value, gradient)")
         return value
 
     def backward(self) -> Any:
@@ -194,7 +208,10 @@ class FunctionOptimizer:
 
     def __init__(self, own: Function, extra: tuple[Any, ...], parameters: Any) -> None:
         self.own = own
-        self.pairs = [tuple(one) for one in parameters]
+        self.pairs = [
+            _two(one, "its optimizer", "a (parameter, gradient) pair, from parameters='pairs',")
+            for one in parameters
+        ]
         self.configs = [tuple(_copied(e) for e in extra) for _ in self.pairs]
 
     def step(self) -> None:
@@ -208,38 +225,3 @@ class FunctionOptimizer:
 
 def _copied(value: Any) -> Any:
     return dict(value) if isinstance(value, dict) else value
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "cs231n": {
-        "array": "numpy", "weight": "in_out", "gradients": "overwritten",
-        "running_variance": "biased",
-    },
-    "eecs498": {
-        "array": "torch", "weight": "in_out", "gradients": "overwritten",
-        "running_variance": "biased",
-    },
-    "cmu11785": {
-        "array": "numpy", "gradients": "overwritten", "targets": ("one_hot",),
-        "parameters": lambda layer: _dl(layer), "running_variance": "biased",
-    },
-    "ee559": {"array": "torch", "parameters": "pairs", "gradients": "accumulated"},
-}  # fmt: skip
-"""What the courses of that name have in common, as settings of a `Subject`."""
-
-
-def _dl(layer: Any) -> list[tuple[Any, Any]]:
-    """Parameters in attributes `W` and `b`, or `BW` and `Bb`, with gradients `dLdW`, `dLdb`, …"""
-    names = [name for name in ("W", "b", "BW", "Bb") if hasattr(layer, name)]
-    return [(getattr(layer, name), getattr(layer, f"dLd{name}", None)) for name in names]
-
-
-def told(name: str, settings: dict[str, Any]) -> str:
-    """What conventions set, but for what the adapter says itself."""
-    texts = {"parameters": "parameters in W and b, gradients in dLdW and dLdb"}
-    parts = [
-        texts[key] if callable(value) else f"{key}={value!r}"
-        for key, value in PRESETS[name].items()
-        if key not in settings
-    ]
-    return f"{name}: {', '.join(parts)}"

@@ -30,8 +30,9 @@ from parity.catalogue.entry import Entry, Options
 from parity.catalogue.network import Network
 from parity.catalogue.table import CATALOGUE
 from parity.subject.builders import without
+from parity.subject.conventions import PRESETS, told
 from parity.subject.error import AdapterError
-from parity.subject.functions import PRESETS, Functions, told
+from parity.subject.functions import Functions
 
 CHOICES = {
     "array": ("torch", "numpy"),
@@ -295,10 +296,8 @@ def _with_known_settings(init: Callable[..., None]) -> Callable[..., None]:
             near = difflib.get_close_matches(name, known, 1)
             meant = f"did you mean {near[0]}?" if near else f"its settings are {', '.join(known)}"
             raise AdapterError(f"Subject has no setting {name!r}: {meant}")
-        name = settings.get("conventions", "")
-        if name in PRESETS:
-            object.__setattr__(self, "preset", told(name, settings))
-            settings = PRESETS[name] | settings
+        settings = PRESETS.get(settings.get("conventions", ""), {}) | settings
+        object.__setattr__(self, "preset", told(settings))
         init(self, *args, **settings)
 
     return checked
