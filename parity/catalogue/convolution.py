@@ -38,6 +38,7 @@ ROWS: tuple[Entry, ...] = (
         CONV2D,
         SHAPES,
         positional=("in_channels", "out_channels", "kernel_size"),
+        images=True,
         optional=("kernel=(3,2)",),
     ),
 )

@@ -35,6 +35,7 @@ class Entry:
         domain: of that input: "real", "probability", "apart" (real numbers of which no two are near
             each other, for what picks the largest), "index" (int64, from 0 to the first option
             that is positional).
+        images: whether the second axis of the input is of channels, which others have last.
         ranges: other inputs that it is tried at, by name: what those above are multiplied by, and
             what is added to them then.
         target: of a loss: "real", "probability" (for each entry), or one of a class, "index"
@@ -59,6 +60,7 @@ class Entry:
     target: str | dict[str, str] = "real"
     positional: tuple[str, ...] = ()
     mixes: tuple[str, ...] = ()
+    images: bool = False
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=lambda: MappingProxyType({}))
     optional: tuple[str, ...] = ()
     name: str = ""

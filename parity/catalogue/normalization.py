@@ -51,7 +51,7 @@ def _norm(cls: type, variants: Variants, shape: tuple[int, ...], first: str, mix
     optional = tuple(name for name in variants if name in _THREE)
     return Entry(
         cls, "layer", variants, shapes, positional=(first,), mixes=mixing, ranges=RANGES,
-        optional=optional,
+        images=cls is nn.BatchNorm2d, optional=optional,
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ ROWS: tuple[Entry, ...] = (
         (5, 3, 7, 6),
         domain="apart",
         positional=("kernel_size",),
+        images=True,
         optional=("kernel=(3,2)",),
     ),
     Entry(nn.Flatten, "layer", shape=(5, 3, 4, 2)),

@@ -49,8 +49,8 @@ class Description:
 
 
 #: What is sent of an entry that is not of the catalogue, and of a network.
-_ROW = ("kind", "variants", "shape", "domain", "target", "positional", "mixes", "ranges",
-        "optional", "name")  # fmt: skip
+_ROW = ("kind", "variants", "shape", "domain", "target", "positional", "mixes", "images",
+        "ranges", "optional", "name")  # fmt: skip
 _NETWORK = (*_ROW, "loss", "optimizer", "parts")
 
 

@@ -18,9 +18,6 @@ from parity.play.network import Model, Whole
 from parity.play.optimizer import Optimizer
 from parity.subject.subject import Subject
 
-OF_IMAGES = ("Conv2d", "MaxPool2d", "BatchNorm2d")
-"""The layers whose inputs have channels."""
-
 
 class Local:
     """A subject in this process."""
@@ -54,7 +51,7 @@ class Local:
                     made = objects.Loss(subject, dtype, own, poison)
                 else:
                     made = objects.Layer(subject, dtype, own, poison)
-                    last = subject.channels == "last" and name in OF_IMAGES
+                    last = subject.channels == "last" and case.entry.images
                     made.layout = replace(made.layout, channels_last=last)
                     made.again = partial(
                         objects.build, subject, name, options, dtype, seed, poison, device

@@ -80,7 +80,7 @@ class Subject:
         kernel: how a convolution's weight lies: "oihw" (default) for [out, in, height, width], or
             these letters in another order, such as "hwio".
         channels: of images are "first" (default), `[B, C, H, W]`, or "last", `[B, H, W, C]`, for
-            Conv2d, MaxPool2d and BatchNorm2d.
+            Conv2d, MaxPool2d, BatchNorm2d, and an `Entry` of one's own with `images=True`.
         parameters: what a layer's `param()` (or `params`, `parameters`, as a method or an
             attribute) gives: "pairs" (default), a list of (parameter, gradient); "flat", such as
             [w, b, dw, db]; "lists", (parameters, gradients); "objects" with `.data` or `.value`,
