@@ -11,11 +11,12 @@ from torch import nn
 
 from parity import CATALOGUE, Case, Entry, Subject, Trial
 from parity.catalogue.values import Tensors
-from parity.checks.layers import BATCHES
+from parity.checks.life import BATCHES
 from parity.checks.trial import in_double
-from parity.explain import layers, losses, normalization, optimizers
+from parity.explain import layers, losses, optimizers
 from parity.explain.circumstances import plainly
 from parity.explain.mistakes import Mistakes
+from parity.explain.statistics import of_statistics
 from parity.judge import evaluate
 from parity.play.describe import describe
 
@@ -122,7 +123,7 @@ def _kept(case: Case, trial: Trial, inputs: Tensors) -> Mistakes:
     batches = {f"x {n}": inputs["x"] * n for n in range(1, BATCHES + 1)}
     given = in_double(inputs | batches)
     oracle = evaluate.statistics(module, BATCHES)(given)
-    return normalization.of_statistics(module, given, oracle, BATCHES)
+    return of_statistics(module, given, oracle, BATCHES)
 
 
 def _of_optimizer(case: Case) -> list[optimizers.Trajectory]:

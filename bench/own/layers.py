@@ -13,7 +13,7 @@ from torch import nn
 import scratch
 from bench.own.defaults import defaults
 from parity import Comparison, Tensors, Trial
-from parity.checks.layers import of_pass, one_pass, weights
+from parity.checks.passes import of_pass, one_pass, weights
 from parity.checks.trial import equal, fact
 from parity.play.broken import Unoffered
 from reference import pairs

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from parity.catalogue.values import Tensors
-from parity.checks.layers import LAID, SMALLEST, laid, written
+from parity.checks.domain import SMALLEST
+from parity.checks.passes import LAID, laid, written
 from parity.checks.trial import Trial, fact
 from parity.judge import evaluate
 from parity.judge.comparison import EDGE, Comparison

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from parity.catalogue.case import Case
 from parity.catalogue.values import Tensors
-from parity.checks.layers import untouched
 from parity.checks.networks import loss_of, points
+from parity.checks.passes import untouched
 from parity.checks.trial import Trial, in_double
 from parity.explain.diagnosis import judge
 from parity.explain.mistakes import Mistake, Mistakes, simple

@@ -22,7 +22,7 @@ from parity.catalogue.case import Case
 from parity.catalogue.entry import Entry
 from parity.catalogue.table import by_name
 from parity.catalogue.values import Tensors, weights_of
-from parity.checks.layers import untouched
+from parity.checks.passes import untouched
 from parity.checks.trial import Trial, fact, in_double, judge_layer, judge_loss, masks_of
 from parity.explain.diagnosis import certified, judge
 from parity.explain.mistakes import Masks, Mistake, Mistakes, simple

@@ -13,24 +13,25 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
 
 from parity.explain import dropout
-from parity.explain.circumstances import circumstance, plainly
+from parity.explain.clues import (
+    CANCEL,
+    CORE,
+    OWN_CHECK,
+    RUN,
+    VALUES,
+    WHOLE,
+    capital,
+    like,
+    of_value,
+    rank,
+    result_of,
+    tells_most,
+    told,
+    whose,
+)  # fmt: skip
 from parity.explain.formulas import due
 from parity.judge.comparison import CONVENTION, DIGITS, EDGE, MEMORY, WRONG, Comparison
 from parity.judge.outcome import FAILED, FAILING, MISTRUSTED, SEVERITIES, UNPROVEN, Outcome
-
-#: The checks that say of each result whether it is right, as such: those that tell most first.
-CORE = ("forward", "value", "twenty_steps", "input_grad", "param_grad", "gradient", "first_step",
-        "step")  # fmt: skip
-VALUES = ("output", "loss")
-WHOLE = ("network", "model")
-CANCEL = "parts"
-"""The name of the comparison that says that errors cancel."""
-WRITTEN = "was modified"
-"""What a comparison says of an array that was written into."""
-OWN_CHECK = "its own check"
-"""How the reason begins where a check of the adapter's own falls over."""
-RUN = "run"
-"""The name of the comparison that says that it did something else than answer."""
 
 
 @dataclass
@@ -57,7 +58,7 @@ class Finding:
         """What is wrong, without a full stop."""
         first, text = next(iter(self.said.items()))
         others = [name for name, other in self.said.items() if other == text and name != first]
-        return _capital(f"{first}{_like(first, others)} {text}".strip())
+        return capital(f"{first}{like(first, others)} {text}".strip())
 
     def __str__(self) -> str:
         return self.sentence
@@ -70,14 +71,14 @@ class Finding:
         places = dict(self.outcomes[0].where)
         if "step" in places:
             return places["step"]
-        backward = _result(self.evidence).endswith("grad") or "backward" in self.sentence
+        backward = result_of(self.evidence).endswith("grad") or "backward" in self.sentence
         return places.get("backward" if backward else "forward", "")
 
     @property
     def due(self) -> str:
         """The formula that its result should be computed by; "" if it is not about one."""
         about = self.evidence.name if self.evidence.name.startswith("step ") else ""
-        return due(self.cls, about or _result(self.evidence))
+        return due(self.cls, about or result_of(self.evidence))
 
     @property
     def fails(self) -> bool:
@@ -99,9 +100,9 @@ def findings(outcomes: Iterable[Outcome]) -> list[Finding]:
     outcomes = list(outcomes)
     failed = [one for one in outcomes if one.verdict == FAILED]
     causes = _Causes(outcomes)
-    for outcome in sorted((one for one in failed if one.kind not in WHOLE), key=_rank):
+    for outcome in sorted((one for one in failed if one.kind not in WHOLE), key=rank):
         causes.of_part(outcome)
-    for outcome in sorted((one for one in failed if one.kind in WHOLE), key=_rank):
+    for outcome in sorted((one for one in failed if one.kind in WHOLE), key=rank):
         causes.of_whole(outcome)
     found = list(causes.found.values())
     for finding in found:
@@ -142,7 +143,7 @@ def _without_small_signs(found: list[Finding]) -> list[Finding]:
             and other.severity in (WRONG, CONVENTION)
             and other.evidence.named
             and other.outcomes[0].check == "ranges"
-            and _result(other.evidence) == _result(one.evidence)
+            and result_of(other.evidence) == result_of(one.evidence)
             and cases <= {outcome.case for outcome in other.outcomes}
         ]
         if not graver:
@@ -178,7 +179,7 @@ class _Causes:
         self.known: dict[tuple[str, str, str], Finding] = {}
         self.alike: dict[tuple[str, str, str, str], Finding] = {}
         self.derived = {
-            (one.case, _result(comparison))
+            (one.case, result_of(comparison))
             for one in outcomes
             if one.check == "differences"
             for comparison in one.comparisons
@@ -194,15 +195,15 @@ class _Causes:
 
         value = next((self.known[place(v)] for v in VALUES if place(v) in self.known), None)
         here: Finding | None = None  # of a value that is wrong in this very check
-        for clue in sorted(outcome.failures, key=_tells_most):
-            result = _result(clue)
+        for clue in sorted(outcome.failures, key=tells_most):
+            result = result_of(clue)
             finding = self.known.get(place(result))
             if here is not None and not clue.named and result not in VALUES:
                 finding = finding or here
             if (
                 value is not None
                 and result not in VALUES
-                and (_of_value(outcome) or (core and self._follows(outcome, clue, result)))
+                and (of_value(outcome) or (core and self._follows(outcome, clue, result)))
             ):
                 finding = value
             if finding is not None and finding.severity == DIGITS and not _of_digits(clue):
@@ -273,7 +274,7 @@ class _Causes:
         if choice := dropout.classic(finding.sentence, text):
             finding.said, finding.severity = {outcome.cls: choice}, CONVENTION
         elif outcome.check == "eval_mode" and text not in finding.said.values():
-            finding.notes.append(_capital(f"{name} {text}".strip()))
+            finding.notes.append(capital(f"{name} {text}".strip()))
 
     def _of_class(self, outcome: Outcome, result: str) -> Finding | None:
         """What is known, by its name, to be wrong with the same result in another case."""
@@ -295,7 +296,7 @@ class _Causes:
         for clue in outcome.failures:
             if clue.name == CANCEL:
                 for finding in blamed.values():
-                    finding.notes.append(_capital(clue.diagnosis))
+                    finding.notes.append(capital(clue.diagnosis))
 
     def _blamed(self, outcome: Outcome, clue: Comparison) -> list[Finding]:
         """The findings that explain what is wrong with a whole."""
@@ -310,10 +311,10 @@ class _Causes:
             return [one for one in parts if one.severity == MEMORY]
         if outcome.check == "eval_mode":
             outputs = [one for one in parts if one.severity not in (EDGE, MEMORY)]
-            return _gravest([one for one in outputs if _result(one.evidence) == "output"])
+            return _gravest([one for one in outputs if result_of(one.evidence) == "output"])
         if outcome.check == "training" or outcome.kind == "model":
             return self._of_training(outcome, clue)
-        cls, result = _whose(clue.name)
+        cls, result = whose(clue.name)
         found = {
             id(one): one
             for (_, dtype, own), one in self.known.items()
@@ -347,7 +348,7 @@ class _Causes:
         cls = "network" if outcome.kind in WHOLE else outcome.cls
         severity = outcome.severity_of(clue)
         name, text, when = told(outcome, clue)
-        result = _result(clue)
+        result = result_of(clue)
         key: Hashable = cls, re.sub(r"-?\d[\d.e-]*", "#", text)
         if clue.name == RUN and clue.reason.startswith("not run: an earlier"):
             for one in self.found.values():
@@ -408,10 +409,6 @@ STILL = ("zero", "no such result", "leaves the parameters", "skipped", "no effec
 """Words of the findings by which a parameter does not move at all."""
 
 
-UNWRITTEN = ("raises NotImplementedError", "has no attribute 'backward'")
-"""Words of what a class says whose backward is to be written."""
-
-
 def _of_digits(clue: Comparison) -> bool:
     """Whether lost digits may be all that is wrong."""
     return clue.severity == DIGITS or clue.error < SMALL
@@ -420,87 +417,3 @@ def _of_digits(clue: Comparison) -> bool:
 def _gravest(found: list[Finding]) -> list[Finding]:
     """Those that are wrong; if there are none, all."""
     return [one for one in found if one.severity == WRONG] or found
-
-
-def told(outcome: Outcome, clue: Comparison) -> tuple[str, str, str]:
-    """Whose result a clue is of, what there is to say of it, and when that is so."""
-    when = circumstance(outcome.kind, outcome.cls, outcome.check, clue.name)
-    if clue.diagnosis:
-        halves = _WHOSE.match(clue.diagnosis)
-        name, text = (halves[1], halves[2]) if halves else ("", clue.diagnosis)
-        said = not name or outcome.kind in WHOLE or outcome.check in ("accumulation", "kink")
-        said = said or not when or when in text or "NaN or infinite" in text or " alone" in text
-        return name, text, "" if said else f", {when}"
-    if clue.name == RUN:  # it did something else than answer
-        if any(word in clue.reason for word in UNWRITTEN):
-            return outcome.cls, f"is not written yet: it {clue.reason}", ""
-        return f"{outcome.cls}:", clue.reason, ""
-    if clue.reason:
-        return f"{outcome.cls} {plainly(clue.name)}", _clause(clue.reason), f", {when}" * bool(when)
-    if when:
-        return f"{outcome.cls} {plainly(clue.name)}", "is wrong", f" {when}"
-    what = "is wrong, and the evidence singles out no known mistake"
-    return f"{outcome.cls}: {plainly(clue.name)}", what, ""
-
-
-_WHOSE = re.compile(
-    r"(.*?(?: output| input gradient|\.\S+ gradient| gradient| value)) "
-    r"((?:is|has|lacks|takes|uses|ignores|drops|leaves|rounds|adds|counts|passes|does|fits|keeps|"
-    r"begins|goes|deals|ends|loses|updates|still)\b.*)"
-)
-
-
-def _clause(reason: str) -> str:
-    """A comparison's reason as the rest of a sentence."""
-    if reason.startswith(("NaN or", "shape ", "dtype ")):
-        return f"{'is' if reason.startswith('NaN') else 'has'} {reason}"
-    return "is not there" if reason == "the subject has no such result" else reason
-
-
-def _like(first: str, others: list[str]) -> str:
-    """The other results that the same is said of, to follow the first."""
-    if not others:
-        return ""
-    if first.endswith(" gradient") and "." in first:
-        whose = others[0].split()[-2] if len(others) == 1 else f"{len(others)} others"
-        return f", like that of {whose},"
-    return f", like its {' and '.join(dict.fromkeys(map(_own, others)))},"
-
-
-def _own(name: str) -> str:
-    """`input gradient` of `Dropout input gradient`."""
-    return "input gradient" if name.endswith(" input gradient") else name.split(maxsplit=1)[-1]
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _rank(outcome: Outcome) -> tuple[int, bool, bool]:
-    """Those that tell most first: of values, named."""
-    place = CORE.index(outcome.check) if outcome.check in CORE else len(CORE)
-    whole = outcome.check in ("eval_mode", "training")
-    return place, whole, not any(failure.named for failure in outcome.failures)
-
-
-def _tells_most(clue: Comparison) -> tuple[bool, bool]:
-    return _result(clue) not in VALUES, not clue.diagnosis
-
-
-def _of_value(outcome: Outcome) -> bool:
-    """Whether a check is of what a layer puts out, under another name, or of its derivative."""
-    return outcome.check == "differences" or (outcome.check, outcome.kind) == ("rate", "layer")
-
-
-def _result(comparison: Comparison) -> str:
-    """`input_grad` for `large: input_grad`; what an optimizer moves is one result, whichever."""
-    if comparison.name.startswith("step ") and comparison.reason != WRITTEN:
-        return "parameters"
-    name = re.sub(r", of its \w+$| of run \d+$| after zero_grad$", "", comparison.name)
-    return name.split(": ")[-1]
-
-
-def _whose(name: str) -> tuple[str, str]:
-    """The class and the result of `layer 2 (Tanh): input_grad, of its input`."""
-    whose, _, result = re.sub(r", of its \w+$", "", name).rpartition(": ")
-    return re.sub(r"^layer \d+ \((\w+)\)$", r"\1", whose), result

@@ -17,7 +17,7 @@ import torch
 from parity.catalogue.case import Case
 from parity.checks.kinds import Check, checks_of
 from parity.checks.trial import Trial, fact
-from parity.explain.causes import CORE
+from parity.explain.clues import CORE
 from parity.judge.comparison import Comparison
 from parity.judge.outcome import ERROR, FAILED, MISTRUSTED, PASSED, UNCHECKED, WAIVED, Outcome
 from parity.judge.truth import HALF, Refused
