@@ -241,7 +241,10 @@ class _Moves(TorchDispatchMode):
             for place in written:
                 name = operation._schema.arguments[place].name
                 value = args[place] if place < len(args) else options.get(name)
-                tree_map_only(Tensor, self._move_, value)
+                if isinstance(value, Tensor):
+                    self._move_(value)
+                else:
+                    tree_map_only(Tensor, self._move_, value)
             return results
         if _keeps(operation):
             return results
