@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from parity import Comparison
+from tests import warm
 from tests.browser import Browser, found_browser
 
 for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
@@ -84,6 +86,21 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_keepers() -> Iterator[None]:
+    """Subjects' processes are forks of one that has imported torch, which takes two seconds."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        warm.fork_keepers(monkeypatch)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def fresh(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a test that is marked so, they are started as they are for users."""
+    if request.node.get_closest_marker("fresh"):
+        monkeypatch.setattr(subprocess, "Popen", warm.POPEN)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from parity import cli
+from tests import warm
 
 SUBJECTS = Path(__file__).parent / "subjects"
 COURSE = SUBJECTS / "course_adapter.py"
@@ -47,8 +48,7 @@ def adapter(folder: Path, more: str = "") -> Path:
 
 
 def parity(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "parity", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return warm.python(["-m", "parity", *map(str, arguments)], cwd=Path.cwd())
 
 
 def test_what_is_right_passes_with_exit_code_0(capsys: pytest.CaptureFixture[str]) -> None:

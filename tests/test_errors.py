@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,6 +27,7 @@ from parity.show.html import page
 from parity.show.json import as_json
 from parity.show.junit import as_junit
 from parity.show.text import text
+from tests import warm
 from tests.subjects import course
 
 ROOT = Path(__file__).parent.parent
@@ -101,10 +100,9 @@ def test_the_command_ends_with_2_wherever_it_is(file: str, line: str, tmp_path: 
     wrong = f'{indent}raise RuntimeError("planted")\n'
     changed.write_text(f"{head}{found}{signature}{end}{wrong}{body}")
     (tmp_path / "adapter.py").write_text(ADAPTER)
-    done = subprocess.run(
-        [sys.executable, "-m", "parity", "check", "adapter.py", "--only", "Tanh-float32-forward"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+    done = warm.python(
+        ["-m", "parity", "check", "adapter.py", "--only", "Tanh-float32-forward"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == cli.COULD_NOT_RUN, done.stdout + done.stderr
     assert "an error of parity's own" in (done.stdout + done.stderr).lower()

@@ -163,10 +163,11 @@ def test_a_trial_that_breaks_is_kept_and_counts(
 
 @pytest.mark.slow
 def test_committed_verdicts_follow_from_committed_ratios() -> None:
-    """Also by the rule as it is now: the thresholds are those that the trials began with."""
+    """Also by the rule as it is now: the thresholds are those that the trials began with. Of
+    every third: each takes a tenth of a second."""
     done = validation.kept(validation.Plan())["trials"]
     assert len({one["number"] for one in done}) == len(done) > 100
-    for one in done:
+    for one in done[::3]:
         assert report.verdicts_of(one) == one["verdicts"], one["number"]
         timed_then = [name for name in timed.benchmarks() if name in one["log ratios"]]
         assert one["doses"] == trials.doses_of(one["number"], timed_then)

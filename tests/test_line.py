@@ -15,6 +15,7 @@ import parity
 from parity.play import remote
 from parity.play.line import Ended, Late, Line
 
+pytestmark = pytest.mark.fresh
 DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.int64, torch.bool]
 SHAPES: list[tuple[int, ...]] = [(), (0,), (0, 3), (7, 5), (2, 3, 4)]
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ import pytest
 from parity import cli
 from parity.subject.skeleton import skeleton
 from parity.subject.source import torch_name
+from tests import warm
 
 PACKAGE = {
     "lib/__init__.py": "raise SystemExit('not on import of the skeleton')\n",
@@ -183,10 +182,7 @@ def test_a_framework_runs_as_its_skeleton_is_written(
 
 def test_it_can_be_left_at_the_writing(tmp_path: Path) -> None:
     (tmp_path / "fw.py").write_text("open('imported', 'w')\n" + FUNCTIONS["cs.py"])
-    done = subprocess.run(
-        [sys.executable, "-m", "parity", "new", "fw.py", "--no-import"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = warm.python(["-m", "parity", "new", "fw.py", "--no-import"], cwd=tmp_path)
     assert done.returncode == cli.PASSED, done.stderr
     assert not (tmp_path / "imported").exists()
     assert "subject = parity.Subject(" in (tmp_path / "parity_adapter.py").read_text()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import parity
+from tests import warm
 from tests.test_cli import adapter
 
 TEST = """
@@ -25,8 +24,8 @@ def run(folder: Path, more: str = "") -> str:
     """The output of pytest on a test file for the adapter whose Tanh is wrong."""
     file = folder / "test_framework.py"
     file.write_text(TEST.format(adapter=str(adapter(folder, more))))
-    command = [sys.executable, "-m", "pytest", str(file), "-v", "-p", "no:cacheprovider", "-rx"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder)
+    command = ["-m", "pytest", str(file), "-v", "-p", "no:cacheprovider", "-rx"]
+    done = warm.python(command, cwd=folder)
     assert "Traceback" not in done.stdout + done.stderr
     return done.stdout
 

@@ -11,18 +11,28 @@ from its environment, but for what Python itself reads as it starts.
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import traceback
 import types
 from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    import pytest
+
+#: As it is, before a process is told to fork.
+POPEN: Any = subprocess.Popen
 #: What takes long to import, and of which nothing depends on where or for whom.
 SHARED = ["torch", "torch._dynamo", "scipy.stats", "tqdm", "tabulate"]
 
@@ -33,8 +43,12 @@ def python(
     cwd: Path,
     env: Mapping[str, str] | None = None,
     timeout: float = 300,
+    keepers: bool = True,
 ) -> subprocess.CompletedProcess[str]:
     """As `subprocess.run([sys.executable, *arguments], …)`, for `-c SCRIPT` and `-m MODULE`.
+
+    Args:
+        keepers: whether it forks the keepers of subjects' processes too.
 
     Raises:
         subprocess.TimeoutExpired: it took longer than `timeout` seconds.
@@ -43,7 +57,9 @@ def python(
     context.set_forkserver_preload(SHARED)
     with tempfile.TemporaryDirectory() as folder:
         files = [str(Path(folder, name)) for name in ("stdout", "stderr")]
-        given = (list(arguments), str(cwd), dict(os.environ if env is None else env), files)
+        given = (
+            list(arguments), str(cwd), dict(os.environ if env is None else env), files, keepers,
+        )  # fmt: skip
         process = context.Process(target=_main, args=given)
         process.start()
         process.join(timeout)
@@ -57,7 +73,9 @@ def python(
     return subprocess.CompletedProcess([sys.executable, *arguments], code, *said)
 
 
-def _main(arguments: list[str], cwd: str, env: dict[str, str], files: list[str]) -> None:
+def _main(
+    arguments: list[str], cwd: str, env: dict[str, str], files: list[str], keepers: bool
+) -> None:
     """In the fork: what Python does at its start, and then the command."""
     for number, file in enumerate(files, 1):
         opened = os.open(file, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
@@ -70,6 +88,8 @@ def _main(arguments: list[str], cwd: str, env: dict[str, str], files: list[str])
     sys.path[:0] = ["", *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))]
     how, what, *rest = arguments
     sys.argv = [how, *rest]
+    if keepers:
+        subprocess.Popen = _started(_Forked)  # type: ignore[misc]
     if how == "-m":
         runpy.run_module(what, run_name="__main__", alter_sys=True)
     else:
@@ -84,52 +104,167 @@ def fork_workers() -> None:
     What it has imported from its own folder they import again, as a fresh process would.
     """
     fork = multiprocessing.get_context("fork")
+    multiprocessing.get_context = lambda method=None: fork  # type: ignore[assignment]
+    subprocess.Popen = _started(_Forked, files=True)  # type: ignore[misc]
 
-    class Started(subprocess.Popen[Any]):
-        """As `Popen`; of a Python file, its fork."""
 
-        def __new__(cls, command: Any, **options: Any) -> Any:
-            if command[0] == sys.executable and command[1].endswith(".py"):
-                return _Forked(command[1:], **options)
+def fork_keepers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on the keepers of subjects' processes are forks of a process that has imported
+    torch, and nothing of this project."""
+    monkeypatch.setattr(subprocess, "Popen", _started(_Served))
+
+
+def _started(kind: type[_Forked], files: bool = False) -> Any:
+    """`subprocess.Popen`, but for a keeper, and for other Python `files` if they are meant too."""
+
+    class Started(POPEN):  # type: ignore[misc]
+        def __new__(cls, command: Any, *args: Any, **options: Any) -> Any:
+            if command[0] == sys.executable:
+                isolated = command[1] == "-I"
+                arguments = list(command[1 + isolated :])
+                if arguments[0].endswith("keeper.py" if isolated or not files else ".py"):
+                    return kind(arguments, isolated=isolated, **options)
             return super().__new__(cls)
 
-    multiprocessing.get_context = lambda method=None: fork  # type: ignore[assignment]
-    subprocess.Popen = Started  # type: ignore[misc,assignment]
+    return Started
 
 
 class _Forked:
-    """A Python file in a fork, with as much of `subprocess.Popen` as the arms of the gate ask."""
+    """A Python file in a fork, with as much of `subprocess.Popen` as those that start one ask."""
 
     def __init__(
-        self, arguments: list[str], *, stderr: IO[bytes], pass_fds: list[int], cwd: str, **_: Any
+        self,
+        arguments: list[str],
+        *,
+        isolated: bool,
+        pass_fds: Sequence[int] = (),
+        stderr: Any = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        **_: Any,
     ) -> None:
         (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
         self.returncode: int | None = None
-        self.pid = os.fork()
-        if not self.pid:
-            with _ending():
-                os.setsid()
-                for number, one in enumerate((theirs_in, theirs_out, stderr.fileno())):
-                    os.dup2(one, number)
-                _close_all_but({0, 1, 2, *pass_fds})
-                _forget(Path.cwd())
-                os.chdir(cwd)
-                sys.argv, sys.path[0] = arguments, str(Path(arguments[0]).parent)
-                sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
-                runpy.run_path(arguments[0], run_name="__main__")
+        told = None if stderr in (None, subprocess.DEVNULL) else stderr.fileno()
+        self.pid = self.begun(
+            arguments, isolated, cwd, env, [theirs_in, theirs_out, told], pass_fds
+        )
         os.close(theirs_in)
         os.close(theirs_out)
-        self.stdin, self.stdout = os.fdopen(ours_out, "w"), os.fdopen(ours_in)
+        text = "" if not isolated else "b"
+        self.stdin, self.stdout = os.fdopen(ours_out, f"w{text}"), os.fdopen(ours_in, f"r{text}")
+
+    def begun(
+        self,
+        arguments: list[str],
+        isolated: bool,
+        cwd: str | None,
+        env: Mapping[str, str] | None,
+        standard: list[int | None],
+        passed: Sequence[int],
+    ) -> int:
+        """The process of one that has been started."""
+        process = os.fork()
+        if not process:
+            with _ending():
+                _run(arguments, isolated, cwd, env, standard, {one: one for one in passed})
+        return process
 
     def poll(self) -> int | None:
         if self.returncode is None and (ended := os.waitpid(self.pid, os.WNOHANG))[0]:
             self.returncode = os.waitstatus_to_exitcode(ended[1])
         return self.returncode
 
-    def wait(self) -> int:
-        if self.returncode is None:
-            self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+    def wait(self, timeout: float = math.inf) -> int:
+        until = time.monotonic() + timeout
+        while (code := self.poll()) is None:
+            if time.monotonic() > until:
+                raise subprocess.TimeoutExpired("a fork", timeout)
+            time.sleep(0.002)
+        return code
+
+
+class _Served(_Forked):
+    """The same, of a process that has imported torch alone, and has no threads."""
+
+    def begun(
+        self,
+        arguments: list[str],
+        isolated: bool,
+        cwd: str | None,
+        env: Mapping[str, str] | None,
+        standard: list[int | None],
+        passed: Sequence[int],
+    ) -> int:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(SHARED)
+        sent = [None if one is None else Connection(os.dup(one)) for one in (*standard, *passed)]
+        given = (arguments, isolated, cwd, None if env is None else dict(env), sent, list(passed))
+        self.process = context.Process(target=_served, args=given)
+        self.process.start()
+        for one in sent:
+            if one is not None:
+                one.close()
+        assert self.process.pid is not None
+        return self.process.pid
+
+    def poll(self) -> int | None:
+        self.returncode = self.process.exitcode
         return self.returncode
+
+
+def _served(
+    arguments: list[str],
+    isolated: bool,
+    cwd: str | None,
+    env: Mapping[str, str] | None,
+    sent: list[Connection | None],
+    passed: list[int],
+) -> None:
+    """In the fork of the server: its parent is not the one that asked for it."""
+    file, told = arguments
+    told = json.dumps(json.loads(told) | {"judge": os.getppid()})
+    own = [None if one is None else os.dup(one.fileno()) for one in sent]
+    placed = {one: number for one, number in zip(own[3:], passed, strict=True) if one is not None}
+    with _ending():
+        _run([file, told], isolated, cwd, env, own[:3], placed)
+
+
+def _run(
+    arguments: list[str],
+    isolated: bool,
+    cwd: str | None,
+    env: Mapping[str, str] | None,
+    standard: list[int | None],
+    passed: Mapping[int, int],
+) -> None:
+    """Runs a Python file as the fresh process of it that this fork stands for."""
+    os.setsid()
+    for sign in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
+        signal.signal(sign, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    high = 1000  # out of the way of what is put in its place
+    moved = {os.dup2(one, high + n): number for n, (one, number) in enumerate(passed.items())}
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for number, one in enumerate(standard):
+        os.dup2(nothing if one is None else one, number)
+    for one, number in moved.items():
+        os.dup2(one, number)
+    _close_all_but({0, 1, 2, *passed.values()})
+    file = arguments[0]
+    _forget(Path(file).parents[2] if isolated else Path.cwd())
+    if cwd is not None:
+        os.chdir(cwd)
+    if env is not None:
+        os.environ.clear()
+        os.environ.update(env)
+    if isolated:
+        sys.path = [one for one in sys.path if one.startswith((sys.prefix, sys.base_prefix))]
+    else:
+        sys.path[0] = str(Path(file).parent)
+    sys.argv = arguments
+    sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
+    runpy.run_path(file, run_name="__main__")
 
 
 @contextlib.contextmanager
@@ -151,8 +286,9 @@ def _close_all_but(kept: set[int]) -> None:
 
 
 def _forget(folder: Path) -> None:
-    """The modules that were imported from a folder."""
+    """The modules that were imported from a folder, but for those of an environment in it."""
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if file and Path(file).is_relative_to(folder):
+        where = Path(file or "/")
+        if where.is_relative_to(folder) and not where.is_relative_to(sys.prefix):
             del sys.modules[name]

@@ -161,6 +161,8 @@ class Run:
     prepare: Callable[[Path], object] = lambda folder: None
     shell: str = ""
     """In place of the command itself: `$PARITY` is it, `$ADAPTER` the adapter."""
+    warm: bool = False
+    """Whether the subject's process is a fork of the command's."""
 
     def attempt(self, text: str | bytes | None) -> Callable[[Path], list[str]]:
         def attempted(folder: Path) -> list[str]:
@@ -185,7 +187,9 @@ class Run:
                 said = (done.stdout + done.stderr).decode(errors="backslashreplace")
             else:
                 command = ["-m", "parity", "check", self.adapter, *self.options]
-                ran = warm.python(command, cwd=folder, env=environment, timeout=120)
+                ran = warm.python(
+                    command, cwd=folder, env=environment, timeout=120, keepers=self.warm
+                )
                 code, said = ran.returncode, ran.stdout + ran.stderr
             return self.promise.broken(code, said, time.monotonic() - start, mark)
 
@@ -226,5 +230,5 @@ def layer(
 ) -> None:
     """Adds a case of an adapter's layer."""
     promise = Promise(code, says, blameless=blameless, never=never)
-    run = Run(promise, options, environment=environment or {})
+    run = Run(promise, options, environment=environment or {}, warm=not worst)
     CASES.append(Case(group, name, run.attempt(subject(**text)), worst))
