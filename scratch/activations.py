@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from scratch.module import Module, constant, describe
+from scratch.module import Module, check_sizes, checked_device, constant, describe
 
 SELU_ALPHA = 1.6732632423543772
 SELU_SCALE = 1.0507009873554805
@@ -50,6 +50,68 @@ class LeakyReLU(Module):
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}"
+
+
+class PReLU(Module):
+    """`y = x where x > 0, else weight * x`, a slope that is learned: torch.nn.PReLU.
+
+    He et al. 2015, eq. (1). It cannot be stacked.
+
+    Shapes: x and y `[B, num_parameters, *]`, or any with one parameter; weight `[num_parameters]`.
+
+    Args:
+        num_parameters: slopes, one for all or one for each channel. Default: 1.
+        init: what they are at first. Default: 0.25.
+        device, dtype: of the weight. Default: torch's defaults.
+
+    Raises:
+        ValueError: no parameters, an absent device.
+    """
+
+    stackable = False
+    weight: Tensor
+    dweight: Tensor
+
+    def __init__(
+        self,
+        num_parameters: int = 1,
+        init: float = 0.25,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        check_sizes("PReLU", num_parameters=num_parameters)
+        self.num_parameters = num_parameters
+        device = None if device is None else checked_device(device)
+        self.register("weight", torch.full((num_parameters,), init, device=device, dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        shape: list[int | str] = ["*"]
+        if self.num_parameters > 1:
+            shape = ["B", self.num_parameters, *["*"] * max(0, x.dim() - 2)]
+        self._check_x(x, self.weight, shape)
+        y = torch.where(x > 0, x, self._slopes(x) * x)
+        self._keep(y, x)
+        return y
+
+    def backward(self, dy: Tensor) -> Tensor:
+        """`dx = dy where x > 0, else weight * dy`; `dweight += sum of x * dy where x <= 0`."""
+        (x,) = self._recall(dy)
+        positive = x > 0
+        product = (x * dy).masked_fill(positive, 0)
+        axes = [n for n in range(x.dim()) if n != 1 or self.num_parameters == 1]
+        self.dweight.add_(product.sum(axes))
+        return torch.where(positive, dy, self._slopes(x) * dy)
+
+    def _slopes(self, x: Tensor) -> Tensor:
+        """The weight, as it is multiplied with x."""
+        return (
+            self.weight if self.num_parameters == 1 else self.weight.view(-1, *(1,) * (x.dim() - 2))
+        )
+
+    def extra_repr(self) -> str:
+        return f"num_parameters={self.num_parameters}"
 
 
 class ELU(Module):

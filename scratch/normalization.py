@@ -338,3 +338,100 @@ class RMSNorm(_OverFeatures):
         product = (dxhat * xhat).mean(-1, keepdim=True)
         dx = dxhat.addcmul(xhat, product, value=-1)
         return dx.mul_(scale).view(dy.shape).to(dy.dtype)
+
+
+class GroupNorm(Module):
+    """Each sample's channels in groups at mean 0 and variance 1, then scaled: torch.nn.GroupNorm.
+
+    `y = weight * (x - mean) / sqrt(variance + eps) + bias`, mean and (biased) variance over a
+    sample's group of channels and all of their places; weight and bias by channel. Wu and He 2018,
+    eq. (7). One group is LayerNorm over all but the batch, a group for each channel InstanceNorm.
+
+    Shapes: x and y `[B, num_channels, *]`; weight and bias `[num_channels]`. It cannot be stacked.
+
+    Args:
+        num_groups: at least 1.
+        num_channels: a multiple of it.
+        eps: added to the variance. Default: 1e-5.
+        affine: whether there are weight, at first 1, and bias, at first 0. Default: True.
+        device, dtype: of the parameters. Default: torch's defaults.
+
+    Raises:
+        ValueError: a size below 1, channels that the groups do not divide, an absent device; in
+            `forward`, groups of one value.
+    """
+
+    stackable = False
+    weight: Tensor | None
+    dweight: Tensor
+    bias: Tensor | None
+    dbias: Tensor
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        *,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        check_sizes("GroupNorm", num_groups=num_groups, num_channels=num_channels)
+        if num_channels % num_groups:
+            raise ValueError(
+                f"GroupNorm takes channels that its groups divide, not {num_channels} channels in "
+                f"{num_groups} groups"
+            )
+        self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
+        self.affine = affine
+        device = None if device is None else checked_device(device)
+        self.weight = self.bias = None
+        if affine:
+            self.register("weight", torch.ones(num_channels, device=device, dtype=dtype))
+            self.register("bias", torch.zeros(num_channels, device=device, dtype=dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`y = weight * xhat + bias`, `xhat = (x - mean) / sqrt(variance + eps)`."""
+        if x.dim() < 2:
+            self._refuse_x(x, f"[B, {self.num_channels}, *]")
+        self._check_x(x, self.weight, ("B", self.num_channels, *["*"] * (x.dim() - 2)))
+        rows = self._rows(_wide(x))
+        if rows.shape[1:].numel() == 1:
+            self._refuse_x(x, "more than one value in each group")
+        xhat = rows - rows.mean(1, keepdim=True)
+        scale = xhat.square().mean(1, keepdim=True).add_(self.eps).rsqrt_()
+        xhat = xhat.mul_(scale)
+        weight, bias = (
+            None if p is None else p.view(-1, *(1,) * (x.dim() - 2))
+            for p in (self.weight, self.bias)
+        )
+        y = _affine(xhat.view(x.shape), weight, bias, x)
+        self._keep(y, xhat, scale)
+        return y
+
+    def backward(self, dy: Tensor) -> Tensor:
+        """`dx = (dxhat - mean(dxhat) - xhat * mean(dxhat * xhat)) / s`, `dxhat = weight * dy`.
+
+        Means are over a group of a sample, and s = sqrt(variance + eps). Also
+        `dweight += sum of dy * xhat` and `dbias += sum of dy` over the samples and places of a
+        channel. The derivation is that of Ioffe and Szegedy 2015, section 3.
+        """
+        xhat, scale = self._recall(dy)
+        dxhat, axes = _wide(dy), (0, *range(2, dy.dim()))
+        if self.weight is not None:
+            self.dbias.add_(dxhat.sum(axes))
+            self.dweight.add_((dxhat * xhat.view(dy.shape)).sum(axes))
+            dxhat = dxhat * self.weight.view(-1, *(1,) * (dy.dim() - 2))
+        dxhat = self._rows(dxhat)
+        product = (dxhat * xhat).mean(1, keepdim=True)
+        dx = dxhat - dxhat.mean(1, keepdim=True)
+        return dx.addcmul_(xhat, product, value=-1).mul_(scale).view(dy.shape).to(dy.dtype)
+
+    def _rows(self, x: Tensor) -> Tensor:
+        """x as `[B * groups, entries of one]`, a row for what is normalised together."""
+        return x.reshape(len(x) * self.num_groups, x.shape[1:].numel() // self.num_groups)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_groups}, {self.num_channels}, eps={self.eps}, affine={self.affine}"

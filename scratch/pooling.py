@@ -1,4 +1,4 @@
-"""Pooling: the largest entry of each window of an image."""
+"""Pooling: the largest entry of each window of an image, or their mean."""
 
 from __future__ import annotations
 
@@ -7,10 +7,32 @@ import math
 import torch
 from torch import Tensor
 
+from scratch.module import check_sizes
 from scratch.windows import Size, _Windowed
 
 
-class MaxPool2d(_Windowed):
+class _Pool(_Windowed):
+    """What pooling layers share: windows side by side by default, and little padding."""
+
+    def __init__(
+        self,
+        kernel_size: int | Size,
+        stride: int | Size | None,
+        padding: int | Size,
+        dilation: int | Size,
+        ceil_mode: bool,
+    ) -> None:
+        stride = kernel_size if stride is None else stride
+        super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
+        self.ceil_mode = ceil_mode
+        if any(2 * p > size for p, size in zip(self.padding, self.kernel_size, strict=True)):
+            raise ValueError(
+                f"{type(self).__name__} takes a padding of at most half its kernel_size "
+                f"{self.kernel_size}, not {self.padding}"
+            )
+
+
+class MaxPool2d(_Pool):
     """`y[b, c, h, w] = max of x[b, c, …] over a window`: torch.nn.MaxPool2d.
 
     Shapes: x `[B, C, H, W]`, y `[B, C, Ho, Wo]`, with
@@ -37,18 +59,11 @@ class MaxPool2d(_Windowed):
         dilation: int | Size = 1,
         ceil_mode: bool = False,
     ) -> None:
-        stride = kernel_size if stride is None else stride
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
-        self.ceil_mode = ceil_mode
-        if any(2 * p > size for p, size in zip(self.padding, self.kernel_size, strict=True)):
-            raise ValueError(
-                f"MaxPool2d takes a padding of at most half its kernel_size {self.kernel_size}, "
-                f"not {self.padding}"
-            )
 
     def forward(self, x: Tensor) -> Tensor:
         """`y = max of each window`; of equal entries, the first row's first counts."""
-        self._check_image(x, None, "C")
+        x = self._image(x, None, "C")
         windows = self._windows.view(x, -math.inf)  # [B, C, kh, kw, Ho, Wo]
         y = x.new_full((*windows.shape[:2], *windows.shape[4:]), -math.inf)
         base, first = self._places(x)  # [Ho, Wo]
@@ -94,3 +109,77 @@ class MaxPool2d(_Windowed):
             f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
             f"dilation={self.dilation}, ceil_mode={self.ceil_mode}"
         )
+
+
+class AvgPool2d(_Pool):
+    """`y[b, c, h, w] = mean of x[b, c, …] over a window`: torch.nn.AvgPool2d.
+
+    Shapes: x `[B, C, H, W]`, y `[B, C, Ho, Wo]`, with `Ho = (H + 2 * padding - kh) / stride + 1`,
+    rounded down. It cannot be stacked.
+
+    Args:
+        kernel_size, stride, padding: an integer, or a (height, width) pair. stride: by default the
+            kernel's size, so that windows lie side by side. padding: at most half of the
+            kernel's size.
+        ceil_mode: rounds Ho and Wo up instead. What a last window has beyond the padding is
+            never counted. Default: False.
+        count_include_pad: whether the padding counts among the entries, as 0. Default: True.
+        divisor_override: what the sum of a window is divided by, in place of the number of its
+            entries. Default: None.
+
+    Raises:
+        ValueError: a size that is no integer or too small, too much padding.
+    """
+
+    def __init__(
+        self,
+        kernel_size: int | Size,
+        stride: int | Size | None = None,
+        padding: int | Size = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, 1, ceil_mode)
+        if divisor_override is not None:
+            check_sizes("AvgPool2d", divisor_override=divisor_override)
+        self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`y = sum of each window / its number of entries`."""
+        x = self._image(x, None, "C")
+        windows = self._windows.view(x, 0)  # [B, C, kh, kw, Ho, Wo]
+        y = x.new_zeros(*windows.shape[:2], *windows.shape[4:])
+        for i in range(self.kernel_size[0]):
+            for j in range(self.kernel_size[1]):
+                y.add_(windows[:, :, i, j])
+        divisor = self._divisor(x)
+        y.div_(divisor)
+        self._keep(y, divisor, x.shape)
+        return y
+
+    def backward(self, dy: Tensor) -> Tensor:
+        """`dx = sum of dy / the number of a window's entries, over the windows that it is in`."""
+        divisor, shape = self._recall(dy)
+        share = (dy / divisor).transpose(0, 1)[:, None, None]  # [C, 1, 1, B, Ho, Wo]
+        size = (len(share), *self.kernel_size, *share.shape[3:])
+        return self._windows.total(share.expand(size), shape)
+
+    def _divisor(self, x: Tensor) -> Tensor:
+        """What each window's sum is divided by: `[Ho, Wo]`, or one number."""
+        if self.divisor_override is not None:
+            return x.new_tensor(self.divisor_override)
+        axes = []
+        for axis, count in enumerate(self._windows.counts(x.shape)):
+            padding, size = self.padding[axis], x.shape[2 + axis]
+            least, most = (-padding, size + padding) if self.count_include_pad else (0, size)
+            starts = torch.arange(count, device=x.device) * self.stride[axis] - padding
+            ends = (starts + self.kernel_size[axis]).clamp_max(most)
+            axes.append(ends - starts.clamp_min(least))
+        return (axes[0].unsqueeze(1) * axes[1]).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        parts = [f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"]
+        parts += [f"ceil_mode={self.ceil_mode}, count_include_pad={self.count_include_pad}"]
+        parts += [f"divisor_override={self.divisor_override}"] * (self.divisor_override is not None)
+        return ", ".join(parts)

@@ -1,10 +1,10 @@
-"""The windows of an image that a kernel sees: what `Conv2d` and `MaxPool2d` share."""
+"""The windows of an image that a kernel sees: what convolutions and pooling share."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor
 
@@ -112,40 +112,62 @@ class Windows:
 
 
 class _Windowed(Module):
-    """What Conv2d and MaxPool2d share: arguments, and images that a window fits in."""
+    """What layers of windows share: arguments, and images that a window fits in.
+
+    A layer of sequences has `_axes = ("L",)`: its windows are those of images of height 1.
+    """
 
     stackable = False
+    _axes: ClassVar[tuple[str, ...]] = ("H", "W")
 
     def __init__(
         self,
-        kernel_size: int | Size,
-        stride: int | Size,
-        padding: int | Size,
-        dilation: int | Size,
+        kernel_size: int | Sequence[int],
+        stride: int | Sequence[int],
+        padding: int | Sequence[int],
+        dilation: int | Sequence[int] = 1,
         ceil_mode: bool = False,
     ) -> None:
         super().__init__()
-        self.kernel_size = self._pair("kernel_size", kernel_size, 1)
-        self.stride = self._pair("stride", stride, 1)
-        self.padding = self._pair("padding", padding, 0)
-        self.dilation = self._pair("dilation", dilation, 1)
-        self._windows = Windows(
-            self.kernel_size, self.stride, self.padding, self.dilation, ceil_mode
-        )
+        self.kernel_size, kernel = self._sizes("kernel_size", kernel_size, 1)
+        self.stride, strides = self._sizes("stride", stride, 1)
+        self.padding, paddings = self._sizes("padding", padding, 0)
+        self.dilation, dilations = self._sizes("dilation", dilation, 1)
+        self._windows = Windows(kernel, strides, paddings, dilations, ceil_mode)
 
-    def _pair(self, name: str, value: object, least: int) -> Size:
-        """An argument, an integer or a (height, width) pair, as a pair."""
-        values = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
-        if len(values) != 2 or not all(isinstance(one, int) and one >= least for one in values):
+    def _sizes(self, name: str, value: object, least: int) -> tuple[tuple[int, ...], Size]:
+        """An argument, an integer or one for each axis: as one for each, and as height and width.
+
+        The height that a sequence has not is of the least size that there can be.
+        """
+        axes = len(self._axes)
+        sizes: tuple[Any, ...] = (value,) * axes
+        if isinstance(value, (tuple, list)):
+            sizes = tuple(value)
+        if len(sizes) != axes or not all(isinstance(n, int) and n >= least for n in sizes):
+            pairs = ", or a (height, width) pair of them," * (axes == 2)
             raise ValueError(
-                f"{type(self).__name__} takes an integer of at least {least}, or a (height, width) "
-                f"pair of them, as {name}, not {value!r}"
+                f"{type(self).__name__} takes an integer of at least {least}{pairs} as {name}, "
+                f"not {value!r}"
             )
-        return values
+        height, width = (least, *sizes) if axes == 1 else sizes
+        return sizes, (height, width)
 
-    def _check_image(self, x: Tensor, like: Tensor | None, channels: int | str) -> None:
-        self._check_x(x, like, ("B", channels, "H", "W"))
-        height, width = self._windows.least
-        if x.shape[2] < height or x.shape[3] < width:
-            takes = f"images of at least {height} x {width}, which its window fits in"
-            self._refuse_x(x, takes)
+    def _image(self, x: Tensor, like: Tensor | None, channels: int | str) -> Tensor:
+        """x as an image, `[B, C, H, W]`, if a window fits in it."""
+        self._check_x(x, like, ("B", channels, *self._axes))
+        least = self._windows.least[-len(self._axes) :]
+        if any(own < size for own, size in zip(x.shape[2:], least, strict=True)):
+            size = " x ".join(map(str, least))
+            what = (
+                f"images of at least {size}" if len(least) == 2 else f"a length of at least {size}"
+            )
+            self._refuse_x(x, f"{what}, which its window fits in")
+        return self._as_image(x)
+
+    def _as_image(self, x: Tensor) -> Tensor:
+        return x if len(self._axes) == 2 else x.unsqueeze(-2)
+
+    def _as_given(self, image: Tensor) -> Tensor:
+        """What an image is where a sequence was given."""
+        return image if len(self._axes) == 2 else image.squeeze(-2)

@@ -17,6 +17,19 @@ ROWS: tuple[Entry, ...] = (
     Entry(nn.LeakyReLU, "layer", {"": {}, "slope=0.3": {"negative_slope": 0.3}}),
     Entry(nn.ELU, "layer", {"": {}, "alpha=0.01": {"alpha": 0.01}, "alpha=2": {"alpha": 2.0}}),
     Entry(nn.SELU, "layer"),
+    Entry(
+        nn.PReLU,
+        "layer",
+        {
+            "": {},
+            "init=0.1": {"init": 0.1},
+            "channels": {"num_parameters": 5},
+            "images": {"num_parameters": 3},
+        },
+        {"": (7, 5), "init=0.1": (7, 5), "channels": (7, 5), "images": (5, 3, 7, 6)},
+        images=True,
+        optional=("channels", "images"),
+    ),
     Entry(nn.GELU, "layer", {"": {}, "tanh": {"approximate": "tanh"}}),
     Entry(nn.SiLU, "layer"),
     Entry(

@@ -42,6 +42,19 @@ _RMS = _with(
         "three_axes": {},
     },
 )
+_GROUP = _with(
+    {"num_groups": 2, "num_channels": 6},
+    {
+        "": {},
+        "groups=1": {"num_groups": 1},
+        "groups=6": {"num_groups": 6},
+        "eps=0.1": {"eps": 0.1},
+        "no_affine": {"affine": False},
+        "length": {},
+        "features": {},
+    },
+)
+_OF_GROUPS = {"length": (5, 6, 4), "features": (5, 6)}
 _THREE = {"three_axes": (7, 3, 5), "two_normalized": (7, 3, 5), "length": (7, 5, 3)}
 
 
@@ -60,4 +73,14 @@ ROWS: tuple[Entry, ...] = (
     _norm(nn.BatchNorm2d, _BATCH_2D, (5, 3, 7, 6), "num_features", mixes=True),
     _norm(nn.LayerNorm, _LAYER, (7, 5), "normalized_shape", mixes=False),
     _norm(nn.RMSNorm, _RMS, (7, 5), "normalized_shape", mixes=False),
+    Entry(
+        nn.GroupNorm,
+        "layer",
+        _GROUP,
+        {name: _OF_GROUPS.get(name, (5, 6, 4, 3)) for name in _GROUP},
+        positional=("num_groups", "num_channels"),
+        ranges=RANGES,
+        images=True,
+        optional=tuple(_OF_GROUPS),
+    ),
 )

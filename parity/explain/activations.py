@@ -122,3 +122,63 @@ def _of_selu(made: Mistakes, x: Tensor, dy: Tensor, y: Tensor, dx: Tensor) -> No
     ):  # fmt: skip
         made["output"].append(Mistake(name, sentence, output))
         made["input_grad"].append(Mistake(name, sentence, input_grad))
+
+
+def of_prelu(made: Mistakes, module: nn.PReLU, inputs: Tensors, oracle: Tensors) -> None:
+    """What people get wrong of a ReLU whose slope is learned."""
+    x, dy, weight = inputs["x"], inputs["dy"], inputs["weight"]
+    own = weight if len(weight) == 1 else weight.view(-1, *[1] * (x.dim() - 2))
+    positive = x > 0
+    axes = [n for n in range(x.dim()) if n != 1 or len(weight) == 1]
+
+    def of(share: Tensor) -> Tensor:
+        return share.sum(axes).reshape(weight.shape)
+
+    below = ~positive
+    outputs = [
+        ("no slope", "is 0 where x < 0: the slope is left out", x * positive),
+        ("other side", "has the slope where x > 0, not where x < 0",
+         torch.where(positive, own * x, x)),
+        ("slope everywhere", "has the slope everywhere, not where x < 0 alone", own * x),
+        ("slope alone", "is the slope itself where x < 0, not multiplied by x",
+         torch.where(positive, x, own.expand_as(x))),
+        ("slope taken off", "has the slope's part taken off", torch.where(positive, x, -own * x)),
+    ]  # fmt: skip
+    gradients = [
+        ("no slope", "is 0 where x < 0: the slope is left out", dy * positive),
+        ("other side", "has the slope where x > 0, not where x < 0",
+         torch.where(positive, own * dy, dy)),
+        ("slope everywhere", "has the slope everywhere, not where x < 0 alone", own * dy),
+        ("not multiplied", "ignores the incoming gradient",
+         torch.where(positive, 1.0, own.expand_as(x))),
+        ("slope alone", "is the slope itself where x < 0, not multiplied by the incoming gradient",
+         torch.where(positive, dy, own.expand_as(x))),
+        ("by the output", "goes by the sign of the incoming gradient, not by that of x",
+         torch.where(dy > 0, dy, own * dy)),
+    ]  # fmt: skip
+    learned = [
+        ("everywhere", "is summed over every x, and those below 0 alone count", of(x * dy)),
+        ("other side", "is summed where x > 0, not where x < 0", of(x * dy * positive)),
+        ("no input", "lacks x: it is the sum of the incoming gradient where x < 0",
+         of(dy * below)),
+        ("by slope", "is multiplied by the slope", of(own * x * dy * below)),
+        ("by output", "is that by the input's gradient, not by the incoming one",
+         of(x * torch.where(positive, dy, own * dy))),
+        ("absolute", "takes the absolute value of x", of(x.abs() * dy * below)),
+        ("not multiplied", "ignores the incoming gradient", of(x * below)),
+        ("mean", "is a mean, and the sum is due", of(x * dy * below) / (x.numel() / len(weight))),
+    ]  # fmt: skip
+    if len(weight) > 1:
+        whole = (x * dy * below).sum()
+        text = "is one number for all channels, where each has its own"
+        learned += [
+            ("one number", text, whole.expand(weight.shape)),
+            ("one number", text, whole.reshape(1)),
+            ("batch alone", "is summed over the batch alone", (x * dy * below).sum(0)),
+        ]
+    for result, listed in (
+        ("output", outputs), ("input_grad", gradients), ("weight.param_grad", learned),
+    ):  # fmt: skip
+        for name, text, value in listed:
+            if value.shape != oracle[result].shape or not torch.allclose(value, oracle[result]):
+                made[result].append(Mistake(name, text, value))

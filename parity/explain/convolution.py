@@ -51,7 +51,7 @@ def of_convolution(made: Mistakes, module: nn.Conv2d, inputs: Tensors, oracle: T
         column = bias.view(-1, 1, 1)
         put("output", "no bias", "lacks the bias", y - column)
         put("output", "minus bias", "has the bias subtracted", y - 2 * column)
-        _of_bias(made, dy)
+        of_bias(made, dy)
     _of_padding(put, conv, module, x, dy)
     _of_places(made, module, x, dy, weight)
     of_sizes(made, module, x, y)
@@ -82,20 +82,22 @@ def _of_groups(
         shift = 0 if bias is None else (bias - bias[order.argsort()]).view(-1, 1, 1)
         return conv(z, w[order])[:, order.argsort()] + shift
 
-    for name, text, function in (
-        ("first group", "takes the first group's channels for every group", first),
-        ("groups added", "adds up the channels of all groups", added),
-        ("channels in turn", "deals the channels out to the groups in turn, not in blocks",
-         in_turn),
-        ("outputs in turn", "deals the outputs out to the groups in turn, not in blocks",
-         outputs_in_turn),
-    ):  # fmt: skip
+    functions = (first, added, in_turn, outputs_in_turn)
+    for (name, text), function in zip(OF_GROUPS.items(), functions, strict=True):
         leaves = x.detach().requires_grad_(), weight.detach().requires_grad_()
         y = function(*leaves)
         dx, dw = torch.autograd.grad(y, leaves, dy)
         put("output", name, text, y.detach())
         put("input_grad", name, text, dx)
         put("weight.param_grad", name, text, dw)
+
+
+OF_GROUPS = {
+    "first group": "takes the first group's channels for every group",
+    "groups added": "adds up the channels of all groups",
+    "channels in turn": "deals the channels out to the groups in turn, not in blocks",
+    "outputs in turn": "deals the outputs out to the groups in turn, not in blocks",
+}
 
 
 def _of_places(made: Mistakes, module: nn.Conv2d, x: Tensor, dy: Tensor, weight: Tensor) -> None:
@@ -113,17 +115,17 @@ def _of_places(made: Mistakes, module: nn.Conv2d, x: Tensor, dy: Tensor, weight:
     def put(name: str, sentence: str, value: Tensor) -> None:
         made["input_grad"].append(Mistake(name, sentence, value))
 
-    def placed(stride: Any = stride, dilation: Any = dilation, over: str = "") -> Tensor:
-        return _placed(share, size, stride, dilation, padding, over)
+    def there(stride: Any = stride, dilation: Any = dilation, over: str = "") -> Tensor:
+        return placed(share, size, stride, dilation, padding, over)
 
     _of_windows(made, module, x, dy)
     text = "is overwritten where windows overlap, and must add up"
-    put("overwritten", text, placed(over="last"))
-    put("kept", text, placed(over="first"))
+    put("overwritten", text, there(over="last"))
+    put("kept", text, there(over="first"))
     if tuple(stride) != (1, 1):
-        put("no stride", "ignores the stride", placed(stride=(1, 1)))
+        put("no stride", "ignores the stride", there(stride=(1, 1)))
     if tuple(dilation) != (1, 1):
-        put("no dilation", "ignores the dilation", placed(dilation=(1, 1)))
+        put("no dilation", "ignores the dilation", there(dilation=(1, 1)))
     left: list[int] = [
         (n + 2 * p - d * (k - 1) - 1) % s
         for n, p, d, k, s in zip(size, padding, dilation, module.kernel_size, stride, strict=True)
@@ -131,7 +133,7 @@ def _of_places(made: Mistakes, module: nn.Conv2d, x: Tensor, dy: Tensor, weight:
     if any(left):
         text = "begins late: what the stride leaves over is at its beginning, not at its end"
         earlier = [p - n for p, n in zip(padding, left, strict=True)]
-        put("late", text, _placed(share, size, stride, dilation, earlier))
+        put("late", text, placed(share, size, stride, dilation, earlier))
 
 
 def _of_windows(made: Mistakes, module: nn.Conv2d, x: Tensor, dy: Tensor) -> None:
@@ -152,7 +154,7 @@ def _of_windows(made: Mistakes, module: nn.Conv2d, x: Tensor, dy: Tensor) -> Non
         right.append(Mistake("no dilation", "ignores the dilation", by(dilation=(1, 1))))
 
 
-def _placed(
+def placed(
     share: Tensor, size: torch.Size, stride: Any, dilation: Any, padding: Any, over: str = ""
 ) -> Tensor:
     """The windows' shares of an input's gradient, at their places; where they overlap, the last
@@ -200,7 +202,8 @@ def _of_padding(
     put("input_grad", "padding kept", "still has the padding", _gradient(whole, padded, dy))
 
 
-def _of_bias(made: Mistakes, dy: Tensor) -> None:
+def of_bias(made: Mistakes, dy: Tensor) -> None:
+    """Gradients of a bias that are summed over less than the batch and the pixels, or more."""
     of = made["bias.param_grad"]
     rest = "is summed over {} alone: the batch and all pixels are due"
     of += [

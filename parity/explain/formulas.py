@@ -18,15 +18,24 @@ _FORWARD = {
     "Linear": "y = x @ W.T + b",
     "Conv2d": "y[n, o, i, j] = sum of W[o] * x[n] at the window of (i, j), + b[o]; the kernel is "
               "not flipped",
+    "Conv1d": "y[n, o, l] = sum of W[o] * x[n] at the window of l, + b[o]; the kernel is not "
+              "flipped",
+    "ConvTranspose2d": "y[n] = sum over i, j of x[n, c, i, j] * W[c] at the window of (i, j), "
+                       "added up where windows overlap, + b",
+    "AvgPool2d": "y = the sum of each window / its number of entries; padding counts as 0",
+    "AdaptiveAvgPool2d": "y[n, c] = the mean over all pixels of x[n, c], as [B, C, 1, 1]",
+    "Upsample": "y[n, c, i, j] = x[n, c, i // scale, j // scale]",
     "MaxPool2d": "y = the largest entry of each window; padding counts as -inf",
     "Flatten": "y = x as [B, all other axes in their order]",
     "BatchNorm1d": _NORM + _OF_BATCH,
     "BatchNorm2d": _NORM + _OF_BATCH,
     "LayerNorm": _NORM + "; mean and var of each sample over the normalized axes",
+    "GroupNorm": _NORM + "; mean and var of each sample over each group of channels and all pixels",
     "RMSNorm": "y = x / sqrt(mean(x^2) + eps) * weight, the mean over the normalized axes",
     "Embedding": "y = W[x]",
     "ReLU": "y = max(x, 0)",
     "LeakyReLU": "y = x where x > 0, else negative_slope * x",
+    "PReLU": "y = x where x > 0, else weight * x",
     "ELU": "y = x where x > 0, else alpha * (e^x - 1)",
     "SELU": "y = scale * (x where x > 0, else alpha * (e^x - 1)), scale = 1.0507009873554805, "
             "alpha = 1.6732632423543772",
@@ -49,10 +58,14 @@ _FORWARD = {
 
 _BACKWARD = {
     "MaxPool2d": "dx = dy at the first of each window's largest entries, added up over windows",
+    "AvgPool2d": "dx = dy / the number of entries at each entry of a window, added up",
+    "AdaptiveAvgPool2d": "dx = dy / the number of pixels, at every pixel",
+    "Upsample": "dx = the sum of dy over all copies of a pixel",
     "Flatten": "dx = dy in the input's shape",
     "BatchNorm1d": _NORM_BACK,
     "BatchNorm2d": _NORM_BACK,
     "LayerNorm": _NORM_BACK,
+    "GroupNorm": _NORM_BACK,
     "RMSNorm": "dx = (d - xhat * mean(d * xhat)) / r, d = dy * weight, r = sqrt(mean(x^2) + eps), "
     "xhat = x / r",
     "ReLU": "dx = dy where x > 0, else 0",
@@ -91,6 +104,22 @@ _OF_PARAMETERS = {
         "(i, j)",
         "bias.param_grad": "db[o] = sum of dy[:, o] over the batch and all pixels",
     },
+    "Conv1d": {
+        "input_grad": "dx: each window's dy[n, o, l] * W[o], added up where windows overlap",
+        "weight.param_grad": "dW[o] = sum over n, l of dy[n, o, l] * x[n] at the window of l",
+        "bias.param_grad": "db[o] = sum of dy[:, o] over the batch and all places",
+    },
+    "ConvTranspose2d": {
+        "input_grad": "dx[n, c, i, j] = sum of W[c] * dy[n] at the window of (i, j)",
+        "weight.param_grad": "dW[c] = sum over n, i, j of x[n, c, i, j] * dy[n] at the window of "
+        "(i, j)",
+        "bias.param_grad": "db[o] = sum of dy[:, o] over the batch and all pixels",
+    },
+    "PReLU": {
+        "input_grad": "dx = dy where x > 0, else weight * dy",
+        "weight.param_grad": "dweight = sum of x * dy where x <= 0",
+    },
+    "GroupNorm": _OF_NORM,
     "BatchNorm1d": _OF_NORM,
     "BatchNorm2d": _OF_NORM,
     "LayerNorm": _OF_NORM,

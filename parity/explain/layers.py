@@ -13,9 +13,11 @@ from parity.catalogue.case import Case
 from parity.catalogue.values import Tensors
 from parity.explain import (
     activations,
+    averages,
     convolution,
     dropout,
     embedding,
+    lifted,
     linear,
     normalization,
     pooling,
@@ -60,9 +62,16 @@ def of_layer(
 FAMILIES: tuple[tuple[Any, Callable[[Mistakes, Any, Tensors, Tensors], None]], ...] = (
     (nn.Linear, linear.of_linear),
     (nn.Conv2d, convolution.of_convolution),
+    (nn.Conv1d, lifted.of_sequence),
+    (nn.ConvTranspose2d, lifted.of_transposed),
     (nn.MaxPool2d, pooling.of_max_pool),
+    (nn.AvgPool2d, averages.of_average_pool),
+    (nn.AdaptiveAvgPool2d, averages.of_global_average),
+    (nn.Upsample, averages.of_upsample),
     (nn.Flatten, pooling.of_flatten),
     (normalization.NORMS, normalization.of_norm),
+    (nn.GroupNorm, lifted.of_groups),
+    (nn.PReLU, activations.of_prelu),
     (nn.Embedding, embedding.of_embedding),
 )
 """What is known of a family's mistakes, by the torch classes that are of it."""

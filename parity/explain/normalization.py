@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -101,12 +102,25 @@ def of_norm(made: Mistakes, module: nn.Module, inputs: Tensors, oracle: Tensors)
     if batch and not module.training:
         _in_evaluation(made, norm)
         return
-    if not norm.x.numel():
-        return
+    if norm.x.numel():
+        of_training(made, norm, _axes(norm.x.dim(), batch), inputs.keys())
+
+
+def of_training(
+    made: Mistakes, norm: Norm, axes: Mapping[str, tuple[int, ...]], names: Container[str]
+) -> None:
+    """The mistakes of a norm that goes by what it normalises.
+
+    Args:
+        made: where they are put, by result.
+        norm: the right one.
+        axes: what it may be normalised over in place of its own, in words.
+        names: of its inputs: whether there are a weight and a bias.
+    """
     _of_output(made, norm)
-    _of_axes(made, norm, batch)
-    _of_gradients(made, norm, "weight" in inputs)
-    _of_parameters(made, norm, inputs)
+    _of_axes(made, norm, axes)
+    _of_gradients(made, norm, "weight" in names)
+    _of_parameters(made, norm, names)
     _of_digits(made, norm)
 
 
@@ -185,9 +199,8 @@ def _again(norm: Norm, x: Tensor) -> Tensor:
     return off / (norm.mean(off**2) + norm.eps).sqrt()
 
 
-def _of_axes(made: Mistakes, norm: Norm, batch: bool) -> None:
-    """Statistics over other axes."""
-    dims = norm.x.dim()
+def _axes(dims: int, batch: bool) -> dict[str, tuple[int, ...]]:
+    """What a batch norm may be normalised over by mistake, or one over features."""
     pixels = tuple(range(2, dims))
     others: dict[str, tuple[int, ...]] = {"all axes": tuple(range(dims))}
     if batch:
@@ -197,6 +210,11 @@ def _of_axes(made: Mistakes, norm: Norm, batch: bool) -> None:
     else:
         others |= {"the batch": (0,), "the features of each sample": tuple(range(1, dims)),
                    "the last axis alone": (dims - 1,)}  # fmt: skip
+    return others
+
+
+def _of_axes(made: Mistakes, norm: Norm, others: Mapping[str, tuple[int, ...]]) -> None:
+    """Statistics over other axes."""
     for name, axes in others.items():
         if axes != norm.axes:
             twin = Norm(norm.x, norm.dy, norm.weight, norm.bias, axes, norm.eps, norm.centred)
@@ -248,10 +266,10 @@ def _of_gradients(made: Mistakes, norm: Norm, has_weight: bool) -> None:
             made["input_grad"].append(Mistake(name, sentence, value))
 
 
-def _of_parameters(made: Mistakes, norm: Norm, inputs: Tensors) -> None:
+def _of_parameters(made: Mistakes, norm: Norm, names: Container[str]) -> None:
     """The gradients of weight and bias: by something else, or not of all that is summed."""
     position = _positions(norm)
-    if "weight" in inputs:
+    if "weight" in names:
         factors = [
             ("by input", "is multiplied by the input, not by what has been normalised", norm.x),
             ("by output", "is multiplied by the output, not by what has been normalised",
@@ -265,7 +283,7 @@ def _of_parameters(made: Mistakes, norm: Norm, inputs: Tensors) -> None:
         for text, mask in position:
             value = _reduced(norm.dy * norm.normal * mask, norm.weight.shape)
             made["weight.param_grad"].append(Mistake(text, f"is that of {text} alone", value))
-    if "bias" in inputs:
+    if "bias" in names:
         right = made["bias.param_grad"]
         value = _reduced(norm.dy * norm.weight, norm.bias.shape)
         right.append(Mistake("by weight", "is multiplied by the weight", value))
@@ -280,7 +298,9 @@ def _positions(norm: Norm) -> list[tuple[str, Tensor]]:
     """The first and the last place of each sample, where it has several of a feature."""
     x, found = norm.x, []
     axes = [
-        n for n in range(1, x.dim()) if norm.bias.dim() == 0 or _size(norm.bias, n - x.dim()) == 1
+        n
+        for n in range(1, x.dim())
+        if x.shape[n] > 1 and (norm.bias.dim() == 0 or _size(norm.bias, n - x.dim()) == 1)
     ]
     for text, place in (
         ("the first place of each sample", 0),

@@ -35,7 +35,7 @@ def window_places(
 def of_sizes(made: Mistakes, module: nn.Module, x: Tensor, y: Tensor) -> None:
     """Results that have not the right size, by what makes it."""
     names = {"k": "kernel_size", "s": "stride", "d": "dilation", "p": "padding"}
-    own = {short: pair(getattr(module, name)) for short, name in names.items()}
+    own = {short: pair(getattr(module, name, 1)) for short, name in names.items()}
     rounds_up = bool(getattr(module, "ceil_mode", False))
 
     def size(**other: tuple[int, int]) -> tuple[int, ...]:
@@ -58,7 +58,7 @@ def of_sizes(made: Mistakes, module: nn.Module, x: Tensor, y: Tensor) -> None:
     ]
     if rounds_up:
         listed.insert(0, ("leaves out the windows that reach beyond the input", size()))
-    _put(made, "output", listed, y.shape)
+    put_sizes(made, "output", listed, y.shape)
     covered = tuple(
         (n - 1) * own["s"][a] + own["d"][a] * (own["k"][a] - 1) + 1 - 2 * own["p"][a]
         for a, n in enumerate((height, width))
@@ -69,13 +69,14 @@ def of_sizes(made: Mistakes, module: nn.Module, x: Tensor, y: Tensor) -> None:
         ("is empty: a slice that takes a padding of 0 off", (0, 0)),
         ("ends with the last window, and lacks what the stride leaves over", covered),
     ]
-    _put(made, "input_grad", listed, x.shape)
+    put_sizes(made, "input_grad", listed, x.shape)
 
 
-def _put(
+def put_sizes(
     made: Mistakes, result: str, listed: list[tuple[str, tuple[int, ...]]], right: torch.Size
 ) -> None:
-    """Of two that make one size the first is told."""
+    """Results of another height and width than the right ones; of two that make one the first is
+    told."""
     known = {tuple(right[-2:])}
     for sentence, pixels in listed:
         if pixels not in known and result in made:

@@ -205,6 +205,8 @@ _PARTS = get_decompositions(
         _ATEN._log_softmax_backward_data,
         _ATEN.native_layer_norm,
         _ATEN.native_layer_norm_backward,
+        _ATEN.native_group_norm,
+        _ATEN.native_group_norm_backward,
         _ATEN.native_batch_norm,
         _ATEN._native_batch_norm_legit,
         _ATEN.native_batch_norm_backward,

@@ -17,17 +17,24 @@ LIES = ("gaps", "transposed", "sliced")
 
 @dataclass(frozen=True)
 class Layout:
-    """A subject's conventions for arrays; `batch` and `array` as `Subject` has them, and whether
-    images have their channels last."""
+    """A subject's conventions for arrays; `array`, `batch` and `kernel` as `Subject` has them, and
+    whether images have their channels last."""
 
     array: str = "torch"
     batch: str = "rows"
+    kernel: str = "oihw"
     channels_last: bool = False
 
     @property
     def single(self) -> bool:
         """Whether one sample is taken at a time."""
         return self.batch in ("vector", "column")
+
+    def axes(self, rank: int) -> tuple[str, str]:
+        """Those of a convolution's weight, torch's and the subject's; without a height in one of
+        sequences."""
+        both = ("oihw", self.kernel)
+        return both if rank == 4 else (both[0].replace("h", ""), both[1].replace("h", ""))
 
     def give(self, x: Tensor, lies: str = "") -> Any:
         """A copy of `x` `[B, …]` as the subject takes it; `lies`: how in memory, one of `LIES`."""

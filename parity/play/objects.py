@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from parity.catalogue.entry import Options
 from parity.catalogue.values import Tensors
@@ -40,7 +40,7 @@ class Instance:
 
     def __init__(self, subject: Subject, dtype: torch.dtype, poison: bool = False) -> None:
         self.subject, self.dtype, self.poison = subject, dtype, poison
-        self.layout = Layout(subject.array, subject.batch)
+        self.layout = Layout(subject.array, subject.batch, subject.kernel_of(nn.Conv2d))
         self.watch = Watch()
 
     def attempt(self, method: str, *args: Any) -> tuple[bool, Any]:
@@ -151,8 +151,9 @@ class Layer(Instance):
     def shapes(self) -> list[tuple[int, ...]]:
         """Those of its parameters: of the first, a weight, as the adapter says that it lies."""
         found = [tuple(getattr(parameter, "shape", ())) for parameter, _ in self._found()]
-        if found and len(found[0]) == 4:
-            found[0] = tuple(found[0][self.subject.kernel.index(axis)] for axis in "oihw")
+        if found and len(found[0]) in CONVOLVING:
+            torchs, own = self.layout.axes(len(found[0]))
+            found[0] = tuple(found[0][own.index(axis)] for axis in torchs)
         elif found and self.subject.weight == "in_out":
             found[0] = found[0][::-1]
         return found
@@ -256,15 +257,17 @@ class Layer(Instance):
 
     def turned(self, name: str, value: Tensor) -> Tensor:
         """A parameter's value from torch's layout to the subject's."""
-        if name.endswith("weight") and value.dim() == 4:
-            return value.permute(["oihw".index(axis) for axis in self.subject.kernel])
+        if name.endswith("weight") and value.dim() in CONVOLVING:
+            torchs, own = self.layout.axes(value.dim())
+            return value.permute([torchs.index(axis) for axis in own])
         turned = self.subject.weight == "in_out" and value.dim() == 2 and name.endswith("weight")
         return value.mT if turned else value
 
     def _back(self, name: str, value: Tensor) -> Tensor:
         """The same from the subject's layout to torch's."""
-        if name.endswith("weight") and value.dim() == 4:
-            return value.permute([self.subject.kernel.index(axis) for axis in "oihw"])
+        if name.endswith("weight") and value.dim() in CONVOLVING:
+            torchs, own = self.layout.axes(value.dim())
+            return value.permute([own.index(axis) for axis in torchs])
         return self.turned(name, value)
 
     def _read(self, name: str, array: Any) -> Tensor:
@@ -277,6 +280,9 @@ class Layer(Instance):
             x = x.reshape([n for n in x.shape if n != 1] or [1])
         return self._back(name, x).contiguous()
 
+
+CONVOLVING = (3, 4)
+"""How many axes the weights of convolutions have."""
 
 INCOMING = ("d", "dy", "dout", "dloss", "d_out", "d_loss", "g", "grad", "grad_out",
             "grad_output", "gradient", "upstream", "upstream_grad", "output_grad")  # fmt: skip

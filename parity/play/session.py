@@ -51,8 +51,11 @@ class Local:
                     made = objects.Loss(subject, dtype, own, poison)
                 else:
                     made = objects.Layer(subject, dtype, own, poison)
-                    last = subject.channels == "last" and case.entry.images
-                    made.layout = replace(made.layout, channels_last=last)
+                    made.layout = replace(
+                        made.layout,
+                        kernel=subject.kernel_of(case.entry.reference),
+                        channels_last=subject.channels == "last" and case.entry.images,
+                    )
                     made.again = partial(
                         objects.build, subject, name, options, dtype, seed, poison, device
                     )

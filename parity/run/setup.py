@@ -84,11 +84,16 @@ def _of_conv(trial: Trial) -> Iterator[str]:
     inputs = trial.inputs()
     layer = trial.build()
     shapes, due = layer.shapes(), tuple(inputs["weight"].shape)
-    if len(shapes) == len(inputs) - 2 and tuple(shapes[0]) != due and len(shapes[0]) == 4:
-        axes = dict(zip("oihw", due, strict=True))
-        fit = [k for k in KERNELS if tuple(axes[axis] for axis in k) == tuple(shapes[0])]
+    name = trial.case.entry.name
+    if len(shapes) == len(inputs) - 2 and tuple(shapes[0]) != due and len(shapes[0]) == len(due):
+        axes = dict(zip("oihw" if len(due) == 4 else "oiw", due, strict=True))
+        fit = [
+            k for k in KERNELS
+            if tuple(axes[axis] for axis in k if axis in axes) == tuple(shapes[0])
+        ]  # fmt: skip
         if fit:
-            yield f"its Conv2d has weights {list(shapes[0])}: kernel={fit[0]!r}"
+            one = f"{{nn.{name}: {fit[0]!r}}}" if name == "ConvTranspose2d" else repr(fit[0])
+            yield f"its {name} has weights {list(shapes[0])}: kernel={one}"
             return
     layer.set_parameters({name: inputs[name] for name in inputs if name not in ("x", "dy")})
     right = evaluate.layer(trial.case.module())(inputs)["output"]
@@ -96,7 +101,8 @@ def _of_conv(trial: Trial) -> Iterator[str]:
     refused, y = layer.attempt("forward", last)
     due_last = right.movedim(1, -1)
     if not refused and y.shape == due_last.shape and bool((y - due_last).abs().max() < NEAR):
-        yield 'its Conv2d takes images [B, H, W, C]: channels="last"'
+        what = "images [B, H, W, C]" if len(due) == 4 else "sequences [B, L, C]"
+        yield f'its {name} takes {what}: channels="last"'
 
 
 KERNELS = ("oihw", "hwio", "iohw", "hwoi", "ohwi", "ihwo")
@@ -145,7 +151,8 @@ def _of_loss(trial: Trial) -> Iterator[str]:
 
 
 _LOOKS: dict[str, Callable[[Trial], Iterator[str]]] = {
-    "Linear": _of_linear, "Conv2d": _of_conv, "loss": _of_loss,
+    "Linear": _of_linear, "Conv2d": _of_conv, "Conv1d": _of_conv, "ConvTranspose2d": _of_conv,
+    "loss": _of_loss,
 }  # fmt: skip
 
 NEAR = 1e-4

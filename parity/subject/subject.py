@@ -78,9 +78,13 @@ class Subject:
             "vector", one sample at a time, `[features]`; "column", one, `[features, 1]`.
         weight: a Linear's weight is "out_in" (default) `[out, in]`, or "in_out".
         kernel: how a convolution's weight lies: "oihw" (default) for [out, in, height, width], or
-            these letters in another order, such as "hwio".
+            these letters in another order, such as "hwio"; or a mapping by torch class, where they
+            differ. Of a ConvTranspose2d the letters are those of the convolution that it is the
+            transpose of, as in torch: "oihw" is [in, out, height, width] of its own. Of a Conv1d
+            they are without the height.
         channels: of images are "first" (default), `[B, C, H, W]`, or "last", `[B, H, W, C]`, for
-            Conv2d, MaxPool2d, BatchNorm2d, and an `Entry` of one's own with `images=True`.
+            convolutions, pooling, Upsample, PReLU, BatchNorm2d and GroupNorm, Conv1d's sequences
+            alike, and an `Entry` of one's own with `images=True`.
         parameters: what a layer's `param()` (or `params`, `parameters`, as a method or an
             attribute) gives: "pairs" (default), a list of (parameter, gradient); "flat", such as
             [w, b, dw, db]; "lists", (parameters, gradients); "objects" with `.data` or `.value`,
@@ -140,7 +144,7 @@ class Subject:
     array: str = "torch"
     batch: str = "rows"
     weight: str = "out_in"
-    kernel: str = "oihw"
+    kernel: str | Mapping[Any, str] = "oihw"
     channels: str = "first"
     parameters: str | Callable[[Any], Any] = "pairs"
     gradients: str = "accumulated"
@@ -174,10 +178,12 @@ class Subject:
 
     def __post_init__(self) -> None:
         for setting, choices in CHOICES.items():
-            value = getattr(self, setting)
-            if value not in choices and not (setting == "parameters" and callable(value)):
-                either = _either(choices[:4]) + ", …" * (len(choices) > 4)
-                raise AdapterError(f"Subject takes {setting}={either}, not {value!r}")
+            stated = getattr(self, setting)
+            by_class = setting == "kernel" and isinstance(stated, Mapping)
+            for value in stated.values() if by_class else [stated]:
+                if value not in choices and not (setting == "parameters" and callable(value)):
+                    either = _either(choices[:4]) + ", …" * (len(choices) > 4)
+                    raise AdapterError(f"Subject takes {setting}={either}, not {value!r}")
         stated = self.reduction
         for value in [stated] if isinstance(stated, str) else stated.values():
             if value not in REDUCTIONS:
@@ -207,7 +213,7 @@ class Subject:
             isinstance(pair, tuple) and len(pair) == 2 and all(map(callable, pair))
         ):
             raise AdapterError(f"Subject takes two functions as state, (save, load), not {pair!r}")
-        for setting in ("reduction", "outputs", "fixed"):
+        for setting in ("reduction", "outputs", "fixed", "kernel"):
             value = getattr(self, setting)
             if isinstance(value, Mapping) and (absent := value.keys() - self.layers.keys()):
                 raise AdapterError(f"{setting} has {_named(absent.pop())}, which layers has not")
@@ -277,6 +283,10 @@ class Subject:
     def container(self) -> Callable[..., Any] | None:
         """What makes the subject's Sequential from layers as arguments, if it has one."""
         return self.layers.get(nn.Sequential)
+
+    def kernel_of(self, cls: Any) -> str:
+        """How the weights of a class of convolutions lie."""
+        return self.kernel if isinstance(self.kernel, str) else self.kernel.get(cls, "oihw")
 
     def reduction_of(self, entry: Entry) -> str:
         """The declared reduction of a loss without such an option."""
