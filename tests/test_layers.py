@@ -19,13 +19,20 @@ from parity.judge.outcome import PASSED
 from parity.run.plan import Planned, planned
 from reference import pairs
 from tests import catalogue
-from tests.subjects import layers_by_loops
-from tests.subjects.wrong_layers import WRONG, Wrong
+from tests.subjects import layers_by_loops, more_by_loops, more_wrong, wrong_layers
+from tests.subjects.wrong_layers import Wrong
 
-NAMES = (
-    "Conv2d", "MaxPool2d", "Flatten", "BatchNorm1d", "BatchNorm2d", "LayerNorm", "RMSNorm",
-    "Embedding",
-)  # fmt: skip
+BY_LOOPS: dict[str, Any] = {
+    name: getattr(module, name)
+    for module, names in (
+        (layers_by_loops, "Conv2d MaxPool2d Flatten BatchNorm1d BatchNorm2d LayerNorm RMSNorm "
+                          "Embedding"),
+        (more_by_loops, "Conv1d ConvTranspose2d AvgPool2d AdaptiveAvgPool2d Upsample GroupNorm "
+                        "PReLU"),
+    )
+    for name in names.split()
+}  # fmt: skip
+WRONG = [*wrong_layers.WRONG, *more_wrong.WRONG]
 TELLING = ("-forward", "-input_grad", "-param_grad", "-ranges", "-statistics", "-eval_mode",
            "-kink", "-differences")  # fmt: skip
 """The checks that tell what is wrong; the others show that it is."""
@@ -48,20 +55,18 @@ def test_scratch_refuses_nothing_that_others_may_refuse(check: Planned) -> None:
     assert check.run().verdict == PASSED
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BY_LOOPS)
 def test_a_right_layer_passes(name: str) -> None:
-    cls = getattr(layers_by_loops, name)
-    only = subject(name, cls, dtypes=("float32",))
-    report = parity.check(only, strict=True, quick=name == "Conv2d")
+    only = subject(name, BY_LOOPS[name], dtypes=("float32",))
+    report = parity.check(only, strict=True, quick=name.startswith("Conv"))
     assert report.passed, [str(one) for one in report.findings] + [e.why for e in report.errors]
     assert report.count("passed") >= 15
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BY_LOOPS)
 def test_a_right_layer_passes_every_check_whatever_the_inputs(name: str) -> None:
-    cls = getattr(layers_by_loops, name)
-    report = parity.check(subject(name, cls), strict=True, seed=1)
+    report = parity.check(subject(name, BY_LOOPS[name]), strict=True, seed=1)
     assert report.passed, [str(one) for one in report.findings] + [e.why for e in report.errors]
 
 
@@ -166,6 +171,34 @@ class Hwio(layers_by_loops.Conv2d):
         ]
 
 
+class Wio(more_by_loops.Conv1d):
+    """Weights `[length, in, out]`."""
+
+    def param(self) -> Any:
+        return [
+            tuple(one.transpose(2, 1, 0) if one.ndim == 3 else one for one in pair)
+            for pair in super().param()
+        ]
+
+
+class OutFirst(more_by_loops.ConvTranspose2d):
+    """Weights `[out, in, height, width]`, as of the other convolutions."""
+
+    def param(self) -> Any:
+        return [
+            tuple(one.transpose(1, 0, 2, 3) if one.ndim == 4 else one for one in pair)
+            for pair in super().param()
+        ]
+
+
+class LastSequence(Last, more_by_loops.Conv1d):
+    pass
+
+
+class LastGroups(Last, more_by_loops.GroupNorm):
+    pass
+
+
 class OwnEps(layers_by_loops.LayerNorm):
     def __init__(self, features: Any, *, bias: bool = True) -> None:
         super().__init__(features, 1e-8, bias=bias)
@@ -179,6 +212,8 @@ NUMPY: dict[str, Any] = {"array": "numpy", "dtypes": ("float32",)}
     [
         ({nn.Conv2d: LastConv, nn.MaxPool2d: LastPool}, {"channels": "last"}, "[B, H, W, C]"),
         ({nn.Conv2d: Hwio}, {"kernel": "hwio"}, "[3, 3, 3, 4]"),
+        ({nn.Conv1d: Wio}, {"kernel": "hwio"}, "[3, 3, 4]"),
+        ({nn.Conv1d: LastSequence, nn.GroupNorm: LastGroups}, {"channels": "last"}, "[B, L, C]"),
     ],
 )
 def test_how_images_and_kernels_lie_is_found_and_can_be_said(
@@ -189,6 +224,21 @@ def test_how_images_and_kernels_lie_is_found_and_can_be_said(
         parity.check(parity.Subject(layers, **NUMPY))
     assert says in str(told.value)
     assert parity.check(parity.Subject(layers, **NUMPY, **setting), quick=True).passed
+
+
+def test_kernels_may_lie_otherwise_in_each_class() -> None:
+    layers = {nn.Conv2d: layers_by_loops.Conv2d, nn.ConvTranspose2d: OutFirst}
+    with pytest.raises(parity.AdapterError, match="SETUP") as told:
+        parity.check(parity.Subject(layers, **NUMPY))
+    assert "its ConvTranspose2d has weights [4, 3, 3, 3]" in str(told.value)
+    assert "kernel={nn.ConvTranspose2d: 'iohw'}" in str(told.value)
+    kernel = {nn.ConvTranspose2d: "iohw"}
+    subject = parity.Subject(layers, kernel=kernel, **NUMPY)
+    assert parity.check(subject, quick=True).passed
+    with pytest.raises(parity.AdapterError, match="kernel has nn.Conv1d"):
+        parity.Subject(layers, kernel={nn.Conv1d: "iohw"})
+    with pytest.raises(parity.AdapterError, match="Subject takes kernel='oihw'"):
+        parity.Subject(layers, kernel={nn.Conv2d: "abcd"})
 
 
 def test_an_eps_of_its_own_is_a_convention_and_can_be_said() -> None:

@@ -127,7 +127,7 @@ def state_dicts(trial: Trial) -> list[Comparison]:
 def infinite_gradient(trial: Trial) -> list[Comparison]:
     """An infinity in dy goes where torch lets it go: through no mask that is multiplied by. In a
     sum with the zeros of a padding, or in a mean, what is NaN depends on the order."""
-    if trial.case.entry.ranges or trial.case.entry.reference is nn.Conv2d:
+    if trial.case.entry.ranges or trial.case.entry.reference in CONVOLUTIONS:
         raise Unoffered("where infinities are added up, what is NaN depends on the order")
 
     def change(inputs: Tensors) -> Tensors:
@@ -137,6 +137,8 @@ def infinite_gradient(trial: Trial) -> list[Comparison]:
 
     return one_pass(trial, change)
 
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 
 CHECKS: dict[str, Callable[[Trial], Any]] = {
     "params_alone": params_alone,

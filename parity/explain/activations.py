@@ -142,6 +142,8 @@ def of_prelu(made: Mistakes, module: nn.PReLU, inputs: Tensors, oracle: Tensors)
         ("slope everywhere", "has the slope everywhere, not where x < 0 alone", own * x),
         ("slope alone", "is the slope itself where x < 0, not multiplied by x",
          torch.where(positive, x, own.expand_as(x))),
+        ("0.01", "takes the slope to be 0.01, and does not learn it",
+         torch.where(positive, x, 0.01 * x)),
         ("slope taken off", "has the slope's part taken off", torch.where(positive, x, -own * x)),
     ]  # fmt: skip
     gradients = [
@@ -151,6 +153,8 @@ def of_prelu(made: Mistakes, module: nn.PReLU, inputs: Tensors, oracle: Tensors)
         ("slope everywhere", "has the slope everywhere, not where x < 0 alone", own * dy),
         ("not multiplied", "ignores the incoming gradient",
          torch.where(positive, 1.0, own.expand_as(x))),
+        ("0.01", "takes the slope to be 0.01, and does not learn it",
+         torch.where(positive, dy, 0.01 * dy)),
         ("slope alone", "is the slope itself where x < 0, not multiplied by the incoming gradient",
          torch.where(positive, dy, own.expand_as(x))),
         ("by the output", "goes by the sign of the incoming gradient, not by that of x",
@@ -158,17 +162,18 @@ def of_prelu(made: Mistakes, module: nn.PReLU, inputs: Tensors, oracle: Tensors)
     ]  # fmt: skip
     learned = [
         ("everywhere", "is summed over every x, and those below 0 alone count", of(x * dy)),
-        ("other side", "is summed where x > 0, not where x < 0", of(x * dy * positive)),
+        ("other side", "has the slope where x > 0, not where x < 0", of(x * dy * positive)),
         ("no input", "lacks x: it is the sum of the incoming gradient where x < 0",
          of(dy * below)),
         ("by slope", "is multiplied by the slope", of(own * x * dy * below)),
         ("by output", "is that by the input's gradient, not by the incoming one",
          of(x * torch.where(positive, dy, own * dy))),
-        ("absolute", "takes the absolute value of x", of(x.abs() * dy * below)),
         ("not multiplied", "ignores the incoming gradient", of(x * below)),
-        ("mean", "is a mean, and the sum is due", of(x * dy * below) / (x.numel() / len(weight))),
     ]  # fmt: skip
     if len(weight) > 1:
+        text = "takes the first channel's slope for all"
+        outputs.append(("first", text, torch.where(positive, x, weight[0] * x)))
+        gradients.append(("first", text, torch.where(positive, dy, weight[0] * dy)))
         whole = (x * dy * below).sum()
         text = "is one number for all channels, where each has its own"
         learned += [

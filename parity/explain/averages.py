@@ -38,25 +38,31 @@ def of_average_pool(made: Mistakes, module: nn.AvgPool2d, inputs: Tensors, oracl
     ones = torch.ones_like(x[:1, :1])
     divisor = 1 / (pooled(ones) / pooled(ones, divisor_override=1))  # of each window
     inside = pooled(ones, divisor_override=1)  # the entries that are not padding
-    divisors = {
-        "is the sum of the window, not divided by its number of entries": torch.ones_like(divisor),
-        "is divided by the kernel's whole size, where a window has fewer entries":
-            torch.full_like(divisor, area),
-        "counts the padding among the entries": _counted(pooled, ones, True),
-        "leaves the padding out of the entries that it divides by": _counted(pooled, ones, False),
-        "is divided by the stride, not by the number of entries":
-            torch.full_like(divisor, step),
-        "is divided by the kernel's height alone": torch.full_like(divisor, kernel[0]),
-        "is divided by the kernel's width alone": torch.full_like(divisor, kernel[1]),
-        "is divided by the number of the output's pixels":
-            torch.full_like(divisor, summed.shape[-2:].numel()),
-    }  # fmt: skip
+    counts = {
+        padding: _counted(pooled, ones, padding)
+        for padding in (module.count_include_pad, True, False)
+    }
+    own_count = counts[module.count_include_pad]
+    divisors: dict[str, float | Tensor] = {
+        "is not divided by the number of the window's entries": 1,
+        "is divided by the stride, not by the number of entries": step,
+        "is divided by the kernel's height alone": kernel[0],
+        "is divided by the kernel's width alone": kernel[1],
+        "is divided by the kernel's whole size, where a window has fewer entries": area,
+        "is divided by the number of the output's pixels": summed.shape[-2:].numel(),
+    }
+    if module.divisor_override is None:
+        divisors |= {
+            "counts the padding among the entries": counts[True],
+            "leaves the padding out of the entries that it divides by": counts[False],
+        }
+    else:
+        divisors["ignores divisor_override"] = own_count
+        text = "is divided by the number of the window's entries as well as by divisor_override"
+        divisors[text] = divisor * own_count
     for text, other in divisors.items():
-        if torch.allclose(other, divisor):
-            continue
-        plain = text.replace("is the sum of the window, not", "is not")
         made["output"].append(Mistake("divisor", text, summed / other))
-        made["input_grad"].append(Mistake("divisor", plain, back(dy / other)))
+        made["input_grad"].append(Mistake("divisor", text, back(dy / other)))
     share = dy / divisor
     largest = functional.max_pool2d(x, kernel, stride, padding, 1, module.ceil_mode)
     if largest.shape == summed.shape:
@@ -108,7 +114,8 @@ def of_global_average(
     pixels = height * width
     y = oracle["output"]
     for name, text, value in (
-        ("sum", "is the sum of the pixels, not their mean", y * pixels),
+        ("sum", "is not divided by the number of pixels", y * pixels),
+        ("batch size", "is divided by the batch size too", y / samples),
         ("largest", "is the largest of the pixels, not their mean", x.amax((2, 3), keepdim=True)),
         ("height", "is the mean over the height alone", x.mean(2, keepdim=True)),
         ("width", "is the mean over the width alone", x.mean(3, keepdim=True)),
@@ -158,8 +165,8 @@ def of_upsample(made: Mistakes, module: nn.Upsample, inputs: Tensors, oracle: Te
     aligned = functional.interpolate(x, scale_factor=(s, t), mode="bilinear", align_corners=True)
     tiled = x.repeat(1, 1, s, t)
     outputs = [
-        ("tiled", "has the whole image beside itself, where each pixel is to be repeated", tiled),
-        ("zeros", "has zeros between the pixels, where each pixel is to be repeated", corner),
+        ("tiled", "repeats the whole image beside itself, and not each pixel", tiled),
+        ("zeros", "takes the first copy of each pixel alone: between them are zeros", corner),
         ("bilinear", "is interpolated between the pixels, where the nearest is due", smooth),
         ("bilinear", "is interpolated between the pixels, where the nearest is due", aligned),
         ("divided", "is divided by the number of copies", y / (s * t)),
@@ -171,7 +178,8 @@ def of_upsample(made: Mistakes, module: nn.Upsample, inputs: Tensors, oracle: Te
     whole = dy.unflatten(3, (t, -1)).unflatten(2, (s, -1)).sum((2, 4))
     gradients = [
         ("mean", "is the mean over a pixel's copies, and their sum is due", blocks.mean((3, 5))),
-        ("first", "is that of the first copy of each pixel alone", blocks[:, :, :, 0, :, 0]),
+        ("first", "takes the first copy of each pixel alone: between them are zeros",
+         blocks[:, :, :, 0, :, 0]),
         ("last", "is that of the last copy of each pixel alone", blocks[:, :, :, -1, :, -1]),
         ("rows", "is summed over the copies below each other alone", blocks[..., 0].sum(3)),
         ("columns", "is summed over the copies beside each other alone",
@@ -179,7 +187,7 @@ def of_upsample(made: Mistakes, module: nn.Upsample, inputs: Tensors, oracle: Te
         ("middle", "is that of the middle copy of each pixel alone",
          blocks[:, :, :, s // 2, :, t // 2]),
         ("largest", "is the largest over a pixel's copies", blocks.amax((3, 5))),
-        ("tiled", "is added up as if the whole image were beside itself", whole),
+        ("tiled", "repeats the whole image beside itself, and not each pixel", whole),
         ("bilinear", "is that of an interpolation between the pixels", between),
     ]  # fmt: skip
     for result, listed in (("output", outputs), ("input_grad", gradients)):

@@ -49,7 +49,7 @@ def told(outcome: Outcome, clue: Comparison) -> tuple[str, str, str]:
 _WHOSE = re.compile(
     r"(.*?(?: output| input gradient|\.\S+ gradient| gradient| value)) "
     r"((?:is|has|lacks|takes|uses|ignores|drops|leaves|rounds|adds|counts|passes|does|fits|keeps|"
-    r"begins|goes|deals|ends|loses|updates|still)\b.*)"
+    r"begins|goes|deals|ends|loses|updates|repeats|still)\b.*)"
 )
 
 

@@ -47,13 +47,13 @@ def of_convolution(made: Mistakes, module: nn.Conv2d, inputs: Tensors, oracle: T
         put("output", "in for out", text, conv(w=other))
         put("input_grad", "in for out", text, _gradient(lambda z: conv(z, other), x, dy))
         put("weight.param_grad", "in for out", text, dw.transpose(0, 1))
+    column = x.new_zeros(()) if bias is None else bias.view(-1, 1, 1)
     if bias is not None:
-        column = bias.view(-1, 1, 1)
         put("output", "no bias", "lacks the bias", y - column)
         put("output", "minus bias", "has the bias subtracted", y - 2 * column)
         of_bias(made, dy)
     _of_padding(put, conv, module, x, dy)
-    _of_places(made, module, x, dy, weight)
+    _of_places(made, module, x, dy, weight, column)
     of_sizes(made, module, x, y)
     if module.groups > 1:
         _of_groups(put, conv, module.groups, x, dy, weight, bias)
@@ -100,7 +100,9 @@ OF_GROUPS = {
 }
 
 
-def _of_places(made: Mistakes, module: nn.Conv2d, x: Tensor, dy: Tensor, weight: Tensor) -> None:
+def _of_places(
+    made: Mistakes, module: nn.Conv2d, x: Tensor, dy: Tensor, weight: Tensor, column: Tensor
+) -> None:
     """Gradients of the input that are put at wrong places, or over each other."""
     if not x.numel():
         return
@@ -115,17 +117,17 @@ def _of_places(made: Mistakes, module: nn.Conv2d, x: Tensor, dy: Tensor, weight:
     def put(name: str, sentence: str, value: Tensor) -> None:
         made["input_grad"].append(Mistake(name, sentence, value))
 
-    def there(stride: Any = stride, dilation: Any = dilation, over: str = "") -> Tensor:
+    def there(
+        stride: Any = stride, dilation: Any = dilation, padding: Any = padding, over: str = ""
+    ) -> Tensor:
         return placed(share, size, stride, dilation, padding, over)
 
-    _of_windows(made, module, x, dy)
+    _of_windows(made, module, x, dy, weight, column)
     text = "is overwritten where windows overlap, and must add up"
     put("overwritten", text, there(over="last"))
     put("kept", text, there(over="first"))
-    if tuple(stride) != (1, 1):
-        put("no stride", "ignores the stride", there(stride=(1, 1)))
-    if tuple(dilation) != (1, 1):
-        put("no dilation", "ignores the dilation", there(dilation=(1, 1)))
+    for name, (text, value) in _ignored(module).items():
+        put(name, text, there(**value))
     left: list[int] = [
         (n + 2 * p - d * (k - 1) - 1) % s
         for n, p, d, k, s in zip(size, padding, dilation, module.kernel_size, stride, strict=True)
@@ -136,22 +138,32 @@ def _of_places(made: Mistakes, module: nn.Conv2d, x: Tensor, dy: Tensor, weight:
         put("late", text, placed(share, size, stride, dilation, earlier))
 
 
-def _of_windows(made: Mistakes, module: nn.Conv2d, x: Tensor, dy: Tensor) -> None:
-    """Gradients of the weight that are by the entries of other windows."""
-    groups, right = module.groups, made["weight.param_grad"]
-
-    def by(stride: Any = module.stride, dilation: Any = module.dilation) -> Tensor:
-        places = window_places(dy.shape[-2:], module.kernel_size, x.shape[-2:],
-                                stride, dilation, module.padding)  # fmt: skip
-        flat = torch.cat([x.flatten(2), x.new_zeros(*x.shape[:2], 1)], -1)
+def _of_windows(
+    made: Mistakes, module: nn.Conv2d, x: Tensor, dy: Tensor, weight: Tensor, column: Tensor
+) -> None:
+    """Outputs and gradients of the weight that are by the entries of other windows."""
+    groups = module.groups
+    by_group = dy.unflatten(1, (groups, -1)), weight.unflatten(0, (groups, -1))
+    flat = torch.cat([x.flatten(2), x.new_zeros(*x.shape[:2], 1)], -1)
+    own: Any = {name: getattr(module, name) for name in ("stride", "dilation", "padding")}
+    for name, (text, other) in _ignored(module).items():
+        places = window_places(dy.shape[-2:], module.kernel_size, x.shape[-2:], **own | other)
         windows = flat[..., places].unflatten(1, (groups, -1))  # [B, g, C, kh, kw, rows, columns]
-        dw = torch.einsum("ngohw,ngcijhw->gocij", dy.unflatten(1, (groups, -1)), windows)
-        return dw.flatten(0, 1)
+        dw = torch.einsum("ngohw,ngcijhw->gocij", by_group[0], windows).flatten(0, 1)
+        y = torch.einsum("gocij,ngcijhw->ngohw", by_group[1], windows).flatten(1, 2)
+        made["weight.param_grad"].append(Mistake(name, text, dw))
+        if name != "no padding":  # which is all of it after the input
+            made["output"].append(Mistake(name, text, y + column))
 
-    if tuple(module.stride) != (1, 1):
-        right.append(Mistake("no stride", "ignores the stride", by(stride=(1, 1))))
-    if tuple(module.dilation) != (1, 1):
-        right.append(Mistake("no dilation", "ignores the dilation", by(dilation=(1, 1))))
+
+def _ignored(module: nn.Conv2d) -> dict[str, tuple[str, dict[str, Any]]]:
+    """What windows are at other places without: what there is to say of it, and the other value."""
+    found = {}
+    for name, default in (("stride", 1), ("dilation", 1), ("padding", 0)):
+        value = pair(getattr(module, name))
+        if value != (default, default):
+            found[f"no {name}"] = f"ignores the {name}", {name: (default, default)}
+    return found
 
 
 def placed(

@@ -17,7 +17,13 @@ from torch import Tensor
 from parity.catalogue.values import Tensors
 from parity.explain.entries import somewhere, worst_entries
 from parity.explain.mistakes import Mistake, Mistakes
-from parity.judge.comparison import DIGITS, Comparison, compare, compare_one
+from parity.judge.comparison import (
+    DIGITS,
+    TRUSTED_FROM,
+    Comparison,
+    compare,
+    compare_one,
+)
 from parity.judge.truth import Truth
 
 #: How near to a mistake's result, relative to its largest entry, a wrong one is taken to equal it.
@@ -72,6 +78,7 @@ def judge(
         judged.append(
             replace(
                 comparison, diagnosis=f"{whose} {text}" if text else "", named=said.named,
+                candidates=tuple((f"{whose} {one}", of) for one, of in said.candidates),
                 severity=said.severity, entries=worst_entries(got, right, inputs or {}),
             )
         )  # fmt: skip
@@ -86,11 +93,13 @@ class Explanation:
         text: to follow its name in a sentence; empty if nothing fits.
         named: whether it is a known mistake.
         severity: its class, if it is not simply wrong.
+        candidates: the texts and classes of several known mistakes that it equals.
     """
 
     text: str = ""
     named: bool = False
     severity: str = ""
+    candidates: tuple[tuple[str, str], ...] = ()
 
 
 def certified(
@@ -101,6 +110,7 @@ def certified(
     right, reference = truth.oracle[name], truth.reference[name]
     if not bool(right.isfinite().all()):
         return comparison
+    refuted = []
     for mistake in mistakes:
         wrong = mistake.value
         if (
@@ -116,7 +126,9 @@ def certified(
             comparison = replace(comparison, blind=(*comparison.blind, mistake.name))
         elif distance < comparison.distance:
             comparison = replace(comparison, distance=distance, nearest=mistake.name)
-    return comparison
+        if distance > TRUSTED_FROM:
+            refuted.append(mistake.sentence)
+    return replace(comparison, refuted=tuple(refuted))
 
 
 def explain(
@@ -143,16 +155,16 @@ def explain(
         if not (mistake.value is not None and alike(mistake.value, right, 10 * tolerance))
     ]
     for scaled in (False, True):
-        told = {
+        told = dict.fromkeys(
             (text, mistake.severity)
             for mistake in known
             if mistake.scaled == scaled and (text := _fits(mistake, got, tolerance))
-        }
+        )
         if len(told) == 1:
             ((text, severity),) = told
             return Explanation(text, named=True, severity=severity)
         if told:
-            return Explanation()
+            return Explanation(candidates=tuple(told))
         if not scaled and (smaller := _rounded(got, right, dtype)):
             return Explanation(f"is rounded to {smaller} on its way", severity=DIGITS)
         if not scaled and _near(got, right):
@@ -215,10 +227,12 @@ def alike(x: Tensor, y: Tensor, tolerance: float) -> bool:
 
 def _misshapen(got: Tensor, right: Tensor, mistakes: Sequence[Mistake]) -> Explanation:
     """What is to be said of another shape: a mistake that makes it, or how it differs."""
-    told = {m.sentence for m in mistakes if m.value is not None and alike(got, m.value, EQUAL)}
-    told = told or {m.sentence for m in mistakes if m.shape == tuple(got.shape)}
+    told = {m.sentence: "" for m in mistakes if m.value is not None and alike(got, m.value, EQUAL)}
+    told = told or {m.sentence: "" for m in mistakes if m.shape == tuple(got.shape)}
     if len(told) == 1:
-        return Explanation(told.pop(), named=True)
+        return Explanation(next(iter(told)), named=True)
+    if told:
+        return Explanation(candidates=tuple(told.items()))
     if right.dim() == 2 and got.shape == right.mT.shape:
         return Explanation("is shaped as its transpose")
     if got.dim() == right.dim() + 1 and got.shape[1:] == right.shape:

@@ -121,6 +121,10 @@ OF_FAMILIES = ("eps", "momentum")
 """Options of which a family's own mistakes tell more."""
 
 
+OF_WINDOWS = ("stride", "padding", "dilation")
+"""Options whose default is to do nothing."""
+
+
 def _of_options(made: Mistakes, case: Case, passed: Callable[..., Tensors], training: bool) -> None:
     """What comes out if one option is taken to be torch's default."""
     defaults = case.entry.defaults()
@@ -140,4 +144,6 @@ def _of_options(made: Mistakes, case: Case, passed: Callable[..., Tensors], trai
             continue
         for name, wrong in other.items():
             sentence = f"takes {option} to be {default:g}, not {value:g}"
+            if option in OF_WINDOWS:
+                sentence = f"ignores the {option}"
             made[name].append(Mistake(f"{option}={default:g}", sentence, wrong))

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from parity.catalogue.values import Tensors
-from parity.explain.convolution import OF_GROUPS, of_bias, of_convolution
-from parity.explain.mistakes import Mistake, Mistakes
+from parity.explain.convolution import FLIPPED, OF_GROUPS, of_bias, of_convolution
+from parity.explain.mistakes import Mistake, Mistakes, simple
 from parity.explain.normalization import Norm, of_training
 from parity.explain.windows import pair, put_sizes
 
@@ -49,18 +49,35 @@ def same(value: Tensor, right: Tensor) -> bool:
     return value.shape == right.shape and bool(torch.allclose(value, right, 1e-9, 1e-12))
 
 
+_AFTER, _BEFORE = (
+    f"has all of the padding {where} the input, where half of it belongs on each side"
+    for where in ("after", "before")
+)
+_OUTPUTS = "takes the first group's outputs for every group"
 _OF_TRANSPOSED = {
-    "uses the kernel flipped: a convolution as it is in signal processing, not in torch":
-    "is by the kernel flipped",
-    "is by the kernel the wrong way round: what forward correlates with, backward turns":
-    "has the kernel flipped",
-    "begins late: what the stride leaves over is at its beginning, not at its end":
-    "has what output_padding adds at its beginning, not at its end",
-    "ends with the last window, and lacks what the stride leaves over":
-    "lacks what output_padding adds",
-    "still has the padding": "still has what padding cuts off",
+    "output": {
+        "is by the kernel the wrong way round: what forward correlates with, backward turns":
+            "has the kernel flipped",
+        "begins late: what the stride leaves over is at its beginning, not at its end":
+            "has what output_padding adds at its beginning, not at its end",
+        "ends with the last window, and lacks what the stride leaves over":
+            "lacks what output_padding adds",
+        "still has the padding": "still has what padding cuts off",
+        _AFTER: "has all of the padding cut off at its end, where half of it is at each side",
+        _BEFORE: "has all of the padding cut off at its beginning, where half of it is at each "
+                 "side",
+    },
+    "input_grad": {
+        FLIPPED: "is by the kernel flipped",
+        _AFTER: "ignores the padding",
+    },
 }  # fmt: skip
 """What is said of a convolution's gradient or output, as it is said of its transpose."""
+_OF_GROUPS = {
+    "takes the first group's channels for every group": _OUTPUTS,
+    OF_GROUPS["channels in turn"]: OF_GROUPS["outputs in turn"],
+    OF_GROUPS["outputs in turn"]: OF_GROUPS["channels in turn"],
+}
 
 
 def of_transposed(
@@ -81,25 +98,25 @@ def of_transposed(
     for name, mistakes in found.items():
         own = twin.get(name, name)
         for one in mistakes:
-            text = _OF_TRANSPOSED.get(one.sentence, one.sentence)
+            texts = _OF_TRANSPOSED.get(own, {}) | _OF_GROUPS
+            text = texts.get(one.sentence, one.sentence)
             value = one.value
             if own == "output" and value is not None:
                 value = value + column
-            if one.name not in OF_GROUPS:
-                made[own].append(replace(one, sentence=text, value=value, severity=""))
+            made[own].append(replace(one, sentence=text, value=value, severity=""))
     if bias is not None:
         made["output"] += [
             Mistake("no bias", "lacks the bias", without),
             Mistake("minus bias", "has the bias subtracted", without - column),
         ]
         of_bias(made, dy)
-    _of_output_padding(made, module, without, column)
+    _of_output_padding(made, module, dy, without, column)
     if module.groups > 1:
-        _of_transposed_groups(made, module, inputs, column)
+        _of_first_group(made, module, inputs, column)
 
 
 def _of_output_padding(
-    made: Mistakes, module: nn.ConvTranspose2d, without: Tensor, column: Tensor
+    made: Mistakes, module: nn.ConvTranspose2d, dy: Tensor, without: Tensor, column: Tensor
 ) -> None:
     """Wrong values, or none, where `output_padding` makes the output larger; and other sizes."""
     more = pair(module.output_padding)
@@ -114,6 +131,10 @@ def _of_output_padding(
             Mistake("padded by 0", text.format("0"), zero),
             Mistake("padded by the bias", text.format("the bias alone"), alone),
         ]
+        if "bias.param_grad" in made:
+            text = "leaves out what output_padding adds"
+            rest = dy.masked_fill(added, 0).sum((0, 2, 3))
+            made["bias.param_grad"].append(Mistake("not the padding", text, rest))
     stride, padding, dilation, kernel = (
         pair(getattr(module, name)) for name in ("stride", "padding", "dilation", "kernel_size")
     )
@@ -139,39 +160,21 @@ def _of_output_padding(
     put_sizes(made, "output", listed, without.shape)
 
 
-def _of_transposed_groups(
+def _of_first_group(
     made: Mistakes, module: nn.ConvTranspose2d, inputs: Tensors, column: Tensor
 ) -> None:
-    groups, x, dy, weight = module.groups, inputs["x"], inputs["dy"], inputs["weight"]
-
-    def transposed(z: Tensor, w: Tensor) -> Tensor:
-        return functional.conv_transpose2d(
-            z, w, None, module.stride, module.padding, module.output_padding, groups,  # type: ignore[arg-type]
-            module.dilation,
-        )  # fmt: skip
-
-    def dealt(z: Tensor) -> Tensor:
-        return z.unflatten(1, (-1, groups)).transpose(1, 2).flatten(1, 2)
-
-    def first(z: Tensor, w: Tensor) -> Tensor:
-        return transposed(z[:, : z.shape[1] // groups].repeat(1, groups, 1, 1), w)
-
-    def in_turn(z: Tensor, w: Tensor) -> Tensor:
-        return transposed(dealt(z), w)
-
-    def outputs_in_turn(z: Tensor, w: Tensor) -> Tensor:
-        return dealt(transposed(z, w))
-
-    for name, function in (
-        ("first group", first), ("channels in turn", in_turn), ("outputs in turn", outputs_in_turn),
+    """Every group by the input of the first."""
+    groups, x = module.groups, inputs["x"].detach().requires_grad_()
+    weight = inputs["weight"].detach().requires_grad_()
+    options: Any = (module.stride, module.padding, module.output_padding, groups, module.dilation)
+    first = x[:, : x.shape[1] // groups].repeat(1, groups, 1, 1)
+    y = functional.conv_transpose2d(first, weight, None, *options)
+    dx, dw = torch.autograd.grad(y, (x, weight), inputs["dy"])
+    text = "takes the first group's input for every group"
+    for result, value in (
+        ("output", y.detach() + column), ("input_grad", dx), ("weight.param_grad", dw),
     ):  # fmt: skip
-        leaves = x.detach().requires_grad_(), weight.detach().requires_grad_()
-        y = function(*leaves)
-        dx, dw = torch.autograd.grad(y, leaves, dy)
-        for result, value in (
-            ("output", y.detach() + column), ("input_grad", dx), ("weight.param_grad", dw),
-        ):  # fmt: skip
-            made[result].append(Mistake(name, OF_GROUPS[name], value))
+        made[result].append(Mistake("first group's input", text, value))
 
 
 def of_groups(made: Mistakes, module: nn.GroupNorm, inputs: Tensors, oracle: Tensors) -> None:
@@ -198,18 +201,21 @@ def of_groups(made: Mistakes, module: nn.GroupNorm, inputs: Tensors, oracle: Ten
         "the batch too": (0, 2, 3), "the batch, each channel by itself": (0, 3),
         "the channels of a group, at each place by itself": (2,), "all axes": (0, 1, 2, 3),
     }  # fmt: skip
-    axes = {name: own for name, own in axes.items() if norm.x.shape[own[-1]] > 1}
-    found: Mistakes = {name: list(mistakes) for name, mistakes in made.items()}
+    shapes = {"output": norm.x.shape, "input_grad": norm.x.shape}
+    found: Mistakes = {
+        name: simple(right.reshape(shapes.get(name, right.shape))) for name, right in oracle.items()
+    }
     of_training(found, norm, axes, inputs.keys())
     for name, mistakes in found.items():
         right = oracle[name]
-        for one in mistakes[len(made[name]) :]:
+        for one in mistakes[len(simple(right)) :]:
             value = one.value
             if value is not None and value.numel() == right.numel():
                 value = value.reshape(right.shape)
-            says = one.says and _regrouped(one.says, norm, right)
+            says = one.says and _regrouped(one.says, shapes.get(name, right.shape), right.shape)
             if value is None or not same(value, right):
                 made[name].append(replace(one, value=value, says=says))
+    _of_dealing(made, module, inputs, norm)
     order = torch.arange(groups * channels).view(channels, groups).mT.flatten()
     text = "deals the channels out to the groups in turn, not in blocks"
     turned = norm_of(x[:, order], inputs["dy"][:, order], order)
@@ -219,11 +225,25 @@ def of_groups(made: Mistakes, module: nn.GroupNorm, inputs: Tensors, oracle: Ten
             made[name].append(Mistake("channels in turn", text, back))
 
 
-def _regrouped(says: Callable[[Tensor], str], norm: Norm, right: Tensor) -> Callable[[Tensor], str]:
+def _regrouped(
+    says: Callable[[Tensor], str], grouped: torch.Size, own: torch.Size
+) -> Callable[[Tensor], str]:
     """What is said of a result, given as the layer has it."""
+    return lambda got: says(got.reshape(grouped)) if got.shape == own else ""
 
-    def of(got: Tensor) -> str:
-        fits = got.shape == right.shape and got.numel() == norm.x.numel()
-        return says(got.reshape(norm.x.shape)) if fits else ""
 
-    return of
+def _of_dealing(made: Mistakes, module: nn.GroupNorm, inputs: Tensors, norm: Norm) -> None:
+    """Groups of another number, and a weight and a bias that are not each channel's own."""
+    x, groups, channels = inputs["x"], norm.x.shape[1], norm.x.shape[2]
+    if "weight" in inputs and channels > 1:
+        text = "takes the weight and the bias of each group's first channel for all of its channels"
+        first = norm.normal * norm.weight[:, :, :1] + norm.bias[:, :, :1]
+        made["output"].append(Mistake("first channel's", text, first.reshape(x.shape)))
+    if channels == groups:
+        return
+    text = "takes num_groups to be the number of channels of a group"
+    regrouped = x.reshape(len(x), channels, groups, -1)
+    off = regrouped - regrouped.mean((2, 3), keepdim=True)
+    normal = off / ((off**2).mean((2, 3), keepdim=True) + norm.eps).sqrt()
+    scaled = normal.reshape(norm.x.shape) * norm.weight + norm.bias
+    made["output"].append(Mistake("other groups", text, scaled.reshape(x.shape)))

@@ -50,13 +50,13 @@ Mistakes = dict[str, list[Mistake]]  # by the name of the result
 Masks = list[Tensor | None]
 
 
-def _sizes(x: Tensor, dy: Tensor) -> dict[str, float]:
+def _sizes(x: Tensor, dy: Tensor, images: bool) -> dict[str, float]:
     """The numbers of a layer whose samples are more than a row."""
     found = {"the number of entries of a feature": math.prod(x.shape[:-1])}
-    if x.dim() > 3 and dy.dim() == x.dim():
+    if images and dy.dim() == x.dim():
         pixels = math.prod(dy.shape[2:])
         found = {
-            "the number of pixels of the output": pixels,
+            f"the number of {'places' if x.dim() == 3 else 'pixels'} of the output": pixels,
             "the number of entries of a channel": len(x) * pixels,
         }
     return {name: float(value) for name, value in found.items()}
@@ -82,7 +82,7 @@ def constants(case: Case, inputs: Tensors) -> dict[str, float]:
         elif not x.is_floating_point():
             found = {"the batch size": float(len(x)), "the number of indices": float(x.numel())}
         elif x.dim() > 2:
-            found |= _sizes(x, inputs["dy"])
+            found |= _sizes(x, inputs["dy"], x.dim() > 3 or case.entry.images)
     for option, value in case.options.items():
         if isinstance(value, float) and option not in ("p", "lr"):
             found[option] = value

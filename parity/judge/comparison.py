@@ -52,6 +52,9 @@ class Comparison:
             tell them from what is right, and another setting has to.
         diagnosis: what the mistake is, in one sentence, if the evidence singles it out.
         named: whether that is a known mistake, and not a description of what is seen.
+        candidates: what it may be, each with its class, where several known mistakes make the same
+            of these inputs; other inputs may tell which (`explain.candidates`).
+        refuted: what there would have been to say of the known mistakes that a pass rules out.
         inherited: it is wrong because of what came in; the fault lies elsewhere.
         severity: which class of failure it is, if that is not its check's.
         entries: those that are worst, each with what it is, what is due and the inputs there; of
@@ -70,6 +73,8 @@ class Comparison:
     blind: tuple[str, ...] = ()
     diagnosis: str = ""
     named: bool = False
+    candidates: tuple[tuple[str, str], ...] = ()
+    refuted: tuple[str, ...] = ()
     inherited: bool = False
     severity: str = ""
     entries: tuple[str, ...] = ()

@@ -100,6 +100,8 @@ def _value(value: Any, kind: str) -> Any:
             return legible(value, LONGEST)
         case "tuple[str, ...]":
             return tuple(_value(one, "str") for one in value)
+        case "tuple[tuple[str, str], ...]":
+            return tuple((_value(text, "str"), _value(of, "str")) for text, of in value)
     raise TypeError(f"{value!r} is no {kind}")
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from parity.explain.candidates import settled
 from parity.explain.causes import Finding, findings
 from parity.judge.comparison import WRONG
 from parity.judge.outcome import FAILED, SEVERITIES, WAIVED, Outcome
@@ -40,6 +41,9 @@ class Report:
     stopped: str = ""
     strict: bool = False
     errors: list[Outcome] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "outcomes", settled(self.outcomes))
 
     def count(self, verdict: str) -> int:
         return sum(outcome.verdict == verdict for outcome in self.outcomes)

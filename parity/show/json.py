@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from parity.judge.outcome import Outcome
 from parity.run.report import Report
 
 
@@ -33,10 +34,7 @@ def as_json(report: Report) -> str:
         ],
         "counts": report.by_severity(),
         "errors": [{"check": one.id, "traceback": one.why} for one in report.errors],
-        "outcomes": [
-            asdict(outcome) | {"diagnosis": outcome.diagnosis, "reproduce": outcome.reproduce}
-            for outcome in report.outcomes
-        ],
+        "outcomes": [_outcome(outcome) for outcome in report.outcomes],
         "not_offered": dict(report.missing),
         "not_checked": report.gaps,
         "waivers": report.waivers,
@@ -44,6 +42,14 @@ def as_json(report: Report) -> str:
         "habits": report.habits,
     }
     return json.dumps(_finite(data), indent=1, allow_nan=False) + "\n"
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    """All figures of a check; what its passes rule out is in none of them."""
+    data = asdict(outcome) | {"diagnosis": outcome.diagnosis, "reproduce": outcome.reproduce}
+    for comparison in data["comparisons"]:
+        del comparison["refuted"]
+    return data
 
 
 def _finite(value: Any) -> Any:

@@ -99,7 +99,8 @@ def fault(
 
 
 FILES = (
-    "layers", "windows", "activations", "losses", "optimizers", "training", "subtle", "axes",
+    "layers", "windows", "resizing", "activations", "losses", "optimizers", "training", "subtle",
+    "axes",
 )  # fmt: skip
 
 
