@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import difflib
 import platform
 import shlex
 import signal
@@ -92,8 +93,12 @@ def _parser() -> argparse.ArgumentParser:
                        help="show the traceback of an error of parity's own")  # fmt: skip
     check.set_defaults(run=_check)
 
-    listed = commands.add_parser("list", help="list the checks of an adapter, or all there are")
-    listed.add_argument("adapter", nargs="?", help="the Python file that defines `subject`")
+    listed = commands.add_parser(
+        "list", help="list the checks of an adapter, or all there are, or what is known of a class"
+    )
+    listed.add_argument("adapter", nargs="?",
+                        help="the Python file that defines `subject`, or a class of torch, such as "
+                             "Conv2d: its options, shapes and known mistakes")  # fmt: skip
     listed.set_defaults(run=_list)
 
     command.add(commands)
@@ -235,22 +240,47 @@ def _settings(options: argparse.Namespace) -> dict[str, object]:
 
 
 def _list(options: argparse.Namespace) -> int:
-    if options.adapter is not None:
-        with _started(options.adapter) as process:
-            return _list_of(options.adapter, process)
+    given = options.adapter
+    if given is not None and (not given.isidentifier() or Path(given).exists()):
+        with _started(given) as process:
+            return _list_of(given, process)
     from parity.catalogue.table import CATALOGUE
     from parity.checks.kinds import KINDS
 
+    if given is not None:
+        return _listed([_of_class(given)])
     lines = []
     for entry in CATALOGUE.values():
         variants = [variant or "default" for variant in entry.variants]
         more = f" and {len(variants) - SHOWN} more" if len(variants) > SHOWN else ""
-        lines.append(f"{entry.name} ({entry.kind}): {', '.join(variants[:SHOWN])}{more}")
+        shapes = dict.fromkeys(str(list(entry.shape_of(name))) for name in entry.variants)
+        at = f", at {' or '.join(shapes)}" if entry.kind in ("layer", "loss") else ""
+        lines.append(f"{entry.name} ({entry.kind}): {', '.join(variants[:SHOWN])}{more}{at}")
+    lines.append("`parity list CLASS` names the mistakes that are known of one.")
     for kind, module in KINDS.items():
         lines += ["", f"checks of a{'n' * (kind[0] in 'aeiou')} {kind}:"]
         for name, check in module.CHECKS.items():
             lines.append(f"  {name}: {_first_sentence(check.__doc__)}")
     return _listed(lines)
+
+
+def _of_class(name: str) -> str:
+    """What is known of a class of torch.
+
+    Raises:
+        AdapterError: there is no such class in the catalogue.
+    """
+    from parity.catalogue.table import CATALOGUE
+
+    by_name = {entry.name.lower(): entry for entry in CATALOGUE.values()}
+    if name.lower() not in by_name:
+        near = difflib.get_close_matches(name.lower(), by_name, 1)
+        meant = f"did you mean {by_name[near[0]].name}?" if near else "see parity list"
+        raise AdapterError(f"there is no adapter {name}, and no class {name} is known: {meant}")
+    with _undisturbed():
+        from parity.show.catalogue import section
+
+        return section(by_name[name.lower()])
 
 
 def _listed(lines: list[str]) -> int:

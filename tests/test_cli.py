@@ -154,7 +154,18 @@ def test_list_names_checks_and_what_is_not_offered(capsys: pytest.CaptureFixture
     assert cli.main(["list"]) == cli.PASSED
     everything = capsys.readouterr().out
     assert "LeakyReLU (layer): default, slope=0.3" in everything
+    assert "MaxPool2d (layer): default, overlap, " in everything
+    assert ", at [5, 3, 7, 6]" in everything
     assert "  kink: At 0, and beside it, values and gradients are torch's." in everything
+
+
+def test_what_is_known_of_a_class_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list", "avgpool2d"]) == cli.PASSED
+    out = capsys.readouterr().out
+    assert "Its input is [5, 3, 7, 6]" in out
+    assert "- counts the padding among the entries (output, input gradient)" in out
+    assert cli.main(["list", "Conv2"]) == cli.COULD_NOT_RUN
+    assert "no class Conv2 is known: did you mean Conv2d?" in capsys.readouterr().err
 
 
 WAITS = """

@@ -17,8 +17,9 @@ import scratch
 from parity.explain.causes import Finding
 from parity.judge.outcome import PASSED
 from parity.run.plan import Planned, planned
+from parity.show.catalogue import page
 from reference import pairs
-from tests import catalogue
+from tests.catalogue import PAGE
 from tests.subjects import layers_by_loops, more_by_loops, more_wrong, wrong_layers
 from tests.subjects.wrong_layers import Wrong
 
@@ -117,7 +118,7 @@ def test_a_wrong_layer_is_found_and_no_other_result_blamed(wrong: Wrong) -> None
         assert "output" not in results
 
 
-LAYERS = ("Conv2d", "ReLU", "MaxPool2d", "Flatten", "Linear", "MSELoss")
+LAYERS = ("Conv2d", "ReLU", "BatchNorm2d", "MaxPool2d", "Flatten", "Linear", "MSELoss")
 OWN = {getattr(nn, name): getattr(scratch, name) for name in LAYERS}
 
 
@@ -140,7 +141,7 @@ def test_layers_of_images_are_judged_in_a_network_too() -> None:
     }  # fmt: skip
     wrong = parity.check(parity.Subject({**OWN, nn.Sequential: Halves}), only="images")
     (found,) = wrong.findings
-    assert "ayer 1 is given something else than layer 2 returned" in str(found)
+    assert "ayer 2 is given something else than layer 3 returned" in str(found)
 
 
 class Last:
@@ -235,7 +236,7 @@ def test_kernels_may_lie_otherwise_in_each_class() -> None:
     kernel = {nn.ConvTranspose2d: "iohw"}
     subject = parity.Subject(layers, kernel=kernel, **NUMPY)
     assert parity.check(subject, quick=True).passed
-    with pytest.raises(parity.AdapterError, match="kernel has nn.Conv1d"):
+    with pytest.raises(parity.AdapterError, match=r"kernel has nn\.Conv1d"):
         parity.Subject(layers, kernel={nn.Conv1d: "iohw"})
     with pytest.raises(parity.AdapterError, match="Subject takes kernel='oihw'"):
         parity.Subject(layers, kernel={nn.Conv2d: "abcd"})
@@ -347,7 +348,7 @@ def test_a_backward_of_too_many_results_is_told() -> None:
 
 def test_the_page_of_the_catalogue_is_of_this_code() -> None:
     """`python -m tests.catalogue` writes it."""
-    assert catalogue.PAGE.read_text() == catalogue.page()
+    assert PAGE.read_text() == page()
 
 
 @pytest.mark.slow

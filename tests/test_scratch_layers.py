@@ -17,6 +17,7 @@ from scratch.engines import Unsupported
 
 DTYPES = [torch.float64, torch.float32]
 IMAGES = (3, 4, 7, 9)
+SEQUENCES = (3, 4, 11)
 
 #: For each class: the constructor's arguments, by name, and the shape of x.
 ROWS: dict[str, list[tuple[str, dict[str, Any], tuple[int, ...]]]] = {
@@ -99,6 +100,102 @@ ROWS: dict[str, list[tuple[str, dict[str, Any], tuple[int, ...]]]] = {
         ("from the end", {"start_dim": -3, "end_dim": -2}, IMAGES),
         ("no samples", {}, (0, 4, 7, 9)),
     ],
+    "Conv1d": [
+        ("plain", {"out_channels": 5, "kernel_size": 3}, SEQUENCES),
+        ("kernel 1", {"out_channels": 5, "kernel_size": 1}, SEQUENCES),
+        ("kernel of the length", {"out_channels": 5, "kernel_size": 11}, SEQUENCES),
+        ("padding", {"out_channels": 3, "kernel_size": 3, "padding": 2}, SEQUENCES),
+        ("stride with a remainder", {"out_channels": 5, "kernel_size": 3, "stride": 3}, SEQUENCES),
+        ("gaps", {"out_channels": 5, "kernel_size": 2, "stride": 4}, SEQUENCES),
+        ("dilation", {"out_channels": 5, "kernel_size": 3, "dilation": 3, "padding": 1}, SEQUENCES),
+        ("groups", {"out_channels": 6, "kernel_size": 3, "groups": 2}, SEQUENCES),
+        ("depthwise", {"out_channels": 8, "kernel_size": 3, "groups": 4, "stride": 2}, SEQUENCES),
+        ("no bias", {"out_channels": 5, "kernel_size": 3, "bias": False}, SEQUENCES),
+        ("all", {"out_channels": 6, "kernel_size": (3,), "stride": (2,), "padding": (3,),
+                 "dilation": (2,), "groups": 2, "bias": False}, SEQUENCES),
+        ("padding alone beside", {"out_channels": 5, "kernel_size": 3, "padding": 3}, (2, 4, 1)),
+        ("one sample", {"out_channels": 5, "kernel_size": 3}, (1, 4, 11)),
+        ("no samples", {"out_channels": 5, "kernel_size": 3, "padding": 1}, (0, 4, 11)),
+    ],
+    "ConvTranspose2d": [
+        ("plain", {"out_channels": 5, "kernel_size": 3}, IMAGES),
+        ("kernel 3x2", {"out_channels": 5, "kernel_size": (3, 2)}, IMAGES),
+        ("kernel 1", {"out_channels": 5, "kernel_size": 1}, IMAGES),
+        ("padding", {"out_channels": 3, "kernel_size": 3, "padding": 1}, IMAGES),
+        ("padding 2x0", {"out_channels": 3, "kernel_size": 3, "padding": (2, 0)}, IMAGES),
+        ("stride", {"out_channels": 3, "kernel_size": 3, "stride": 2}, IMAGES),
+        ("gaps", {"out_channels": 3, "kernel_size": 2, "stride": 3}, IMAGES),
+        ("output padding", {"out_channels": 3, "kernel_size": 3, "stride": 2, "padding": 1,
+                            "output_padding": 1}, IMAGES),
+        ("output padding 2x0", {"out_channels": 3, "kernel_size": 2, "stride": (3, 1),
+                                "output_padding": (2, 0)}, IMAGES),
+        ("output padding by dilation", {"out_channels": 3, "kernel_size": 2, "dilation": 3,
+                                        "output_padding": (1, 2)}, IMAGES),
+        ("dilation", {"out_channels": 3, "kernel_size": 3, "dilation": 2, "padding": 1}, IMAGES),
+        ("groups", {"out_channels": 6, "kernel_size": 3, "groups": 2}, IMAGES),
+        ("depthwise", {"out_channels": 8, "kernel_size": 3, "groups": 4, "stride": 2}, IMAGES),
+        ("no bias", {"out_channels": 5, "kernel_size": 3, "bias": False}, IMAGES),
+        ("all", {"out_channels": 6, "kernel_size": (2, 3), "stride": (3, 1), "padding": (1, 2),
+                 "output_padding": (2, 1), "dilation": (1, 2), "groups": 2, "bias": False}, IMAGES),
+        ("one pixel is left", {"out_channels": 3, "kernel_size": 3, "padding": 1}, (2, 4, 1, 1)),
+        ("one sample", {"out_channels": 5, "kernel_size": 3}, (1, 4, 7, 9)),
+        ("no samples", {"out_channels": 5, "kernel_size": 3, "stride": 2}, (0, 4, 7, 9)),
+    ],
+    "AvgPool2d": [
+        ("plain", {"kernel_size": 2}, IMAGES),
+        ("kernel 3x2", {"kernel_size": (3, 2)}, IMAGES),
+        ("kernel 1", {"kernel_size": 1}, IMAGES),
+        ("overlap", {"kernel_size": 3, "stride": 1}, IMAGES),
+        ("gaps", {"kernel_size": 2, "stride": (3, 4)}, IMAGES),
+        ("padding", {"kernel_size": 3, "stride": 2, "padding": 1}, IMAGES),
+        ("padding 0x1", {"kernel_size": 2, "padding": (0, 1)}, IMAGES),
+        ("padding left out", {"kernel_size": 3, "stride": 2, "padding": 1,
+                              "count_include_pad": False}, IMAGES),
+        ("ceil", {"kernel_size": 2, "ceil_mode": True}, IMAGES),
+        ("ceil drops", {"kernel_size": 2, "stride": 3, "padding": 1, "ceil_mode": True}, IMAGES),
+        ("ceil padded", {"kernel_size": 4, "stride": 3, "padding": 1, "ceil_mode": True}, IMAGES),
+        ("ceil padded, left out", {"kernel_size": 4, "stride": 3, "padding": (1, 2),
+                                   "ceil_mode": True, "count_include_pad": False}, IMAGES),
+        ("ceil of a small image", {"kernel_size": 4, "stride": 3, "ceil_mode": True}, (2, 2, 2, 3)),
+        ("divisor", {"kernel_size": 3, "divisor_override": 5}, IMAGES),
+        ("divisor padded", {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True,
+                            "count_include_pad": False, "divisor_override": 2}, IMAGES),
+        ("no samples", {"kernel_size": 2}, (0, 4, 7, 9)),
+    ],
+    "Upsample": [
+        ("plain", {"scale_factor": 2}, IMAGES),
+        ("factors 2x3", {"scale_factor": (2, 3)}, IMAGES),
+        ("factors 3x1", {"scale_factor": (3, 1)}, IMAGES),
+        ("factor 1", {"scale_factor": 1}, IMAGES),
+        ("one pixel", {"scale_factor": 3}, (2, 4, 1, 1)),
+        ("one row", {"scale_factor": (2, 1)}, (2, 4, 1, 9)),
+        ("no samples", {"scale_factor": 2}, (0, 4, 7, 9)),
+    ],
+    "GroupNorm": [
+        ("plain", {"num_groups": 2}, IMAGES),
+        ("one group", {"num_groups": 1}, IMAGES),
+        ("each channel", {"num_groups": 4}, IMAGES),
+        ("features", {"num_groups": 2}, (5, 6)),
+        ("sequences", {"num_groups": 2}, SEQUENCES),
+        ("volumes", {"num_groups": 2}, (2, 4, 3, 2, 3)),
+        ("eps", {"num_groups": 2, "eps": 0.1}, IMAGES),
+        ("not affine", {"num_groups": 2, "affine": False}, IMAGES),
+        ("one sample", {"num_groups": 2}, (1, 4, 7, 9)),
+        ("no samples", {"num_groups": 2}, (0, 4, 7, 9)),
+        ("no features' samples", {"num_groups": 2}, (0, 6)),
+    ],
+    "PReLU": [
+        ("plain", {}, (6, 5)),
+        ("init", {"init": -0.5}, (6, 5)),
+        ("number", {}, ()),
+        ("row", {}, (5,)),
+        ("images", {}, IMAGES),
+        ("channels", {"num_parameters": 5}, (6, 5)),
+        ("channels of sequences", {"num_parameters": 4}, SEQUENCES),
+        ("channels of images", {"num_parameters": 4, "init": 0.1}, IMAGES),
+        ("channels of volumes", {"num_parameters": 4}, (2, 4, 3, 2, 3)),
+        ("no samples", {"num_parameters": 4}, (0, 4, 7, 9)),
+    ],
 }  # fmt: skip
 
 
@@ -107,8 +204,10 @@ class Case:
 
     def __init__(self, name: str, says: str, options: dict[str, Any], shape: Any) -> None:
         self.name, self.says, self.options, self.shape = name, says, options, shape
-        if name == "Conv2d":
+        if name.startswith("Conv"):
             self.options = {"in_channels": shape[1], **options}
+        if name == "GroupNorm":
+            self.options = {"num_channels": shape[1], **options}
         if name.startswith("BatchNorm"):
             self.options = {"num_features": shape[1], **options}
 
@@ -258,7 +357,9 @@ def test_states_copies_and_moves(case: Case) -> None:
 @pytest.mark.parametrize("case", FIRST, ids=str)
 def test_repr_begins_as_torchs(case: Case) -> None:
     ours, theirs = case.both(torch.float32)
-    assert repr(ours).split(",")[0] == repr(theirs).split(",")[0].replace("=2", "=(2")
+    assert repr(ours).split(",")[0] == repr(theirs).split(",")[0].replace("=2", "=(2").removesuffix(
+        ".0"
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -279,24 +380,105 @@ def test_pooling_of_ties_infinities_and_nan(
         torch.testing.assert_close(got[name], due[name], rtol=0, atol=0, equal_nan=True)
 
 
-@pytest.mark.parametrize("name", ["BatchNorm1d", "LayerNorm"])
-def test_a_large_mean_leaves_the_variance_its_digits(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "args"), [("BatchNorm1d", (32,)), ("LayerNorm", (32,)), ("GroupNorm", (2, 32))]
+)
+def test_a_large_mean_leaves_the_variance_its_digits(name: str, args: Any) -> None:
     """mean(x^2) - mean(x)^2 would be 0, or negative, in float32 here."""
     x = torch.randn(64, 32, generator=torch.Generator().manual_seed(0)) + 1e4
-    got = getattr(scratch, name)(32)(x)
-    due = getattr(nn, name)(32).double()(x.double()).detach()
+    got = getattr(scratch, name)(*args)(x)
+    due = getattr(nn, name)(*args).double()(x.double()).detach()
     assert float((got - due).abs().max()) < 4 * 1e4 * torch.finfo(torch.float32).eps
 
 
-@pytest.mark.parametrize("name", ["BatchNorm1d", "LayerNorm", "RMSNorm"])
-def test_half_precision_has_its_statistics_in_float32(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [("BatchNorm1d", (8,)), ("LayerNorm", (8,)), ("RMSNorm", (8,)), ("GroupNorm", (2, 8))],
+)
+def test_half_precision_has_its_statistics_in_float32(name: str, args: Any) -> None:
     x = torch.randn(200, 8, generator=torch.Generator().manual_seed(0)).bfloat16()
-    got = passed(getattr(scratch, name)(8, eps=1e-5).to(torch.bfloat16), x)
-    due = passed(getattr(scratch, name)(8, eps=1e-5).to(torch.float64), x.double())
+    got = passed(getattr(scratch, name)(*args, eps=1e-5).to(torch.bfloat16), x)
+    due = passed(getattr(scratch, name)(*args, eps=1e-5).to(torch.float64), x.double())
     eps = torch.finfo(torch.bfloat16).eps
     for key in ("y", "dx"):
         assert got[key].dtype == torch.bfloat16
         assert float((got[key] - due[key]).abs().max()) < eps * float(due[key].abs().max())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize(
+    ("name", "options", "shape"),
+    [
+        ("Conv1d", {"in_channels": 4, "out_channels": 3, "kernel_size": 5}, (8, 4, 64)),
+        ("ConvTranspose2d", {"in_channels": 4, "out_channels": 3, "kernel_size": 3}, IMAGES),
+        ("AvgPool2d", {"kernel_size": 3, "stride": 2, "padding": 1}, IMAGES),
+        ("AvgPool2d", {"kernel_size": 17}, (2, 2, 34, 34)),
+        ("Upsample", {"scale_factor": 16}, IMAGES),
+        ("GroupNorm", {"num_groups": 2, "num_channels": 4}, IMAGES),
+        ("PReLU", {}, (200, 8)),
+        ("PReLU", {"num_parameters": 8}, (200, 8)),
+    ],
+)
+def test_half_precision_is_near_float64(
+    name: str, options: dict[str, Any], shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    """By a few roundings, as torch; at a positive mean, so that sums grow."""
+    x = (torch.randn(shape, generator=torch.Generator().manual_seed(0)) + 1).to(dtype)
+    narrow = getattr(scratch, name)(**options).to(dtype)
+    wide = getattr(scratch, name)(**options).to(torch.float64)
+    wide.load_state_dict(narrow.state_dict())
+    got, due = passed(narrow, x), passed(wide, x.double())
+    for key, value in due.items():
+        assert got[key].dtype == dtype, key
+        error = float((got[key] - value).abs().max())
+        assert error < 3 * torch.finfo(dtype).eps * float(value.abs().max()), key
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("value", [1.0, 10_000.0])
+def test_the_mean_of_equal_entries_is_that_entry_in_half_precision(
+    dtype: torch.dtype, value: float
+) -> None:
+    """Their sum is more than float16 holds, or than bfloat16 can add a 1 to."""
+    x = torch.full((1, 1, 17, 17), value).to(dtype)
+    assert scratch.AvgPool2d(17)(x).equal(nn.AvgPool2d(17)(x))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("slopes", [1, 4])
+def test_slopes_at_zeros_infinities_and_nan(dtype: torch.dtype, slopes: int) -> None:
+    """At 0 and -0 the slope holds, which learns nothing there."""
+    ours, theirs = scratch.PReLU(slopes).to(dtype), nn.PReLU(slopes).to(dtype)
+    numbers = [0.0, -0.0, math.inf, -math.inf, math.nan, 1.0, -1.0, 1e-45]
+    for value in numbers:
+        x = torch.full((3, 4), value, dtype=dtype)
+        for layer in (ours, theirs):
+            layer.zero_grad()
+        got, due = passed(ours, x), passed(theirs, x)
+        for name in due:
+            torch.testing.assert_close(got[name], due[name], equal_nan=True)
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("AvgPool2d", {"kernel_size": 2, "padding": 1}),
+        ("Upsample", {"scale_factor": 2}),
+        ("ConvTranspose2d", {"in_channels": 4, "out_channels": 2, "kernel_size": 2, "stride": 2}),
+    ],
+)
+def test_one_infinite_or_nan_pixel_stays_where_it_is(
+    name: str, options: dict[str, Any], value: float
+) -> None:
+    theirs = getattr(nn, name)(**options)
+    ours = getattr(scratch, name)(**options)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.ones(IMAGES)
+    x[0, 1, 2, 3] = value
+    got, due = passed(ours, x), passed(theirs, x)
+    for key in ("y", "dx"):
+        torch.testing.assert_close(got[key], due[key], equal_nan=True)
 
 
 def test_evaluation_holds_statistics_constant_and_the_mode_is_that_of_forward() -> None:
@@ -321,7 +503,13 @@ def test_predict_leaves_running_statistics_alone() -> None:
 
 @pytest.mark.parametrize(
     ("name", "args"),
-    [("Conv2d", (4, 6, (3, 2), 1, 0, 1, 2)), ("Embedding", (5, 3)), ("Embedding", (5, 3, 2))],
+    [
+        ("Conv2d", (4, 6, (3, 2), 1, 0, 1, 2)),
+        ("Conv1d", (4, 6, 3, 1, 0, 1, 2)),
+        ("ConvTranspose2d", (4, 6, (3, 2), 2, 1, 1, 2)),
+        ("Embedding", (5, 3)),
+        ("Embedding", (5, 3, 2)),
+    ],
 )
 def test_the_same_seed_gives_torchs_initial_parameters(name: str, args: Any) -> None:
     torch.manual_seed(0)
@@ -332,6 +520,16 @@ def test_the_same_seed_gives_torchs_initial_parameters(name: str, args: Any) -> 
         torch.testing.assert_close(value, theirs.state_dict()[key])
     philox = getattr(scratch, name)(*args, generator=scratch.Philox(0), dtype=torch.float64)
     assert all(value.dtype == torch.float64 for value in philox.state_dict().values())
+
+
+@pytest.mark.parametrize(
+    ("name", "args"), [("GroupNorm", (2, 4)), ("PReLU", ()), ("PReLU", (3, -0.5))]
+)
+def test_what_is_not_drawn_begins_as_torchs(name: str, args: Any) -> None:
+    ours = getattr(scratch, name)(*args, device="cpu", dtype=torch.float64)
+    due = getattr(nn, name)(*args, dtype=torch.float64).state_dict()
+    assert all(value.equal(due[key]) for key, value in ours.state_dict().items())
+    assert not any(gradient.any() for _, gradient in ours.param())
 
 
 X = torch.ones(4, 3, 5, 5)
@@ -387,6 +585,102 @@ REFUSED: list[tuple[str, type[Exception], str, Callable[[], Any]]] = [
      lambda: scratch.Embedding(4, 2, 4)),
     ("flatten", ValueError, r"Flatten\(start_dim=1, end_dim=-1\).*float32 \[3\]",
      lambda: scratch.Flatten()(torch.ones(3))),
+    ("conv1d rank", ValueError, r"Conv1d\(3, 2, .*\[4, 3, 5, 5\].*float32 \[B, 3, L\] on cpu",
+     lambda: scratch.Conv1d(3, 2, 3)(X)),
+    ("conv1d sample", ValueError, r"float32 \[3, 5\].*\[B, 3, L\]",
+     lambda: scratch.Conv1d(3, 2, 3)(X[0, :, 0])),
+    ("conv1d channels", ValueError, r"\[4, 2, 5\].*\[B, 3, L\]",
+     lambda: scratch.Conv1d(3, 2, 3)(X[:, :2, 0])),
+    ("conv1d dtype", TypeError, "float64.*takes float32",
+     lambda: scratch.Conv1d(3, 2, 3)(X[..., 0].double())),
+    ("conv1d device", ValueError, "on meta, takes .* on cpu",
+     lambda: scratch.Conv1d(3, 2, 3)(X[..., 0].to("meta"))),
+    ("conv1d small", ValueError, "a length of at least 7",
+     lambda: scratch.Conv1d(3, 2, 4, dilation=2)(X[..., 0])),
+    ("conv1d empty", ValueError, "a length of at least 1",
+     lambda: scratch.Conv1d(3, 2, 2, padding=1)(X[..., :0, 0])),
+    ("conv1d groups", ValueError, "Conv1d .*groups=2 divides, not 3 in",
+     lambda: scratch.Conv1d(3, 2, 3, groups=2)),
+    ("conv1d kernel", ValueError, r"Conv1d takes an integer of at least 1 as kernel_size, not \(3,",
+     lambda: scratch.Conv1d(3, 2, (3, 3))),  # type: ignore[arg-type]
+    ("conv1d padding", ValueError, "at least 0 as padding, not 'same'",
+     lambda: scratch.Conv1d(3, 2, 3, padding="same")),  # type: ignore[arg-type]
+    ("conv1d stride", ValueError, "at least 1 as stride, not 0",
+     lambda: scratch.Conv1d(3, 2, 3, stride=0)),
+    ("conv1d dilation", ValueError, "at least 1 as dilation, not 1.5",
+     lambda: scratch.Conv1d(3, 2, 3, dilation=1.5)),  # type: ignore[arg-type]
+    ("conv1d width", ValueError, "Conv1d .*positive integer as in_channels",
+     lambda: scratch.Conv1d(0, 2, 3)),
+    ("transpose rank", ValueError, r"ConvTranspose2d\(3, 2, .*\[3, 5, 5\].*\[B, 3, H, W\] on cpu",
+     lambda: scratch.ConvTranspose2d(3, 2, 3)(X[0])),
+    ("transpose channels", ValueError, r"\[4, 2, 5, 5\].*\[B, 3, H, W\]",
+     lambda: scratch.ConvTranspose2d(3, 2, 3)(X[:, :2])),
+    ("transpose dtype", TypeError, "float64.*takes float32",
+     lambda: scratch.ConvTranspose2d(3, 2, 3)(X.double())),
+    ("transpose device", ValueError, "on meta, takes .* on cpu",
+     lambda: scratch.ConvTranspose2d(3, 2, 3)(X.to("meta"))),
+    ("transpose of padding", ValueError, "something is left when the padding is cut off",
+     lambda: scratch.ConvTranspose2d(3, 2, 1, padding=(0, 1))(X[..., :2])),
+    ("transpose output padding", ValueError, r"output_padding below .*, not \(0, 2\) at stride",
+     lambda: scratch.ConvTranspose2d(3, 2, 3, 2, output_padding=(0, 2))),
+    ("transpose output padding at stride 1", ValueError, "output_padding below its stride or its",
+     lambda: scratch.ConvTranspose2d(3, 2, 3, output_padding=1)),
+    ("transpose negative output padding", ValueError, "at least 0, .* as output_padding, not -1",
+     lambda: scratch.ConvTranspose2d(3, 2, 3, 2, output_padding=-1)),
+    ("transpose groups", ValueError, "groups=2 divides, not 4 in and 3 out",
+     lambda: scratch.ConvTranspose2d(4, 3, 3, groups=2)),
+    ("transpose stride", ValueError, "ConvTranspose2d .*at least 1, .* as stride, not 0",
+     lambda: scratch.ConvTranspose2d(3, 2, 3, 0)),
+    ("transpose width", ValueError, "positive integer as out_channels",
+     lambda: scratch.ConvTranspose2d(3, 0, 3)),
+    ("average rank", ValueError, r"AvgPool2d\(.*\[3, 5, 5\].*floating-point \[B, C, H, W\]",
+     lambda: scratch.AvgPool2d(2)(X[0])),
+    ("average dtype", TypeError, "int64.*takes floating-point",
+     lambda: scratch.AvgPool2d(2)(X.long())),
+    ("average small", ValueError, "at least 1 x 6", lambda: scratch.AvgPool2d((1, 6))(X)),
+    ("average padding", ValueError, r"AvgPool2d .* at most half .* \(3, 3\), not \(2, 0\)",
+     lambda: scratch.AvgPool2d(3, padding=(2, 0))),
+    ("average stride", ValueError, "at least 1, .* as stride, not 0",
+     lambda: scratch.AvgPool2d(2, 0)),
+    ("average divisor of 0", ValueError, "positive integer as divisor_override, not 0",
+     lambda: scratch.AvgPool2d(2, divisor_override=0)),
+    ("average divisor", ValueError, "positive integer as divisor_override, not 2.5",
+     lambda: scratch.AvgPool2d(2, divisor_override=2.5)),  # type: ignore[arg-type]
+    ("upsample rank", ValueError, r"Upsample\(.*\[3, 5, 5\].*floating-point \[B, C, H, W\]",
+     lambda: scratch.Upsample(2)(X[0])),
+    ("upsample dtype", TypeError, "int64.*takes floating-point",
+     lambda: scratch.Upsample(2)(X.long())),
+    ("upsample by 0", ValueError, "positive integer as scale_factor, not 0",
+     lambda: scratch.Upsample((2, 0))),
+    ("upsample by a part", ValueError, "positive integer as scale_factor, not 1.5",
+     lambda: scratch.Upsample(1.5)),  # type: ignore[arg-type]
+    ("upsample by three", ValueError, r"as scale_factor, not \(2, 2, 2\)",
+     lambda: scratch.Upsample((2, 2, 2))),  # type: ignore[arg-type]
+    ("group norm channels", ValueError, r"GroupNorm\(2, 4, .*\[4, 3, 5, 5\].*\[B, 4, \*, \*\] on",
+     lambda: scratch.GroupNorm(2, 4)(X)),
+    ("group norm rank", ValueError, r"float32 \[4\].*takes \[B, 4, \*\]",
+     lambda: scratch.GroupNorm(2, 4)(torch.ones(4))),
+    ("group norm dtype", TypeError, "float64.*takes float32",
+     lambda: scratch.GroupNorm(1, 3)(X.double())),
+    ("group norm integers", TypeError, "int64.*takes floating-point",
+     lambda: scratch.GroupNorm(1, 3, affine=False)(X.long())),
+    ("group norm device", ValueError, "on meta, takes .* on cpu",
+     lambda: scratch.GroupNorm(1, 3)(X.to("meta"))),
+    ("group norm of one", ValueError, "more than one value in each group",
+     lambda: scratch.GroupNorm(3, 3)(X[..., 0, 0])),
+    ("group norm groups", ValueError, "groups divide, not 4 channels in 3 groups",
+     lambda: scratch.GroupNorm(3, 4)),
+    ("group norm of none", ValueError, "GroupNorm .*positive integer as num_groups, not 0",
+     lambda: scratch.GroupNorm(0, 4)),
+    ("prelu channels", ValueError, r"PReLU\(num_parameters=2\).*\[4, 3,.*\[B, 2, \*, \*\] on cpu",
+     lambda: scratch.PReLU(2)(X)),
+    ("prelu rank", ValueError, r"float32 \[5\].*\[B, 5\]",
+     lambda: scratch.PReLU(5)(torch.ones(5))),
+    ("prelu dtype", TypeError, "float64.*takes float32", lambda: scratch.PReLU()(X.double())),
+    ("prelu device", ValueError, "on meta, takes .* on cpu",
+     lambda: scratch.PReLU()(X.to("meta"))),
+    ("prelu of none", ValueError, "PReLU .*positive integer as num_parameters, not 0",
+     lambda: scratch.PReLU(0)),
 ]  # fmt: skip
 
 
@@ -428,6 +722,18 @@ def test_stack_refuses_them(case: Case) -> None:
         runs.stack(models)
 
 
+@pytest.mark.parametrize("case", FIRST, ids=str)
+def test_a_copy_has_not_what_forward_kept(case: Case) -> None:
+    ours, _ = case.both(torch.float32)
+    y = ours(case.x(torch.float32))
+    twin = copy.deepcopy(ours)
+    with pytest.raises(RuntimeError, match="without a forward"):
+        twin.backward(y)
+    ours.to(torch.float64)
+    with pytest.raises(RuntimeError, match="without a forward"):
+        ours.backward(y.double())
+
+
 def test_buffers_of_ones_own_module() -> None:
     class Counting(scratch.Module):
         seen: Tensor
@@ -464,9 +770,26 @@ def sequences(of: Any) -> Any:
     return of.Sequential(of.Embedding(5, 4), of.RMSNorm(4), of.Flatten(), of.Linear(12, 3))
 
 
+def resized(of: Any) -> Any:
+    return of.Sequential(
+        of.ConvTranspose2d(2, 4, 3, stride=2, padding=1, output_padding=1), of.GroupNorm(2, 4),
+        of.PReLU(4), of.AvgPool2d(3, 2, padding=1), of.Upsample(scale_factor=2),
+        of.Flatten(), of.Linear(384, 3),
+    )  # fmt: skip
+
+
+def signals(of: Any) -> Any:
+    return of.Sequential(
+        of.Conv1d(4, 6, 3, stride=2, padding=1), of.GroupNorm(3, 6), of.PReLU(),
+        of.Conv1d(6, 2, 2, dilation=2, groups=2), of.Flatten(), of.Linear(4, 3),
+    )  # fmt: skip
+
+
 DATA: dict[str, tuple[Callable[[Any], Any], Tensor]] = {
     "images": (images, torch.randn(10, 2, 4, 6, generator=torch.Generator().manual_seed(0))),
     "sequences": (sequences, torch.arange(30).view(10, 3) % 5),
+    "resized": (resized, torch.randn(10, 2, 4, 6, generator=torch.Generator().manual_seed(1))),
+    "signals": (signals, torch.randn(10, 4, 7, generator=torch.Generator().manual_seed(2))),
 }
 LABELS = torch.arange(10) % 3
 

@@ -138,7 +138,8 @@ def network(model: nn.Sequential, criterion: nn.Module) -> Evaluate:
     def evaluate(inputs: Tensors, over: Over = alone) -> Tensors:
         parameters = {name: _leaf(inputs[name]) for name, _ in model.named_parameters()}
         values, results = [_leaf(inputs["x"])], {}
-        for place, module in model.named_children():
+        for place, child in model.named_children():
+            module = without_statistics(child)
             own = {k.removeprefix(f"{place}."): v for k, v in parameters.items() if _of(k, place)}
             values.append(over(partial(functional_call, module))(own, (values[-1],)))
             results[f"{place}.output"] = values[-1].detach()

@@ -272,13 +272,17 @@ IMAGES = (10, 1, 7, 8)
 
 
 def _of_images(offered: dict[str, Case], subject: Subject) -> tuple[tuple[str, Any], ...]:
-    """A convolution, an activation, pooling, and a Linear layer behind a Flatten."""
+    """A convolution, an activation, a norm, pooling, and a Linear layer behind a Flatten: what
+    there is of them. A norm that followed the convolution would leave its bias no gradient."""
     conv = {"in_channels": 1, "out_channels": 3, "kernel_size": 3}
     parts: list[tuple[str, Any]] = [("Conv2d", conv)]
     parts += [(name, dict(subject.fixed_of(name))) for name in ACTIVATIONS if name in offered][:1]
+    if "BatchNorm2d" in offered:
+        parts.append(("BatchNorm2d", {"num_features": 3} | subject.fixed_of("BatchNorm2d")))
     height, width = (n - 2 for n in IMAGES[2:])
-    if "MaxPool2d" in offered:
-        parts.append(("MaxPool2d", {"kernel_size": 2}))
+    pools = [name for name in ("MaxPool2d", "AvgPool2d") if name in offered]
+    if pools:
+        parts.append((pools[0], {"kernel_size": 2}))
         height, width = height // 2, width // 2
     flat = 3 * height * width
     return (*parts, ("Flatten", {}), ("Linear", {"in_features": flat, "out_features": 2}))
