@@ -106,9 +106,8 @@ class PReLU(Module):
 
     def _slopes(self, x: Tensor) -> Tensor:
         """The weight, as it is multiplied with x."""
-        return (
-            self.weight if self.num_parameters == 1 else self.weight.view(-1, *(1,) * (x.dim() - 2))
-        )
+        axes = () if self.num_parameters == 1 else (-1, *(1,) * (x.dim() - 2))
+        return self.weight.view(axes)
 
     def extra_repr(self) -> str:
         return f"num_parameters={self.num_parameters}"

@@ -45,6 +45,11 @@ def constant(value: float, dtype: torch.dtype) -> Tensor:
         return torch.tensor(value, dtype=kept, device="cpu")  # a scalar serves every device
 
 
+def summed(dtype: torch.dtype) -> torch.dtype:
+    """What many numbers of a dtype are summed in, one after another: float32 at least, as torch."""
+    return torch.promote_types(dtype, torch.float32)
+
+
 class Module:
     """A function of tensors that knows its own derivative.
 

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from scratch.module import Module, check_sizes, checked_device
+from scratch.module import Module, check_sizes, checked_device, summed
 
 
 def _wide(x: Tensor) -> Tensor:
     """Half precision as float32, which torch too has statistics in; else x itself."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return x.to(summed(x.dtype))
 
 
 def _affine(xhat: Tensor, weight: Tensor | None, bias: Tensor | None, like: Tensor) -> Tensor:
@@ -358,7 +358,7 @@ class GroupNorm(Module):
 
     Raises:
         ValueError: a size below 1, channels that the groups do not divide, an absent device; in
-            `forward`, groups of one value.
+            `forward`, one sample whose groups have one value.
     """
 
     stackable = False
@@ -398,8 +398,8 @@ class GroupNorm(Module):
             self._refuse_x(x, f"[B, {self.num_channels}, *]")
         self._check_x(x, self.weight, ("B", self.num_channels, *["*"] * (x.dim() - 2)))
         rows = self._rows(_wide(x))
-        if rows.shape[1:].numel() == 1:
-            self._refuse_x(x, "more than one value in each group")
+        if rows.numel() == self.num_groups:  # of one sample, as torch
+            self._refuse_x(x, "more than one value in a group of one sample")
         xhat = rows - rows.mean(1, keepdim=True)
         scale = xhat.square().mean(1, keepdim=True).add_(self.eps).rsqrt_()
         xhat = xhat.mul_(scale)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from scratch.module import check_sizes
+from scratch.module import check_sizes, summed
 from scratch.windows import Size, _Windowed
 
 
@@ -149,12 +149,12 @@ class AvgPool2d(_Pool):
         """`y = sum of each window / its number of entries`."""
         x = self._image(x, None, "C")
         windows = self._windows.view(x, 0)  # [B, C, kh, kw, Ho, Wo]
-        y = x.new_zeros(*windows.shape[:2], *windows.shape[4:])
+        total = x.new_zeros((*windows.shape[:2], *windows.shape[4:]), dtype=summed(x.dtype))
         for i in range(self.kernel_size[0]):
             for j in range(self.kernel_size[1]):
-                y.add_(windows[:, :, i, j])
+                total.add_(windows[:, :, i, j])
         divisor = self._divisor(x)
-        y.div_(divisor)
+        y = total.div_(divisor).to(x.dtype)
         self._keep(y, divisor, x.shape)
         return y
 
@@ -163,12 +163,12 @@ class AvgPool2d(_Pool):
         divisor, shape = self._recall(dy)
         share = (dy / divisor).transpose(0, 1)[:, None, None]  # [C, 1, 1, B, Ho, Wo]
         size = (len(share), *self.kernel_size, *share.shape[3:])
-        return self._windows.total(share.expand(size), shape)
+        return self._windows.total(share.expand(size), shape).to(dy.dtype)
 
     def _divisor(self, x: Tensor) -> Tensor:
         """What each window's sum is divided by: `[Ho, Wo]`, or one number."""
         if self.divisor_override is not None:
-            return x.new_tensor(self.divisor_override)
+            return x.new_tensor(self.divisor_override, dtype=summed(x.dtype))
         axes = []
         for axis, count in enumerate(self._windows.counts(x.shape)):
             padding, size = self.padding[axis], x.shape[2 + axis]
@@ -176,7 +176,7 @@ class AvgPool2d(_Pool):
             starts = torch.arange(count, device=x.device) * self.stride[axis] - padding
             ends = (starts + self.kernel_size[axis]).clamp_max(most)
             axes.append(ends - starts.clamp_min(least))
-        return (axes[0].unsqueeze(1) * axes[1]).to(x.dtype)
+        return (axes[0].unsqueeze(1) * axes[1]).to(summed(x.dtype))
 
     def extra_repr(self) -> str:
         parts = [f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"]

@@ -34,6 +34,8 @@ class Upsample(Module):
         (samples, channels, height, width), (s, t) = x.shape, self.scale_factor
         y = x[:, :, :, None, :, None].expand(-1, -1, -1, s, -1, t)
         y = y.reshape(samples, channels, height * s, width * t)
+        y = y.clone() if y.data_ptr() == x.data_ptr() else y  # where each entry has one place
+        y = y.clone() if y.data_ptr() == x.data_ptr() else y  # where it needed no copy
         self._keep(y)
         return y
 

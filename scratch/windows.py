@@ -8,7 +8,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from torch import Tensor
 
-from scratch.module import Module
+from scratch.module import Module, summed
 
 Size: TypeAlias = tuple[int, int]  # height, width
 
@@ -76,11 +76,12 @@ class Windows:
         """An image `[B, C, H, W]` whose entries are the sums of their places in `windows`.
 
         `windows` is `[C, kh, kw, B, Ho, Wo]`. This is the transpose of `view`: the padding's
-        places are left out.
+        places are left out. Half precision is summed in float32.
         """
         samples, channels, height, width = image
         (top, left), (dh, dw), (sh, sw) = self.padding, self.dilation, self.stride
-        padded = windows.new_zeros(channels, samples, *self._padded_size(image))
+        size = (channels, samples, *self._padded_size(image))
+        padded = windows.new_zeros(size, dtype=summed(windows.dtype))
         rows, columns = windows.shape[-2:]
         for i in range(self.kernel[0]):
             for j in range(self.kernel[1]):
@@ -88,7 +89,7 @@ class Windows:
                 across = slice(j * dw, j * dw + (columns - 1) * sw + 1, sw)
                 padded[:, :, down, across].add_(windows[:, i, j])
         inner = padded[:, :, top : top + height, left : left + width]
-        return inner.transpose(0, 1).contiguous()
+        return inner.transpose(0, 1).to(windows.dtype).contiguous()
 
     def _padded(self, x: Tensor, fill: float) -> Tensor:
         size = self._padded_size(x.shape)

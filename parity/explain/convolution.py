@@ -192,7 +192,7 @@ def _of_padding(
         return
     reach = [d * (k - 1) for d, k in zip(module.dilation, module.kernel_size, strict=True)]
     if x.shape[-2] > reach[0] and x.shape[-1] > reach[1]:
-        put("output", "no padding", "is not padded", conv(padding=0))
+        put("output", "no padding", "ignores the padding", conv(padding=0))
     for name, sides in (
         ("after", (0, 2 * width, 0, 2 * height)), ("before", (2 * width, 0, 2 * height, 0)),
     ):  # fmt: skip

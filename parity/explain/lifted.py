@@ -62,7 +62,7 @@ _OF_TRANSPOSED = {
             "has what output_padding adds at its beginning, not at its end",
         "ends with the last window, and lacks what the stride leaves over":
             "lacks what output_padding adds",
-        "still has the padding": "still has what padding cuts off",
+        "still has the padding": "ignores the padding",
         _AFTER: "has all of the padding cut off at its end, where half of it is at each side",
         _BEFORE: "has all of the padding cut off at its beginning, where half of it is at each "
                  "side",

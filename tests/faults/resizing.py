@@ -78,7 +78,7 @@ def _() -> Planting:
     "the padding is not cut off",
     "layer.forward",
     "ConvTranspose2d",
-    "still has what padding cuts off",
+    "ignores the padding",
     subtle="without padding",
 )
 def _() -> Planting:
