@@ -29,6 +29,16 @@ class Sigmoid(nn.Module):
         return torch.sigmoid(self.slope * x)
 
 
+class Residual(nn.Sequential):
+    """`x + f(x)`, f being modules in a row."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x
+        for module in self:
+            y = module(y)
+        return x + y
+
+
 class BCELoss(nn.BCELoss):
     """torch.nn.BCELoss; with an eps, report B's eq. (12): eps inside both logarithms."""
 

@@ -50,6 +50,14 @@ def _reference_chain(width: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(5, width), nn.ELU(), inner)
 
 
+def _scratch_residual(width: int) -> scratch.Residual:
+    return scratch.Residual(scratch.Linear(5, width), scratch.Tanh(), scratch.Linear(width, 5))
+
+
+def _reference_residual(width: int) -> nn.Sequential:
+    return layers.Residual(nn.Linear(5, width), nn.Tanh(), nn.Linear(width, 5))
+
+
 _SELU: dict[str, Options] = {
     "": {},
     "report_b": {"alpha": 1.0, "scale": 1.0},
@@ -63,12 +71,16 @@ _BCE = Entry(
     target="probability",
 )
 _SIGMOID = Entry(layers.Sigmoid, "layer", {"": {}, "slope=3": {"slope": 3.0}})
+_RESIDUAL = Entry(
+    _reference_residual, "layer", {"": {"width": 4}, "wide": {"width": 8}}, name="Residual"
+)
 _NESTED = Entry(_reference_chain, "layer", {"nested": {"width": 4}}, name="Sequential")
 
 #: One row for each public class of scratch.
 PAIRS: list[Pair] = [
     Pair(scratch.Linear, CATALOGUE[nn.Linear]),
     Pair(scratch.Sequential, _NESTED, build=_scratch_chain),
+    Pair(scratch.Residual, _RESIDUAL, build=_scratch_residual),
     Pair(scratch.Conv2d, CATALOGUE[nn.Conv2d]),
     Pair(scratch.Conv1d, CATALOGUE[nn.Conv1d]),
     Pair(scratch.ConvTranspose2d, CATALOGUE[nn.ConvTranspose2d]),
@@ -88,18 +100,25 @@ PAIRS: list[Pair] = [
     Pair(scratch.PReLU, CATALOGUE[nn.PReLU]),
     Pair(scratch.ELU, CATALOGUE[nn.ELU]),
     Pair(scratch.SELU, Entry(layers.SELU, "layer", _SELU)),
+    Pair(scratch.GELU, CATALOGUE[nn.GELU]),
+    Pair(scratch.SiLU, CATALOGUE[nn.SiLU]),
+    Pair(scratch.Softplus, CATALOGUE[nn.Softplus]),
     Pair(scratch.Sigmoid, _SIGMOID),
     Pair(scratch.Tanh, CATALOGUE[nn.Tanh]),
     Pair(scratch.Softmax, CATALOGUE[nn.Softmax]),
     Pair(scratch.LogSoftmax, CATALOGUE[nn.LogSoftmax]),
     Pair(scratch.MSELoss, CATALOGUE[nn.MSELoss]),
     Pair(scratch.L1Loss, CATALOGUE[nn.L1Loss]),
+    Pair(scratch.HuberLoss, CATALOGUE[nn.HuberLoss]),
     Pair(scratch.BCELoss, _BCE),
     Pair(scratch.BCEWithLogitsLoss, CATALOGUE[nn.BCEWithLogitsLoss]),
     Pair(scratch.CrossEntropyLoss, CATALOGUE[nn.CrossEntropyLoss]),
+    Pair(scratch.NLLLoss, CATALOGUE[nn.NLLLoss]),
     Pair(scratch.SGD, CATALOGUE[torch.optim.SGD]),
     Pair(scratch.Adam, CATALOGUE[torch.optim.Adam]),
     Pair(scratch.AdamW, CATALOGUE[torch.optim.AdamW]),
+    Pair(scratch.RMSprop, CATALOGUE[torch.optim.RMSprop]),
+    Pair(scratch.Adagrad, CATALOGUE[torch.optim.Adagrad]),
 ]
 
 

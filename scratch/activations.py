@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-from scratch.module import Module, check_sizes, checked_device, constant, describe
+from scratch.module import Module, check_sizes, checked_device, constant, describe, summed
 
 SELU_ALPHA = 1.6732632423543772
 SELU_SCALE = 1.0507009873554805
@@ -160,6 +162,108 @@ class SELU(ELU):
         if (self.alpha, self.scale) == (SELU_ALPHA, SELU_SCALE):
             return ""
         return f"alpha={self.alpha}, scale={self.scale}"
+
+
+class GELU(Module):
+    """`y = x * Phi(x)`, Phi the normal distribution's function: torch.nn.GELU. Any shape.
+
+    Hendrycks and Gimpel 2016, section 2. Half precision is computed in float32.
+
+    Args:
+        approximate: "none" (default), or "tanh" for
+            `Phi(x) = (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2`.
+
+    Raises:
+        ValueError: another approximation.
+    """
+
+    def __init__(self, approximate: str = "none") -> None:
+        super().__init__()
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f"GELU takes approximate 'none' or 'tanh', not {approximate!r}")
+        self.approximate = approximate
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._kept = x
+        wide = x.to(summed(x.dtype))
+        return (wide * self._phi(wide)[0]).to(x.dtype)
+
+    def backward(self, dy: Tensor) -> Tensor:
+        """`dx = dy * (Phi(x) + x * Phi'(x))`, Phi' the normal density, or the tanh's derivative."""
+        x = self._take(dy)
+        wide = x.to(summed(x.dtype))
+        phi, slope = self._phi(wide)
+        return (phi.addcmul_(wide, slope).mul_(dy)).to(dy.dtype)
+
+    def _phi(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Phi and its derivative. Phi is half the complementary error function of -x / sqrt(2),
+        which keeps its digits where it is small."""
+        if self.approximate == "none":
+            phi = torch.erfc(x * -math.sqrt(0.5)).mul_(0.5)
+            return phi, x.square().mul_(-0.5).exp_().mul_(1 / math.sqrt(2 * math.pi))
+        square = x.square()
+        inner = math.sqrt(2 / math.pi) * x * (0.044715 * square + 1)
+        tanh = torch.tanh(inner)
+        slope = (0.5 - 0.5 * tanh.square()) * (math.sqrt(2 / math.pi) * (3 * 0.044715 * square + 1))
+        return tanh.mul_(0.5).add_(0.5), slope
+
+    def extra_repr(self) -> str:
+        return "" if self.approximate == "none" else f"approximate={self.approximate!r}"
+
+
+class SiLU(Module):
+    """`y = x * s`, `s = 1 / (1 + e^-x)`, also called swish: torch.nn.SiLU. Any shape.
+
+    Elfwing et al. 2018, eq. (5). Half precision is computed in float32.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._kept = x
+        wide = x.to(summed(x.dtype))
+        return (wide * torch.sigmoid(wide)).to(x.dtype)
+
+    def backward(self, dy: Tensor) -> Tensor:
+        """`dx = dy * s * (1 + x * (1 - s))`."""
+        x = self._take(dy)
+        wide = x.to(summed(x.dtype))
+        s = torch.sigmoid(wide)
+        return ((wide * (1 - s)).add_(1).mul_(s).mul_(dy)).to(dy.dtype)
+
+
+class Softplus(Module):
+    """`y = log(1 + e^(beta * x)) / beta`: torch.nn.Softplus. Any shape.
+
+    Half precision is computed in float32.
+
+    Args:
+        beta: default 1.
+        threshold: where beta * x is above it, y is x. Default: 20.
+
+    Raises:
+        ValueError: a beta of 0 or below.
+    """
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        super().__init__()
+        if not beta > 0:
+            raise ValueError(f"Softplus takes a beta above 0, not {beta!r}")
+        self.beta, self.threshold = beta, threshold
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._kept = x
+        wide = x.to(summed(x.dtype))
+        scaled = wide * self.beta
+        soft = scaled.abs().neg_().exp_().log1p_().add_(scaled.clamp_min(0)).div_(self.beta)
+        return torch.where(scaled > self.threshold, wide, soft).to(x.dtype)
+
+    def backward(self, dy: Tensor) -> Tensor:
+        """`dx = dy / (1 + e^(-beta * x))`, and dy above the threshold."""
+        x = self._take(dy)
+        scaled = x.to(summed(x.dtype)) * self.beta
+        return torch.where(scaled > self.threshold, dy, dy * torch.sigmoid(scaled)).to(dy.dtype)
+
+    def extra_repr(self) -> str:
+        return f"beta={self.beta}, threshold={self.threshold}"
 
 
 class Sigmoid(Module):

@@ -41,6 +41,7 @@ class Loss:
         self.reduction = reduction
         self._kept: Kept | None = None
         self._shape = torch.Size()
+        self._total: Tensor | None = None  # what a run's mean divides by, if not by its entries
 
     def __call__(self, prediction: Tensor, target: Tensor) -> Tensor:
         return self.forward(prediction, target)
@@ -51,8 +52,12 @@ class Loss:
         entries, kept = self._entries(prediction, target)
         if self.reduction == "none":
             loss = entries
+        elif self.reduction == "sum" or self._total is not None:
+            loss = entries.sum(self._axes)
         else:
-            loss = entries.sum(self._axes) if self.reduction == "sum" else entries.mean(self._axes)
+            loss = entries.mean(self._axes)
+        if self.reduction == "mean" and self._total is not None:
+            loss = loss / self._total
         if math.isnan(loss.sum() if loss.dim() else loss):
             self._explain_nan(prediction, target)
         self._kept, self._shape = kept, entries.shape
@@ -76,7 +81,9 @@ class Loss:
             raise ValueError(f"{self} got a gradient {describe(dy)}; its loss is {list(due)}")
         kept, self._kept = self._kept, None
         dx = self._derivative(*kept)
-        if self.reduction == "mean":
+        if self.reduction == "mean" and self._total is not None:
+            dx = dx / self._total.reshape(reduced + (1,) * (dx.dim() - len(reduced)))
+        elif self.reduction == "mean":
             dx = dx / constant(math.prod(self._shape[self._axes[0] :]), dx.dtype)
         if dy is None:
             return dx
@@ -140,6 +147,41 @@ class L1Loss(Loss):
     def _derivative(self, difference: Tensor, t: Tensor) -> Tensor:
         """`sign(x - t)`."""
         return difference.sign()
+
+
+class HuberLoss(Loss):
+    """`(x - t)^2 / 2` up to delta, and `delta * (|x - t| - delta / 2)` beyond: torch.nn.HuberLoss.
+
+    Huber 1964, section 2.
+
+    Args:
+        reduction: as for every loss.
+        delta: default 1.
+
+    Raises:
+        ValueError: as for every loss; a delta of 0 or below.
+    """
+
+    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__(reduction)
+        if not delta > 0:
+            raise ValueError(f"HuberLoss takes a delta above 0, not {delta!r}")
+        self.delta = delta
+
+    def _entries(self, x: Tensor, t: Tensor) -> tuple[Tensor, Kept]:
+        difference = x - t
+        size = difference.abs()
+        near = size.square().mul(0.5)
+        return torch.where(size <= self.delta, near, self.delta * (size - 0.5 * self.delta)), (
+            difference, t,
+        )  # fmt: skip
+
+    def _derivative(self, difference: Tensor, t: Tensor) -> Tensor:
+        """`x - t`, and beyond delta its sign times delta."""
+        return difference.clamp(-self.delta, self.delta)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, delta={self.delta}"
 
 
 class BCELoss(Loss):
@@ -213,50 +255,188 @@ class BCEWithLogitsLoss(Loss):
         return torch.sigmoid(x) - t
 
 
-class CrossEntropyLoss(Loss):
-    """`-sum_c t_c * log softmax(x)_c` for logits x: torch.nn.CrossEntropyLoss.
+def _range(t: Tensor) -> tuple[int, int]:
+    """The least and the largest of some integers; 0 of none."""
+    if not t.numel():
+        return 0, 0
+    low, high = torch.aminmax(t)
+    return int(low), int(high)
 
-    The target is a class index for each sample, int64 `[B]` (`[R, B]` when stacked), or a
-    probability for each class, shaped and typed like the logits. "mean" is over the batch.
+
+class _OfClasses(Loss):
+    """What losses of class indices share: a weight for each class, and an index that is ignored.
+
+    The mean is over the weights of the samples that are not ignored.
+    """
+
+    _axes = (-1,)
+
+    def __init__(
+        self, weight: Tensor | None = None, ignore_index: int = -100, reduction: str = "mean"
+    ) -> None:
+        super().__init__(reduction)
+        if weight is not None and weight.dim() != 1:
+            raise ValueError(
+                f"{type(self).__name__} takes a weight for each class, [classes], not "
+                f"{describe(weight)}"
+            )
+        self.weight, self.ignore_index = weight, ignore_index
+        self._ignores = False  # whether any of the targets is ignored
+
+    @property
+    def plain(self) -> bool:
+        """Whether every sample of the last targets counts, and all alike."""
+        return self.weight is None and not self._ignores
+
+    def _weights(self, t: Tensor, like: Tensor) -> Tensor:
+        """Of each sample, 0 of one that is ignored: `[R, B]`."""
+        kept = (t != self.ignore_index).to(like.dtype)
+        return kept if self.weight is None else kept * self.weight.to(like)[self._index(t)]
+
+    def _index(self, t: Tensor) -> Tensor:
+        """The classes, 0 of what is ignored."""
+        return torch.where(t == self.ignore_index, 0, t)
+
+    def _check_indices(self, prediction: Tensor, target: Tensor, what: str) -> None:
+        fits = prediction.dim() in (2, 3) and target.shape == prediction.shape[:-1]
+        if not fits or target.device != prediction.device:
+            raise ValueError(
+                f"{self} got {what} {describe(prediction)} and class indices {describe(target)}; "
+                "takes [B, classes] and [B], or [R, B, classes] and [R, B] when stacked"
+            )
+        self._check_weight(prediction)
+        low, high = _range(target)
+        self._ignores = False
+        if low <= self.ignore_index <= high:
+            ignored = target == self.ignore_index
+            self._ignores = bool(ignored.any())
+            low, high = _range(target[~ignored])
+        if low < 0 or high >= prediction.shape[-1]:
+            raise ValueError(
+                f"{self} takes class indices from 0 to {prediction.shape[-1] - 1}, "
+                f"and got values from {low} to {high}"
+            )
+
+    def _check_weight(self, prediction: Tensor) -> None:
+        if self.weight is not None and len(self.weight) != prediction.shape[-1]:
+            raise ValueError(
+                f"{self} has weights of {len(self.weight)} classes, and got a prediction "
+                f"{describe(prediction)}"
+            )
+
+    def extra_repr(self) -> str:
+        parts = [f"weight={self.weight.tolist()}"] if self.weight is not None else []
+        parts += [f"ignore_index={self.ignore_index}"] * (self.ignore_index != -100)
+        return ", ".join([*parts, super().extra_repr()])
+
+
+class NLLLoss(_OfClasses):
+    """`-weight_c * x_c`, c the target, for logarithms of probabilities x: torch.nn.NLLLoss.
+
+    The target is a class index for each sample, int64 `[B]` (`[R, B]` when stacked). "mean" is over
+    the weights of the samples.
+
+    Args:
+        weight: of each class, `[classes]`. Default: 1.
+        ignore_index: a target that counts for nothing. Default: -100.
+        reduction: as for every loss.
 
     Raises:
         ValueError: as for every loss; a class index outside 0 … features - 1.
     """
 
-    _axes = (-1,)
+    def _entries(self, x: Tensor, t: Tensor) -> tuple[Tensor, Kept]:
+        weights = self._weights(t, x)
+        self._total = weights.sum(-1)
+        own = x.gather(-1, self._index(t).unsqueeze(-1)).squeeze(-1)
+        return torch.where(t == self.ignore_index, 0, -weights * own), (x, t)
+
+    def _derivative(self, x: Tensor, t: Tensor) -> Tensor:
+        """`-weight_c` at the target's class, else 0."""
+        dx = torch.zeros_like(x)
+        return dx.scatter_(-1, self._index(t).unsqueeze(-1), -self._weights(t, x).unsqueeze(-1))
+
+    def _check(self, prediction: Tensor, target: Tensor) -> None:
+        if target.dtype != torch.int64:
+            raise TypeError(f"{self} takes class indices as int64, not {describe(target)}")
+        self._check_indices(prediction, target, "logarithms of probabilities")
+
+
+class CrossEntropyLoss(_OfClasses):
+    """`-sum_c t_c * log softmax(x)_c` for logits x: torch.nn.CrossEntropyLoss.
+
+    The target is a class index for each sample, int64 `[B]` (`[R, B]` when stacked), or a
+    probability for each class, shaped and typed like the logits. "mean" is over the batch; of
+    indices over the weights of the samples that are not ignored.
+
+    Args:
+        weight: of each class, `[classes]`. Default: 1.
+        ignore_index: a target index that counts for nothing. Default: -100.
+        reduction: as for every loss.
+        label_smoothing: a share of each target that is spread over all classes, from 0 to 1.
+            Szegedy et al. 2016, section 7. Default: 0.
+
+    Raises:
+        ValueError: as for every loss; a class index outside 0 … features - 1; a label_smoothing
+            outside 0 to 1.
+    """
+
+    def __init__(
+        self,
+        weight: Tensor | None = None,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(weight, ignore_index, reduction)
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(
+                f"CrossEntropyLoss takes a label_smoothing from 0 to 1, not {label_smoothing!r}"
+            )
+        self.label_smoothing = label_smoothing
 
     def _entries(self, x: Tensor, t: Tensor) -> tuple[Tensor, Kept]:
         log_p = log_softmax(x)  # [R, B, features]
+        self._total = None
         if t.is_floating_point():
-            return -(t * log_p).sum(-1), (log_p, t)  # [R, B]
-        return -log_p.gather(-1, t.unsqueeze(-1)).squeeze(-1), (log_p, t)  # [R, B]
+            return -(self._targets(t, log_p) * log_p).sum(-1), (log_p, t)  # [R, B]
+        if not self.plain:
+            self._total = self._weights(t, log_p).sum(-1)
+        if self.plain and not self.label_smoothing:
+            return -log_p.gather(-1, t.unsqueeze(-1)).squeeze(-1), (log_p, t)  # [R, B]
+        return -(self._targets(t, log_p) * log_p).sum(-1), (log_p, t)
 
     def _derivative(self, log_p: Tensor, t: Tensor) -> Tensor:
-        """`softmax(x) * sum_c t_c - t`."""
+        """`softmax(x) * sum_c t_c - t`, t with its weights and smoothing."""
         p = torch.exp(log_p)
-        if t.is_floating_point():
-            return p * t.sum(-1, keepdim=True) - t
+        if t.is_floating_point() or self.label_smoothing or not self.plain:
+            targets = self._targets(t, log_p)
+            return p * targets.sum(-1, keepdim=True) - targets
         index = t.unsqueeze(-1)
         return p.scatter_add_(-1, index, p.new_full((), -1).expand(index.shape))
+
+    def _targets(self, t: Tensor, like: Tensor) -> Tensor:
+        """A number for each class, smoothed and weighted: `[R, B, features]`, 0 if ignored."""
+        if not t.is_floating_point():
+            kept = (t != self.ignore_index).unsqueeze(-1).to(like.dtype)
+            t = torch.zeros_like(like).scatter_(-1, self._index(t).unsqueeze(-1), kept)
+        else:
+            kept = constant(1, t.dtype)
+        if self.label_smoothing:
+            t = (1 - self.label_smoothing) * t + kept * (self.label_smoothing / t.shape[-1])
+        return t if self.weight is None else t * self.weight.to(like)
 
     def _check(self, prediction: Tensor, target: Tensor) -> None:
         if target.is_floating_point():
             super()._check(prediction, target)
+            self._check_weight(prediction)
             return
         if target.dtype != torch.int64:
             raise TypeError(
                 f"{self} takes class indices as int64, or probabilities, not {describe(target)}"
             )
-        fits = prediction.dim() in (2, 3) and target.shape == prediction.shape[:-1]
-        if not fits or target.device != prediction.device:
-            raise ValueError(
-                f"{self} got logits {describe(prediction)} and class indices {describe(target)}; "
-                "takes [B, classes] and [B], or [R, B, classes] and [R, B] when stacked"
-            )
-        if target.numel():
-            low, high = (int(bound) for bound in torch.aminmax(target))
-            if low < 0 or high >= prediction.shape[-1]:
-                raise ValueError(
-                    f"{self} takes class indices from 0 to {prediction.shape[-1] - 1}, "
-                    f"and got values from {low} to {high}"
-                )
+        self._check_indices(prediction, target, "logits")
+
+    def extra_repr(self) -> str:
+        smoothing = f", label_smoothing={self.label_smoothing}" * (self.label_smoothing > 0)
+        return super().extra_repr() + smoothing

@@ -162,6 +162,119 @@ class AdamW(Adam):
         self._adapt(p, g)
 
 
+class RMSprop(Optimizer):
+    """RMSprop: torch.optim.RMSprop; Tieleman and Hinton 2012; centered as Graves 2013, eq. (40).
+
+        g = g + weight_decay * p
+        v = alpha * v + (1 - alpha) * g^2
+        m = alpha * m + (1 - alpha) * g     (with centered, else 0)
+        b = momentum * b + g / (sqrt(v - m^2) + eps)
+        p = p - lr * b
+
+    Args:
+        param: `(parameter, gradient)` pairs, as `Module.param()` returns them.
+        lr, alpha, eps, weight_decay, momentum, centered, maximize: as torch's, and its defaults.
+    """
+
+    _options = ("lr", "alpha", "eps", "weight_decay", "momentum", "centered", "maximize")
+    _extras = frozenset({"step"})
+
+    def __init__(
+        self,
+        param: Iterable[Pair],
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum: float = 0,
+        centered: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        self.lr, self.alpha, self.eps, self.weight_decay = lr, alpha, eps, weight_decay
+        self.momentum, self.centered, self.maximize = momentum, centered, maximize
+        super().__init__(param)
+
+    @property
+    def _slots(self) -> set[str]:
+        kept = {"square_avg"} | ({"momentum_buffer"} if self.momentum else set())
+        return kept | ({"grad_avg"} if self.centered else set())
+
+    def _check_options(self) -> None:
+        for name in ("lr", "alpha", "eps", "weight_decay", "momentum"):
+            value = getattr(self, name)
+            _require(value >= 0, f"RMSprop takes {name} of 0 or above, not {value!r}")
+
+    def _update(self, p: Tensor, g: Tensor) -> None:
+        if self.weight_decay:
+            g = g.add(p, alpha=self.weight_decay)
+        v = self._slot("square_avg").mul_(self.alpha).addcmul_(g, g, value=1 - self.alpha)
+        if self.centered:
+            m = self._slot("grad_avg").lerp_(g, 1 - self.alpha)
+            root = v.addcmul(m, m, value=-1).sqrt_().add_(self.eps)
+        else:
+            root = torch.sqrt(v, out=self._work).add_(self.eps)
+        if self.momentum:
+            b = self._slot("momentum_buffer").mul_(self.momentum).addcdiv_(g, root)
+            p.add_(b, alpha=-self.lr)
+        else:
+            p.addcdiv_(g, root, value=-self.lr)
+
+
+class Adagrad(Optimizer):
+    """Adagrad: torch.optim.Adagrad; Duchi et al. 2011, eq. (1), with diagonal matrices.
+
+        g = g + weight_decay * p
+        v = v + g^2     (v = initial_accumulator_value before the first step)
+        p = p - lr / (1 + (t - 1) * lr_decay) * g / (sqrt(v) + eps)
+
+    Args:
+        param: `(parameter, gradient)` pairs, as `Module.param()` returns them.
+        lr, lr_decay, weight_decay, initial_accumulator_value, eps, maximize: as torch's, and its
+            defaults.
+    """
+
+    _options = (
+        "lr", "lr_decay", "eps", "weight_decay", "initial_accumulator_value", "maximize",
+    )  # fmt: skip
+    _extras = frozenset({"step"})
+
+    def __init__(
+        self,
+        param: Iterable[Pair],
+        lr: float = 1e-2,
+        lr_decay: float = 0,
+        weight_decay: float = 0,
+        initial_accumulator_value: float = 0,
+        eps: float = 1e-10,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        self.lr, self.lr_decay, self.weight_decay, self.eps = lr, lr_decay, weight_decay, eps
+        self.initial_accumulator_value, self.maximize = initial_accumulator_value, maximize
+        super().__init__(param)
+
+    @property
+    def _slots(self) -> set[str]:
+        return {"sum"}
+
+    def _check_options(self) -> None:
+        for name in ("lr", "lr_decay", "weight_decay", "initial_accumulator_value", "eps"):
+            value = getattr(self, name)
+            _require(value >= 0, f"Adagrad takes {name} of 0 or above, not {value!r}")
+
+    def _update(self, p: Tensor, g: Tensor) -> None:
+        if self.weight_decay:
+            g = g.add(p, alpha=self.weight_decay)
+        first = "sum" not in self._state
+        v = self._slot("sum")
+        if first:
+            v.fill_(self.initial_accumulator_value)
+        v.addcmul_(g, g)
+        rate = self.lr / (1 + (self._steps - 1) * self.lr_decay)
+        p.addcdiv_(g, torch.sqrt(v, out=self._work).add_(self.eps), value=-rate)
+
+
 def _require(condition: bool, message: str) -> None:
     if not condition:
         raise ValueError(message)

@@ -1,4 +1,4 @@
-"""A chain of modules: forward from the first to the last, backward from the last to the first."""
+"""Chains of modules: forward from the first to the last, backward from the last to the first."""
 
 from __future__ import annotations
 
@@ -72,3 +72,37 @@ class Sequential(Module):
     def __repr__(self) -> str:
         lines = [f"  ({name}): {module}" for name, module in self.children()]
         return "\n".join(["Sequential(", *(line.replace("\n", "\n  ") for line in lines), ")"])
+
+
+class Residual(Module):
+    """`y = x + f(x)`, f being modules in a row: He et al. 2016, eq. (1). Torch has no such class.
+
+    Args:
+        modules: as `Sequential` takes them; what they return is shaped like x.
+
+    Raises:
+        ValueError, TypeError: as `Sequential`; in `forward`, a result that x cannot be added to.
+    """
+
+    def __init__(self, *modules: Module | Sequence[Module]) -> None:
+        super().__init__()
+        self._inside = Sequential(*modules)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self._inside.forward(x)
+        if y.shape != x.shape:
+            raise ValueError(f"{self}: {list(x.shape)} became {list(y.shape)}; both are added up")
+        return x + y
+
+    def backward(self, dy: Tensor) -> Tensor:
+        """`dx = dy + f'(x) * dy`."""
+        return dy + self._inside.backward(dy)
+
+    def backward_param(self, dy: Tensor) -> None:
+        self._inside.backward_param(dy)
+
+    def children(self) -> Iterator[tuple[str, Module]]:
+        return self._inside.children()
+
+    def __repr__(self) -> str:
+        return f"Residual{repr(self._inside).removeprefix('Sequential')}"

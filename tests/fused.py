@@ -21,7 +21,7 @@ import scratch
 from parity import Comparison, Tensors
 from reference import pairs
 from scratch import runs
-from scratch.engines import fused
+from scratch.engines import fused, layout
 
 
 class Layer(scratch.Module):
@@ -75,13 +75,16 @@ def _builder(pair: pairs.Pair) -> Any:
     own = pair.build or pair.cls
     made: Any = partial(_made, Layer if pair.entry.kind == "layer" else Loss, own)
     made.__signature__ = inspect.signature(own)
+    if own is scratch.CrossEntropyLoss:  # the engine takes no other of its options
+        parameters = made.__signature__.parameters
+        made.__signature__ = inspect.Signature([parameters["reduction"]])
     return made
 
 
 def _takes(pair: pairs.Pair) -> bool:
-    """Whether the engine has it: the losses, and the layers that can be stacked."""
-    stackable = getattr(pair.cls, "stackable", False)
-    return pair.entry.kind == "loss" or (pair.entry.kind == "layer" and stackable)
+    """Whether the engine has it."""
+    taken = {*layout.CRITERIA, *layout.KINDS, scratch.Sequential}
+    return pair.cls in taken
 
 
 SUBJECT = parity.Subject(
@@ -187,7 +190,8 @@ LOSSES: dict[str, dict[str, Any]] = {
     "bce_eps": {"loss": partial(scratch.BCELoss, 0.01, "sum")},
     "bce_logits": {"loss": scratch.BCEWithLogitsLoss, "last": scratch.LeakyReLU},
     "cross_entropy": {"loss": scratch.CrossEntropyLoss, "last": scratch.ReLU},
-    "cross_entropy_sum": {"loss": partial(scratch.CrossEntropyLoss, "sum"), "last": scratch.ELU},
+    "cross_entropy_sum": {"loss": partial(scratch.CrossEntropyLoss, reduction="sum"),
+                          "last": scratch.ELU},
     "cross_entropy_index": {"loss": scratch.CrossEntropyLoss, "last": scratch.Tanh,
                             "target": "index"},
 }  # fmt: skip

@@ -78,8 +78,22 @@ def layered(labels: torch.Tensor) -> list[Any]:
         scratch.Embedding(9, 4, padding_idx=0, generator=generator), scratch.RMSNorm(4),
         scratch.Flatten(), scratch.Linear(20, 2),
     )  # fmt: skip
+    resized = scratch.Sequential(
+        scratch.ConvTranspose2d(2, 4, 3, stride=2, output_padding=1, generator=generator),
+        scratch.GroupNorm(2, 4), scratch.PReLU(4), scratch.AvgPool2d(3, 2, 1, ceil_mode=True),
+        scratch.Upsample(2), scratch.AvgPool2d(2), scratch.Flatten(), scratch.Linear(288, 2),
+    )  # fmt: skip
+    signals = scratch.Sequential(
+        scratch.Embedding(9, 4, generator=generator), scratch.Conv1d(5, 3, 2, generator=generator),
+        scratch.GELU(), scratch.Residual(scratch.SiLU(), scratch.GELU("tanh")), scratch.Softplus(),
+        scratch.Flatten(), scratch.Linear(9, 2), scratch.LogSoftmax(),
+    )  # fmt: skip
     loss = scratch.CrossEntropyLoss()
-    return [(convolutional, loss, labels, images), (embedded, loss, labels, words)]
+    weighted = scratch.CrossEntropyLoss(torch.ones(2), ignore_index=1, label_smoothing=0.1)
+    return [
+        (convolutional, loss, labels, images), (embedded, loss, labels, words),
+        (resized, weighted, labels, images), (signals, scratch.NLLLoss(), labels, words),
+    ]  # fmt: skip
 
 
 def train_everything() -> None:
@@ -101,6 +115,7 @@ def train_everything() -> None:
         *((models.model_a(name), scratch.L1Loss(), label) for name in models.ACTIVATIONS),
         (scratch.Sequential(scratch.Linear(2, 2, bias=False), scratch.LogSoftmax()),
          scratch.MSELoss("none"), one_hot),
+        (scratch.Sequential(scratch.Linear(2, 2)), scratch.HuberLoss(), one_hot),
     ]  # fmt: skip
     trainings = [(*plan, x) for plan in plans] + layered(labels)
     optimizers: list[Any] = [
@@ -108,6 +123,9 @@ def train_everything() -> None:
         lambda p: scratch.SGD(p, 0.1, momentum=0.9, nesterov=True, maximize=True),
         lambda p: scratch.Adam(p, amsgrad=True, weight_decay=0.1),
         lambda p: scratch.AdamW(p),
+        lambda p: scratch.RMSprop(p, momentum=0.9, centered=True, weight_decay=0.1),
+        lambda p: scratch.RMSprop(p),
+        lambda p: scratch.Adagrad(p, lr_decay=0.1, weight_decay=0.1),
     ]
     for model, criterion, target, x in trainings:
         for make in optimizers:

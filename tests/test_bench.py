@@ -292,6 +292,15 @@ def _pytest(*arguments: str) -> subprocess.CompletedProcess[str]:
     return warm.python(["-m", "pytest", "bench", "-p", "no:cacheprovider", *arguments], cwd=ROOT)
 
 
+@pytest.mark.slow
+def test_a_small_run_of_every_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARITY_RESULTS", str(tmp_path))
+    few = ("--benchmark-max-time=0.01", "--benchmark-min-rounds=2", "--benchmark-columns=median")
+    done = _pytest("--benchmark-only", "-q", "--runs", "2", "--epochs", "2", *few)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert " passed" in done.stdout
+
+
 def _listen_to_ctrl_c() -> None:
     """What a shell starts in the background, CI perhaps, ignores it, and so would its children."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)

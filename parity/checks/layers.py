@@ -155,8 +155,8 @@ def applies(case: Any, name: str, dtype: torch.dtype) -> bool:
     """Whether a check says anything of a layer: of its gradients, if it has parameters."""
     module = case.module()
     drops = isinstance(module, nn.Dropout)
-    if name == "differences":  # at padding_idx torch's gradient is no derivative
-        return dtype == torch.float64 and "padding_idx" not in case.options
+    if name == "differences":  # at padding_idx torch's gradient is none, at a threshold y jumps
+        return dtype == torch.float64 and not case.options.keys() & {"padding_idx", "threshold"}
     if name == "param_grad" and isinstance(module, normalization.BATCH_NORMS) and dtype in HALF:
         return False  # of so many sums rounding leaves too little for a pass to mean anything
     if name == "ranges":

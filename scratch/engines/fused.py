@@ -38,6 +38,7 @@ def check(job: Job) -> None:
     _check_model(job.model, job.x, min(job.batch_size, job.x.shape[-2]))
     if type(job.criterion) not in CRITERIA:
         raise Unsupported(f"engine 'fused' takes no loss {_named(job.criterion)}")
+    _check_classes(job.criterion, job.t)
     if type(job.optimizer) not in RULES:
         raise Unsupported(f"engine 'fused' takes no optimizer {_named(job.optimizer)}")
     own = {id(parameter) for parameter, _ in job.model.param()}
@@ -45,6 +46,18 @@ def check(job: Job) -> None:
         raise Unsupported(
             "engine 'fused' takes an optimizer of all the model's parameters and no others; "
             f"{job.optimizer} has {len(job.optimizer.pairs)} parameters, the model {len(own)}"
+        )
+
+
+def _check_classes(criterion: losses.Loss, t: Tensor) -> None:
+    """Raises Unsupported for a cross-entropy in which not all classes and samples count alike."""
+    if not isinstance(criterion, losses.CrossEntropyLoss):
+        return
+    ignores = not t.is_floating_point() and bool((t == criterion.ignore_index).any())
+    if criterion.weight is not None or criterion.label_smoothing or ignores:
+        raise Unsupported(
+            "engine 'fused' takes a CrossEntropyLoss without weight, label_smoothing and targets "
+            f"that are ignored, not {criterion}"
         )
 
 
@@ -149,6 +162,7 @@ def trace(
     layout = Layout(model, x, engine.lanes(x.dtype))
     if criterion is not None and t is not None:
         criterion.check(y, t)
+        _check_classes(criterion, t)
     elif dy is None:
         dy = torch.zeros_like(y)
     training = layout.training(x, t, criterion, torch.tensor([seed], device=x.device))

@@ -99,8 +99,8 @@ def fault(
 
 
 FILES = (
-    "layers", "windows", "resizing", "activations", "losses", "optimizers", "training", "subtle",
-    "axes",
+    "layers", "windows", "resizing", "others", "activations", "losses", "optimizers", "training",
+    "subtle", "axes",
 )  # fmt: skip
 
 

@@ -1,0 +1,151 @@
+"""Faults of activations, losses and optimizers that the reports have not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import scratch
+from tests.faults import Planting, fault, swap
+
+
+@fault("Phi is taken for a constant", "layer.input_grad", "GELU", dtype="float64")
+def _() -> Planting:
+    def backward(self: Any, dy: Tensor) -> Tensor:
+        return dy * self._phi(self._take(dy))[0]
+
+    return swap(scratch.GELU, backward=backward)
+
+
+@fault("the sigmoid is taken for a constant", "layer.input_grad", "SiLU", dtype="float64")
+def _() -> Planting:
+    return swap(scratch.SiLU, backward=lambda self, dy: dy * torch.sigmoid(self._take(dy)))
+
+
+@fault("beta is left out of the derivative", "layer.input_grad", "Softplus-beta=3", "beta")
+def _() -> Planting:
+    return swap(scratch.Softplus, backward=lambda self, dy: dy * torch.sigmoid(self._take(dy)))
+
+
+@fault(
+    "the threshold is none",
+    "layer.forward",
+    "Softplus-threshold=1",
+    "threshold",
+    subtle="below the threshold",
+)
+def _() -> Planting:
+    right = scratch.Softplus.forward
+
+    def forward(self: Any, x: Tensor) -> Tensor:
+        threshold, self.threshold = self.threshold, 20.0
+        y = right(self, x)
+        self.threshold = threshold
+        return y
+
+    return swap(scratch.Softplus, forward=forward)
+
+
+@fault(
+    "the derivative goes on beyond delta",
+    "loss.gradient",
+    "HuberLoss",
+    subtle="up to delta",
+)
+def _() -> Planting:
+    return swap(scratch.HuberLoss, _derivative=lambda self, difference, t: difference)
+
+
+@fault(
+    "the mean counts samples, not their weights",
+    "loss.value",
+    "NLLLoss-index_weight_mean",
+    subtle="without weights",
+)
+def _() -> Planting:
+    right = scratch.NLLLoss._entries
+
+    def entries(self: Any, x: Tensor, t: Tensor) -> Any:
+        found = right(self, x, t)
+        self._total = None
+        return found
+
+    return swap(scratch.NLLLoss, _entries=entries)
+
+
+@fault(
+    "ignored samples count in the mean",
+    "loss.value",
+    "CrossEntropyLoss-index_ignore_index=1_mean",
+    subtle="where none is ignored",
+)
+def _() -> Planting:
+    right = scratch.CrossEntropyLoss._entries
+
+    def entries(self: Any, x: Tensor, t: Tensor) -> Any:
+        found = right(self, x, t)
+        self._total = None
+        return found
+
+    return swap(scratch.CrossEntropyLoss, _entries=entries)
+
+
+@fault(
+    "what is smoothed off the target's class is not given to it",
+    "loss.value",
+    "CrossEntropyLoss-index_label_smoothing=0.1",
+    subtle="without smoothing",
+)
+def _() -> Planting:
+    right = scratch.CrossEntropyLoss._targets
+
+    def targets(self: Any, t: Tensor, like: Tensor) -> Tensor:
+        smoothed = right(self, t, like)
+        return torch.where(smoothed > 0.5, smoothed - self.label_smoothing / 5, smoothed)
+
+    return swap(scratch.CrossEntropyLoss, _targets=targets)
+
+
+@fault(
+    "centered does not take the mean off",
+    "optimizer.twenty_steps",
+    "RMSprop-centered",
+    "centered",
+)
+def _() -> Planting:
+    right = scratch.RMSprop._update
+
+    def update(self: Any, p: Tensor, g: Tensor) -> None:
+        centered, self.centered = self.centered, False
+        right(self, p, g)
+        self.centered = centered
+
+    return swap(scratch.RMSprop, _update=update)
+
+
+@fault("eps is inside of the root", "optimizer.twenty_steps", "RMSprop-eps=0.01", "root")
+def _() -> Planting:
+    def update(self: Any, p: Tensor, g: Tensor) -> None:
+        v = self._slot("square_avg").mul_(self.alpha).addcmul_(g, g, value=1 - self.alpha)
+        p.addcdiv_(g, (v + self.eps).sqrt(), value=-self.lr)
+
+    return swap(scratch.RMSprop, _update=update)
+
+
+@fault("the rate decays a step early", "optimizer.twenty_steps", "Adagrad-lr_decay=0.1")
+def _() -> Planting:
+    right = scratch.Adagrad._update
+
+    def update(self: Any, p: Tensor, g: Tensor) -> None:
+        self._steps += 1
+        right(self, p, g)
+        self._steps -= 1
+
+    return swap(scratch.Adagrad, _update=update)
+
+
+@fault("nothing is passed on beside the modules", "layer.input_grad", "Residual")
+def _() -> Planting:
+    return swap(scratch.Residual, backward=lambda self, dy: self._inside.backward(dy))

@@ -1,0 +1,94 @@
+"""`python -m tests.wrongs`: layers by loops with one mistake each, and what is found of each.
+
+It prints a line for each that has no name or more than one finding, and a table of all. It ends
+with 1 if one is not found.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from tabulate import tabulate
+from torch import nn
+from tqdm import tqdm
+
+import parity
+from parity.explain.causes import Finding
+from tests.subjects import layers_by_loops, more_by_loops, more_wrong, wrong_layers
+from tests.subjects.wrong_layers import Wrong
+
+BY_LOOPS: dict[str, Any] = {
+    name: getattr(module, name)
+    for module, names in (
+        (layers_by_loops, "Conv2d MaxPool2d Flatten BatchNorm1d BatchNorm2d LayerNorm RMSNorm "
+                          "Embedding"),
+        (more_by_loops, "Conv1d ConvTranspose2d AvgPool2d AdaptiveAvgPool2d Upsample GroupNorm "
+                        "PReLU"),
+    )
+    for name in names.split()
+}  # fmt: skip
+"""The right ones."""
+WRONG = [*wrong_layers.WRONG, *more_wrong.WRONG]
+TELLING = ("-forward", "-input_grad", "-param_grad", "-ranges", "-statistics", "-eval_mode",
+           "-kink", "-differences")  # fmt: skip
+"""The checks that tell what is wrong; the others show that it is."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What was found of a wrong layer."""
+
+    wrong: Wrong
+    findings: list[Finding]
+
+    @property
+    def named(self) -> bool:
+        return bool(self.findings) and all(one.evidence.named for one in self.findings)
+
+
+_told: dict[type[Any], Told] = {}
+
+
+def subject(name: str, cls: type[Any], **settings: Any) -> parity.Subject:
+    return parity.Subject({getattr(nn, name): cls}, array="numpy", name=name, **settings)
+
+
+def told(wrong: Wrong) -> Told:
+    """What the telling checks say in float32; of one layer it is asked once."""
+    if wrong.cls not in _told:
+        only = subject(wrong.layer, wrong.cls, dtypes=("float32",))
+        report = parity.check(only, only=TELLING)
+        assert not report.errors, [one.why for one in report.errors]
+        _told[wrong.cls] = Told(wrong, report.findings)
+    return _told[wrong.cls]
+
+
+def table(found: Sequence[Told]) -> str:
+    """How many of each class are found, named, and one finding."""
+    rows = []
+    for name in [*dict.fromkeys(one.wrong.layer for one in found), "all"]:
+        of = [one for one in found if name in (one.wrong.layer, "all")]
+        rows.append([
+            name, len(of), sum(bool(one.findings) for one in of), sum(one.named for one in of),
+            sum(len(one.findings) == 1 for one in of),
+        ])  # fmt: skip
+    return tabulate(rows, ["layer", "wrong", "found", "named", "one finding"])
+
+
+def main() -> int:
+    torch.set_num_threads(1)
+    found = [told(wrong) for wrong in tqdm(WRONG, unit="layer", disable=not sys.stderr.isatty())]
+    for one in found:
+        if not one.named or len(one.findings) != 1:
+            print(f"{one.wrong.layer}, {one.wrong.mistake}:")
+            print("".join(f"    {finding}\n" for finding in one.findings), end="")
+    print(table(found))
+    return int(not all(one.findings for one in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
