@@ -63,7 +63,7 @@ def test_loss(benchmark: BenchmarkFixture, case: Case, side: str, device: str) -
     target = torch.rand(case.shape, device=device)
     if case.target == "index":
         target = target.argmax(-1)
-    criterion = pairs.build(case) if side == "scratch" else case.reference()
+    criterion = pairs.build(case) if side == "scratch" else case.reference().float()
     leaf = prediction.clone().requires_grad_()
 
     def both() -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -48,6 +49,8 @@ def of_activation(
     if case.entry.name == "Sigmoid" and "slope" not in case.options:
         put("no 1 - y", "lacks the factor 1 - y", dy * y)
         put("no y", "lacks the factor y", dy * (1 - y))
+    if case.entry.name in ("SiLU", "GELU"):
+        _of_gates(made, case, x, dy)
     if case.entry.name == "SELU":
         _of_selu(made, x, dy, y, passed()["input_grad"])
     if case.entry.name == "LeakyReLU":
@@ -65,6 +68,43 @@ def of_activation(
         other = passed(module=case.entry.reference(dim=0))["output"]
         text = "is normalised over the batch, not over the features"
         made["output"].append(Mistake("over the batch", text, other))
+
+
+def _of_gates(made: Mistakes, case: Case, x: Tensor, dy: Tensor) -> None:
+    """Of x times a gate, s or Phi: one of the two terms of its derivative alone; another gate."""
+    name = "s"
+    own: Callable[[Tensor], Tensor] = torch.sigmoid
+    if case.entry.name == "GELU":
+        name, own = "Phi", GATES[case.options.get("approximate", "none")][1]
+        for how, (text, gate) in GATES.items():
+            leaf = x.detach().requires_grad_()
+            y = leaf * gate(leaf)
+            (dx,) = torch.autograd.grad(y, leaf, dy)
+            made["output"].append(Mistake(how, text, y.detach()))
+            made["input_grad"].append(Mistake(how, text, dx))
+    leaf = x.detach().requires_grad_()
+    value = own(leaf)
+    (slope,) = torch.autograd.grad(value, leaf, dy)
+    made["input_grad"] += [
+        Mistake("gate alone", f"lacks the term x * {name}'(x), as if {name} were a constant",
+                dy * value.detach()),
+        Mistake("slope alone", f"lacks the term {name}(x)", x * slope),
+        Mistake("slope", f"is the derivative of {name} alone, without x and the term {name}(x)",
+                slope),
+    ]  # fmt: skip
+
+
+def _by_tanh(x: Tensor) -> Tensor:
+    return (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+
+
+GATES: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
+    "none": ("is by the exact Phi", torch.special.ndtr),
+    "tanh": ("is by the approximation of Phi with a tanh", _by_tanh),
+    "sigmoid": ("is by the approximation x * sigmoid(1.702 * x)",
+                lambda x: torch.sigmoid(1.702 * x)),
+}  # fmt: skip
+"""What GELU multiplies x by, exactly and not."""
 
 
 def _of_slope(made: Mistakes, case: Case, x: Tensor, dy: Tensor) -> None:

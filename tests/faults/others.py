@@ -11,15 +11,22 @@ import scratch
 from tests.faults import Planting, fault, swap
 
 
-@fault("Phi is taken for a constant", "layer.input_grad", "GELU", dtype="float64")
+@fault(
+    "Phi is taken for a constant", "layer.input_grad", "GELU", "as if Phi were a constant",
+    dtype="float64",
+)  # fmt: skip
 def _() -> Planting:
     def backward(self: Any, dy: Tensor) -> Tensor:
-        return dy * self._phi(self._take(dy))[0]
+        x = self._take(dy)
+        return dy * self._phi(x)[0]
 
     return swap(scratch.GELU, backward=backward)
 
 
-@fault("the sigmoid is taken for a constant", "layer.input_grad", "SiLU", dtype="float64")
+@fault(
+    "the sigmoid is taken for a constant", "layer.input_grad", "SiLU", "as if s were a constant",
+    dtype="float64",
+)  # fmt: skip
 def _() -> Planting:
     return swap(scratch.SiLU, backward=lambda self, dy: dy * torch.sigmoid(self._take(dy)))
 
