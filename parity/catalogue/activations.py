@@ -35,6 +35,10 @@ ROWS: tuple[Entry, ...] = (
     Entry(
         nn.Softplus, "layer", {"": {}, "beta=3": {"beta": 3.0}, "threshold=1": {"threshold": 1.0}}
     ),
+    Entry(nn.Mish, "layer"),
+    Entry(nn.Softsign, "layer"),
+    Entry(nn.Hardtanh, "layer", {"": {}, "limits": {"min_val": -0.5, "max_val": 1.5}}),
+    Entry(nn.ReLU6, "layer"),
     Entry(nn.Sigmoid, "layer"),
     Entry(nn.Tanh, "layer"),
     _softmax(nn.Softmax),

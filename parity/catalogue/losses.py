@@ -16,6 +16,7 @@ _LOGITS = reductions(
     **{"": {}, "weight": {"weight": WEIGHTS}, "pos_weight": {"pos_weight": WEIGHTS}}
 )
 _HUBER = reductions(**{"": {}, "delta=0.5": {"delta": 0.5}, "delta=2": {"delta": 2.0}})
+_SMOOTH = reductions(**{"": {}, "beta=0.5": {"beta": 0.5}, "beta=2": {"beta": 2.0}})
 _INDICES: Variants = {
     "index": {},
     "index_weight": {"weight": WEIGHTS},
@@ -36,6 +37,7 @@ ROWS: tuple[Entry, ...] = (
     Entry(nn.MSELoss, "loss", _LOSS),
     Entry(nn.L1Loss, "loss", _LOSS),
     Entry(nn.HuberLoss, "loss", _HUBER),
+    Entry(nn.SmoothL1Loss, "loss", _SMOOTH),
     Entry(nn.BCELoss, "loss", _WEIGHTED, domain="probability", target="probability"),
     Entry(nn.BCEWithLogitsLoss, "loss", _LOGITS, target="probability"),
     Entry(nn.CrossEntropyLoss, "loss", _CROSS_ENTROPY, target=_CLASS),

@@ -54,6 +54,10 @@ _GROUP = _with(
         "features": {},
     },
 )
+_INSTANCE = _with(
+    {"num_features": 3},
+    {"": {}, "affine": {"affine": True}, "eps=0.1": {"eps": 0.1}},
+)
 _OF_GROUPS = {"length": (5, 6, 4), "features": (5, 6)}
 _THREE = {"three_axes": (7, 3, 5), "two_normalized": (7, 3, 5), "length": (7, 5, 3)}
 
@@ -82,5 +86,15 @@ ROWS: tuple[Entry, ...] = (
         ranges=RANGES,
         images=True,
         optional=tuple(_OF_GROUPS),
+    ),
+    Entry(
+        nn.InstanceNorm2d,
+        "layer",
+        _INSTANCE,
+        (5, 3, 4, 2),
+        positional=("num_features",),
+        ranges=RANGES,
+        images=True,
+        optional=("affine",),
     ),
 )

@@ -21,8 +21,15 @@ OF_OUTPUT: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def of_activation(
-    made: Mistakes, case: Case, passed: Callable[..., Tensors], x: Tensor, dy: Tensor, y: Tensor
+    made: Mistakes,
+    case: Case,
+    module: nn.Module,
+    passed: Callable[..., Tensors],
+    inputs: Tensors,
+    y: Tensor,
 ) -> None:
+    x, dy = inputs["x"], inputs["dy"]
+
     def put(name: str, sentence: str, value: Tensor) -> None:
         made["input_grad"].append(Mistake(name, sentence, value))
 
@@ -49,8 +56,13 @@ def of_activation(
     if case.entry.name == "Sigmoid" and "slope" not in case.options:
         put("no 1 - y", "lacks the factor 1 - y", dy * y)
         put("no y", "lacks the factor y", dy * (1 - y))
-    if case.entry.name in ("SiLU", "GELU"):
+    if case.entry.name in ("SiLU", "GELU", "Mish"):
         _of_gates(made, case, x, dy)
+    if isinstance(module, nn.Hardtanh):
+        _of_limits(made, module, x, dy)
+    if case.entry.name == "Softsign":
+        put("no square", "lacks the square in 1 / (1 + |x|)^2", dy / (1 + x.abs()))
+        put("plus x", "has 1 + x where 1 + |x| belongs", dy / (1 + x) ** 2)
     if case.entry.name == "SELU":
         _of_selu(made, x, dy, y, passed()["input_grad"])
     if case.entry.name == "LeakyReLU":
@@ -74,6 +86,8 @@ def _of_gates(made: Mistakes, case: Case, x: Tensor, dy: Tensor) -> None:
     """Of x times a gate, s or Phi: one of the two terms of its derivative alone; another gate."""
     name = "s"
     own: Callable[[Tensor], Tensor] = torch.sigmoid
+    if case.entry.name == "Mish":
+        name, own = "tanh(softplus(x))", _of_mish
     if case.entry.name == "GELU":
         name, own = "Phi", GATES[case.options.get("approximate", "none")][1]
         for how, (text, gate) in GATES.items():
@@ -86,12 +100,15 @@ def _of_gates(made: Mistakes, case: Case, x: Tensor, dy: Tensor) -> None:
     value = own(leaf)
     (slope,) = torch.autograd.grad(value, leaf, dy)
     made["input_grad"] += [
-        Mistake("gate alone", f"lacks the term x * {name}'(x), as if {name} were a constant",
+        Mistake("gate alone", f"lacks the term x * {name}', as if {name} were a constant",
                 dy * value.detach()),
-        Mistake("slope alone", f"lacks the term {name}(x)", x * slope),
-        Mistake("slope", f"is the derivative of {name} alone, without x and the term {name}(x)",
-                slope),
+        Mistake("slope alone", f"lacks the term {name}", x * slope),
+        Mistake("slope", f"is the derivative of {name} alone", slope),
     ]  # fmt: skip
+
+
+def _of_mish(x: Tensor) -> Tensor:
+    return torch.tanh(nn.functional.softplus(x))
 
 
 def _by_tanh(x: Tensor) -> Tensor:
@@ -105,6 +122,20 @@ GATES: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
                 lambda x: torch.sigmoid(1.702 * x)),
 }  # fmt: skip
 """What GELU multiplies x by, exactly and not."""
+
+
+def _of_limits(made: Mistakes, module: nn.Hardtanh, x: Tensor, dy: Tensor) -> None:
+    """What is cut off at one limit alone, or in one of the passes."""
+    low, high = module.min_val, module.max_val
+    inside = (x > low) & (x < high)
+    for name, text, value, slope in (
+        ("no lower", f"is not cut off below {low:g}", x.clamp(max=high), x < high),
+        ("no upper", f"is not cut off above {high:g}", x.clamp(min=low), x > low),
+    ):
+        made["output"].append(Mistake(name, text, value))
+        made["input_grad"].append(Mistake(name, text, dy * slope))
+    text = "is 0 within the limits, and dy beyond them"
+    made["input_grad"].append(Mistake("beyond", text, dy * ~inside))
 
 
 def _of_slope(made: Mistakes, case: Case, x: Tensor, dy: Tensor) -> None:

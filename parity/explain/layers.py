@@ -49,7 +49,7 @@ def of_layer(
     elif isinstance(module, nn.Dropout):
         dropout.of_dropout(made, case, x, dy, masks)
     elif x.shape == y.shape and not any(True for _ in module.parameters()):
-        activations.of_activation(made, case, passed, x, dy, y)
+        activations.of_activation(made, case, module, passed, inputs, y)
     for name, value in oracle.items():
         square = value.dim() == 2 and value.shape[0] == value.shape[1]
         if name.endswith("weight.param_grad") and square:
@@ -70,7 +70,7 @@ FAMILIES: tuple[tuple[Any, Callable[[Mistakes, Any, Tensors, Tensors], None]], .
     (nn.Upsample, averages.of_upsample),
     (nn.Flatten, pooling.of_flatten),
     (normalization.NORMS, normalization.of_norm),
-    (nn.GroupNorm, lifted.of_groups),
+    ((nn.GroupNorm, nn.InstanceNorm2d), lifted.of_groups),
     (nn.PReLU, activations.of_prelu),
     (nn.Embedding, embedding.of_embedding),
 )

@@ -177,9 +177,13 @@ def _of_first_group(
         made[result].append(Mistake("first group's input", text, value))
 
 
-def of_groups(made: Mistakes, module: nn.GroupNorm, inputs: Tensors, oracle: Tensors) -> None:
-    """Of a GroupNorm: those of a norm over the last two axes of `[B, groups, channels, places]`."""
-    x, groups = inputs["x"], module.num_groups
+def of_groups(
+    made: Mistakes, module: nn.GroupNorm | nn.InstanceNorm2d, inputs: Tensors, oracle: Tensors
+) -> None:
+    """Of a GroupNorm: those of a norm over the last two axes of `[B, groups, channels, places]`. An
+    InstanceNorm2d has a group for each channel."""
+    x = inputs["x"]
+    groups = module.num_groups if isinstance(module, nn.GroupNorm) else x.shape[1]
     if not x.numel():
         return
     channels = x.shape[1] // groups
@@ -215,7 +219,7 @@ def of_groups(made: Mistakes, module: nn.GroupNorm, inputs: Tensors, oracle: Ten
             says = one.says and _regrouped(one.says, shapes.get(name, right.shape), right.shape)
             if value is None or not same(value, right):
                 made[name].append(replace(one, value=value, says=says))
-    _of_dealing(made, module, inputs, norm)
+    _of_dealing(made, inputs, norm)
     order = torch.arange(groups * channels).view(channels, groups).mT.flatten()
     text = "deals the channels out to the groups in turn, not in blocks"
     turned = norm_of(x[:, order], inputs["dy"][:, order], order)
@@ -232,14 +236,14 @@ def _regrouped(
     return lambda got: says(got.reshape(grouped)) if got.shape == own else ""
 
 
-def _of_dealing(made: Mistakes, module: nn.GroupNorm, inputs: Tensors, norm: Norm) -> None:
+def _of_dealing(made: Mistakes, inputs: Tensors, norm: Norm) -> None:
     """Groups of another number, and a weight and a bias that are not each channel's own."""
     x, groups, channels = inputs["x"], norm.x.shape[1], norm.x.shape[2]
     if "weight" in inputs and channels > 1:
         text = "takes the weight and the bias of each group's first channel for all of its channels"
         first = norm.normal * norm.weight[:, :, :1] + norm.bias[:, :, :1]
         made["output"].append(Mistake("first channel's", text, first.reshape(x.shape)))
-    if channels == groups:
+    if channels in (1, groups):
         return
     text = "takes num_groups to be the number of channels of a group"
     regrouped = x.reshape(len(x), channels, groups, -1)

@@ -35,6 +35,14 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
     _of_reductions(made, how, none(x, t), len(x), oracle["prediction_grad"])
     _of_float32(made, case, none, inputs, how)
     match case.entry.name:
+        case "HuberLoss":
+            text = "is that of SmoothL1Loss: it is divided by delta"
+            twin: nn.Module = nn.SmoothL1Loss(reduction="none", beta=case.options.get("delta", 1.0))
+            _of_another(made, twin, text, x, t, how)
+        case "SmoothL1Loss":
+            text = "is that of HuberLoss: it is multiplied by beta"
+            twin = nn.HuberLoss(reduction="none", delta=case.options.get("beta", 1.0))
+            _of_another(made, twin, text, x, t, how)
         case "BCEWithLogitsLoss":
             y = torch.sigmoid(x)
             by = count * (y - t) / (y * (1 - y))
@@ -83,6 +91,17 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
             made["loss"].append(Mistake(f"no {option}", sentence, wrong.detach()))
             derivative.append(Mistake(f"no {option}", sentence, gradient))
     return made
+
+
+def _of_another(
+    made: Mistakes, criterion: nn.Module, text: str, x: Tensor, t: Tensor, how: str
+) -> None:
+    """Another loss in its place."""
+    leaf = x.detach().requires_grad_()
+    value = _scaled(criterion(leaf, t), how, len(x))
+    (gradient,) = torch.autograd.grad(value.sum(), leaf)
+    made["loss"].append(Mistake("another", text, value.detach()))
+    made["prediction_grad"].append(Mistake("another", text, gradient))
 
 
 def _of_smoothing(made: Mistakes, case: Case, x: Tensor, t: Tensor, how: str) -> None:
