@@ -159,6 +159,23 @@ def test_list_names_checks_and_what_is_not_offered(capsys: pytest.CaptureFixture
     assert "  kink: At 0, and beside it, values and gradients are torch's." in everything
 
 
+def test_what_is_changed_within_the_second_is_read_anew(tmp_path: Path) -> None:
+    """Python takes a file for unchanged by its time, in seconds, and its length."""
+    framework = tmp_path / "framework.py"
+    (tmp_path / "adapter.py").write_text(
+        "import framework\nimport parity\nfrom torch import nn\n"
+        "subject = parity.Subject({nn.Tanh: framework.Tanh}, dtypes=('float32',))\n"
+    )
+    right = (
+        "import torch\nclass Tanh:\n    def forward(self, x):\n        return torch.tanh(1 * x)\n"
+    )
+    for text, code in ((right, cli.PASSED), (right.replace("1 *", "2 *"), cli.FAULT)):
+        framework.write_text(text)
+        os.utime(framework, (1e9, 1e9))
+        given = ["check", str(tmp_path / "adapter.py"), "--only", "Tanh-float32-forward"]
+        assert cli.main(given) == code
+
+
 def test_what_is_known_of_a_class_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["list", "avgpool2d"]) == cli.PASSED
     out = capsys.readouterr().out

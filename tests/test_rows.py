@@ -143,9 +143,8 @@ def subject(name: str, cls: type[Any], **settings: Any) -> parity.Subject:
 
 @pytest.mark.parametrize("name", RIGHT)
 def test_what_is_right_passes(name: str) -> None:
-    for seed in (0, 1):
-        report = parity.check(subject(name, RIGHT[name]), strict=True, seed=seed)
-        assert report.passed, [str(one) for one in report.findings]
+    report = parity.check(subject(name, RIGHT[name]), strict=True)
+    assert report.passed, [str(one) for one in report.findings]
     assert report.count("passed") >= 25
 
 

@@ -26,7 +26,7 @@ from parity.play.line import Ended, Line
 from parity.play.message import Unsendable
 from parity.play.session import Local
 from parity.play.shared import Shared
-from parity.subject.adapter import load, package_of
+from parity.subject.adapter import from_source, load, package_of
 
 LONGEST_TRACEBACK = 10_000
 """How many characters of a traceback are sent."""
@@ -151,7 +151,10 @@ class _Own(MetaPathFinder):
             return None
         before = itertools.takewhile(lambda entry: entry != self.first, sys.path)
         spec = PathFinder.find_spec(name, [*before, *self.folders], target)
-        return None if spec is None or spec.loader is None else spec  # a folder is no module
+        if spec is None or spec.loader is None:
+            return None  # a folder is no module
+        from_source(spec)
+        return spec
 
     def _asked_for(self) -> bool:
         """Whether the import stands in a file of the subject's folders."""

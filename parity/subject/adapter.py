@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import re
 import sys
+import types
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 
 from parity.subject.error import AdapterError
@@ -26,6 +28,7 @@ def load(path: str | Path) -> Subject:
     spec = importlib.util.spec_from_file_location(own + re.sub(r"\W", "_", file.stem), file)
     if spec is None or spec.loader is None:
         raise AdapterError(f"{path} is no Python file")
+    from_source(spec)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
@@ -35,6 +38,21 @@ def load(path: str | Path) -> Subject:
     if not subject.name:
         object.__setattr__(subject, "name", file.stem)
     return subject
+
+
+class _Source(SourceFileLoader):
+    """Compiles a file each time: of one that was changed within the second, and is as long as it
+    was, Python takes what it has compiled before."""
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
+def from_source(spec: ModuleSpec) -> None:
+    """Has a module of the subject's read from its source."""
+    if type(spec.loader) is SourceFileLoader:
+        spec.loader = _Source(spec.loader.name, spec.loader.path)
 
 
 def package_of(path: str | Path) -> tuple[str, str]:
