@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from torch import nn
 
 import parity
 from tests.subjects import more_by_loops
 from tests.subjects.layers_by_loops import Array, Layer
+from tests.wrongs import subject
 
 
 def softplus(x: Array) -> Array:
@@ -135,10 +135,6 @@ WRONG = {
     "SmoothL1Loss": (WrongSmoothL1Loss, "is that of HuberLoss: it is multiplied by beta"),
     "HuberLoss": (WrongHuberLoss, "is that of SmoothL1Loss: it is divided by delta"),
 }
-
-
-def subject(name: str, cls: type[Any], **settings: Any) -> parity.Subject:
-    return parity.Subject({getattr(nn, name): cls}, array="numpy", **settings)
 
 
 @pytest.mark.parametrize("name", RIGHT)

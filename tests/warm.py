@@ -24,6 +24,7 @@ import time
 import traceback
 import types
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,51 +124,47 @@ def _started(kind: type[_Forked], files: bool = False) -> Any:
                 isolated = command[1] == "-I"
                 arguments = list(command[1 + isolated :])
                 if arguments[0].endswith("keeper.py" if isolated or not files else ".py"):
-                    return kind(arguments, isolated=isolated, **options)
+                    where, given = options.pop("cwd", None), options.pop("env", None)
+                    environment = None if given is None else dict(given)
+                    return kind(_File(arguments, isolated, where, environment), **options)
             return super().__new__(cls)
 
     return Started
+
+
+@dataclass(frozen=True)
+class _File:
+    """A Python file that is run: with its arguments, in an isolated interpreter or not, where, and
+    in which environment."""
+
+    arguments: list[str]
+    isolated: bool
+    cwd: str | None = None
+    env: dict[str, str] | None = None
 
 
 class _Forked:
     """A Python file in a fork, with as much of `subprocess.Popen` as those that start one ask."""
 
     def __init__(
-        self,
-        arguments: list[str],
-        *,
-        isolated: bool,
-        pass_fds: Sequence[int] = (),
-        stderr: Any = None,
-        cwd: str | None = None,
-        env: Mapping[str, str] | None = None,
-        **_: Any,
+        self, file: _File, *, pass_fds: Sequence[int] = (), stderr: Any = None, **_: Any
     ) -> None:
         (theirs_in, ours_out), (ours_in, theirs_out) = os.pipe(), os.pipe()
         self.returncode: int | None = None
         told = None if stderr in (None, subprocess.DEVNULL) else stderr.fileno()
-        self.pid = self.begun(
-            arguments, isolated, cwd, env, [theirs_in, theirs_out, told], pass_fds
-        )
+        self.pid = self.begun(file, [theirs_in, theirs_out, told], pass_fds)
         os.close(theirs_in)
         os.close(theirs_out)
-        text = "" if not isolated else "b"
-        self.stdin, self.stdout = os.fdopen(ours_out, f"w{text}"), os.fdopen(ours_in, f"r{text}")
+        binary = "b" * file.isolated
+        self.stdin = os.fdopen(ours_out, f"w{binary}")
+        self.stdout = os.fdopen(ours_in, f"r{binary}")
 
-    def begun(
-        self,
-        arguments: list[str],
-        isolated: bool,
-        cwd: str | None,
-        env: Mapping[str, str] | None,
-        standard: list[int | None],
-        passed: Sequence[int],
-    ) -> int:
+    def begun(self, file: _File, standard: list[int | None], passed: Sequence[int]) -> int:
         """The process of one that has been started."""
         process = os.fork()
         if not process:
             with _ending():
-                _run(arguments, isolated, cwd, env, standard, {one: one for one in passed})
+                _run(file, standard, {one: one for one in passed})
         return process
 
     def poll(self) -> int | None:
@@ -187,20 +184,11 @@ class _Forked:
 class _Served(_Forked):
     """The same, of a process that has imported torch alone, and has no threads."""
 
-    def begun(
-        self,
-        arguments: list[str],
-        isolated: bool,
-        cwd: str | None,
-        env: Mapping[str, str] | None,
-        standard: list[int | None],
-        passed: Sequence[int],
-    ) -> int:
+    def begun(self, file: _File, standard: list[int | None], passed: Sequence[int]) -> int:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(SHARED)
         sent = [None if one is None else Connection(os.dup(one)) for one in (*standard, *passed)]
-        given = (arguments, isolated, cwd, None if env is None else dict(env), sent, list(passed))
-        self.process = context.Process(target=_served, args=given)
+        self.process = context.Process(target=_served, args=(file, sent, list(passed)))
         self.process.start()
         for one in sent:
             if one is not None:
@@ -213,31 +201,17 @@ class _Served(_Forked):
         return self.returncode
 
 
-def _served(
-    arguments: list[str],
-    isolated: bool,
-    cwd: str | None,
-    env: Mapping[str, str] | None,
-    sent: list[Connection | None],
-    passed: list[int],
-) -> None:
+def _served(file: _File, sent: list[Connection | None], passed: list[int]) -> None:
     """In the fork of the server: its parent is not the one that asked for it."""
-    file, told = arguments
+    path, told = file.arguments
     told = json.dumps(json.loads(told) | {"judge": os.getppid()})
     own = [None if one is None else os.dup(one.fileno()) for one in sent]
     placed = {one: number for one, number in zip(own[3:], passed, strict=True) if one is not None}
     with _ending():
-        _run([file, told], isolated, cwd, env, own[:3], placed)
+        _run(replace(file, arguments=[path, told]), own[:3], placed)
 
 
-def _run(
-    arguments: list[str],
-    isolated: bool,
-    cwd: str | None,
-    env: Mapping[str, str] | None,
-    standard: list[int | None],
-    passed: Mapping[int, int],
-) -> None:
+def _run(file: _File, standard: list[int | None], passed: Mapping[int, int]) -> None:
     """Runs a Python file as the fresh process of it that this fork stands for."""
     os.setsid()
     for sign in (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
@@ -251,20 +225,20 @@ def _run(
     for one, number in moved.items():
         os.dup2(one, number)
     _close_all_but({0, 1, 2, *passed.values()})
-    file = arguments[0]
-    _forget(Path(file).parents[2] if isolated else Path.cwd())
-    if cwd is not None:
-        os.chdir(cwd)
-    if env is not None:
+    path = file.arguments[0]
+    _forget(Path(path).parents[2] if file.isolated else Path.cwd())
+    if file.cwd is not None:
+        os.chdir(file.cwd)
+    if file.env is not None:
         os.environ.clear()
-        os.environ.update(env)
-    if isolated:
+        os.environ.update(file.env)
+    if file.isolated:
         sys.path = [one for one in sys.path if one.startswith((sys.prefix, sys.base_prefix))]
     else:
-        sys.path[0] = str(Path(file).parent)
-    sys.argv = arguments
+        sys.path[0] = str(Path(path).parent)
+    sys.argv = file.arguments
     sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
-    runpy.run_path(file, run_name="__main__")
+    runpy.run_path(path, run_name="__main__")
 
 
 @contextlib.contextmanager

@@ -126,7 +126,7 @@ def certified(
             comparison = replace(comparison, blind=(*comparison.blind, mistake.name))
         elif distance < comparison.distance:
             comparison = replace(comparison, distance=distance, nearest=mistake.name)
-        if distance > TRUSTED_FROM:
+        if distance > TRUSTED_FROM and mistake.sentence:
             refuted.append(mistake.sentence)
     return replace(comparison, refuted=tuple(refuted))
 

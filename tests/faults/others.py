@@ -72,14 +72,7 @@ def _() -> Planting:
     subtle="without weights",
 )
 def _() -> Planting:
-    right = scratch.NLLLoss._entries
-
-    def entries(self: Any, x: Tensor, t: Tensor) -> Any:
-        found = right(self, x, t)
-        self._total = None
-        return found
-
-    return swap(scratch.NLLLoss, _entries=entries)
+    return _without_total(scratch.NLLLoss)
 
 
 @fault(
@@ -89,14 +82,19 @@ def _() -> Planting:
     subtle="where none is ignored",
 )
 def _() -> Planting:
-    right = scratch.CrossEntropyLoss._entries
+    return _without_total(scratch.CrossEntropyLoss)
+
+
+def _without_total(loss: Any) -> Planting:
+    """A loss whose mean is over the samples."""
+    right = loss._entries
 
     def entries(self: Any, x: Tensor, t: Tensor) -> Any:
         found = right(self, x, t)
         self._total = None
         return found
 
-    return swap(scratch.CrossEntropyLoss, _entries=entries)
+    return swap(loss, _entries=entries)
 
 
 @fault(
