@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -36,6 +36,14 @@ class Entry:
             each other, for what picks the largest), "index" (int64, from 0 to the first option
             that is positional).
         images: whether the second axis of the input is of channels, which others have last.
+        sequence: whether the second axis of the input is of time, which others have first.
+        beside: the inputs of a layer that come after the first, by the variant's name: the shape
+            of each by its name, its first axis the batch's. One called "mask" is of truth values,
+            and has no gradient.
+        results: the names of the outputs of a layer that come after the first.
+        blocks: of how many parts a parameter is made, by its name or the beginning of it: of
+            gates, as those of an LSTM, or of query, key and value. Others have each by itself.
+        stands_for: the torch class that a subject names it by, where that is not `reference`.
         ranges: other inputs that it is tried at, by name: what those above are multiplied by, and
             what is added to them then.
         target: of a loss: "real", "probability" (for each entry), or one of a class, "index"
@@ -61,6 +69,13 @@ class Entry:
     positional: tuple[str, ...] = ()
     mixes: tuple[str, ...] = ()
     images: bool = False
+    sequence: bool = False
+    beside: Mapping[str, Mapping[str, tuple[int, ...]]] = field(
+        default_factory=lambda: MappingProxyType({})
+    )
+    results: tuple[str, ...] = ()
+    blocks: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    stands_for: type | None = None
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=lambda: MappingProxyType({}))
     optional: tuple[str, ...] = ()
     name: str = ""
@@ -79,6 +94,7 @@ class Entry:
             ("target", targets, self.TARGETS),
             ("mixes", self.mixes, self.variants),
             ("optional", self.optional, self.variants),
+            ("beside", self.beside, self.variants),
         ):
             for value in values:
                 if value not in choices:
@@ -95,6 +111,11 @@ class Entry:
     def shape_of(self, variant: str) -> tuple[int, ...]:
         return self.shape[variant] if isinstance(self.shape, Mapping) else self.shape
 
+    @property
+    def several(self) -> bool:
+        """Whether it is of a kind of layer that takes or returns several arrays."""
+        return bool(self.beside or self.results)
+
     def target_of(self, variant: str) -> str:
         return self.target if isinstance(self.target, str) else self.target[variant]
 
@@ -110,7 +131,28 @@ def grid(**choices: list[Any]) -> Iterator[Options]:
         yield dict(zip(choices, values, strict=True))
 
 
-def named(options: Iterator[Options]) -> Variants:
+def covering(options: Iterable[Options], together: int = 3) -> list[Options]:
+    """The first of the combinations, each that differs from it in one choice alone, and as many
+    others as it takes for any `together` choices to occur together in one of them.
+
+    Pairwise testing carried to `together`-tuples: D. M. Cohen et al., "The AETG system" (1997).
+    Those that cover most of what is left come next, the earliest of equals.
+    """
+    listed = list(options)
+
+    def tuples(one: Options) -> set[tuple[tuple[str, Any], ...]]:
+        return set(itertools.combinations(one.items(), together))
+
+    first = listed[0]
+    kept = [one for one in listed if sum(one[key] != first[key] for key in one) <= 1]
+    left = set().union(*map(tuples, listed)) - set().union(*map(tuples, kept))
+    while left:
+        kept.append(max(listed, key=lambda one: len(tuples(one) & left)))
+        left -= tuples(kept[-1])
+    return [one for one in listed if one in kept]
+
+
+def named(options: Iterable[Options]) -> Variants:
     """Options by a name made of what differs from the first choice: `momentum=0.9,nesterov`."""
     listed = list(options)
     defaults = {key: value for one in reversed(listed) for key, value in one.items()}

@@ -1,4 +1,4 @@
-"""The rows of optimizers."""
+"""The rows of optimizers. Of options any three are tried together: bugs want no more."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from parity.catalogue.entry import Entry, grid, named
+from parity.catalogue.entry import Entry, Variants, covering, grid, named
 
 _SGD = (
     options
@@ -20,20 +20,26 @@ _SGD = (
     )
     if not options["nesterov"] or (options["momentum"] and not options["dampening"])
 )
-_ADAM = partial(
-    grid,
-    lr=[0.01],
-    betas=[(0.9, 0.999), (0.5, 0.9)],
-    eps=[1e-8, 1e-2],
-    amsgrad=[False, True],
-    maximize=[False, True],
-)
+
+
+def _adam(*decays: float) -> Variants:
+    choices = grid(
+        lr=[0.01],
+        betas=[(0.9, 0.999), (0.5, 0.9)],
+        eps=[1e-8, 1e-2],
+        amsgrad=[False, True],
+        maximize=[False, True],
+        weight_decay=list(decays),
+    )
+    return named(covering(choices))
+
+
 _optimizer = partial(Entry, kind="optimizer", positional=("lr",))
 
 ROWS: tuple[Entry, ...] = (
-    _optimizer(torch.optim.SGD, variants=named(_SGD)),
-    _optimizer(torch.optim.Adam, variants=named(_ADAM(weight_decay=[0, 0.1]))),
-    _optimizer(torch.optim.AdamW, variants=named(_ADAM(weight_decay=[0.01, 0]))),
+    _optimizer(torch.optim.SGD, variants=named(covering(_SGD))),
+    _optimizer(torch.optim.Adam, variants=_adam(0, 0.1)),
+    _optimizer(torch.optim.AdamW, variants=_adam(0.01, 0)),
     _optimizer(
         torch.optim.RMSprop,
         variants=named(grid(lr=[0.01], alpha=[0.99, 0.5], momentum=[0, 0.9]))
