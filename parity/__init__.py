@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from parity.catalogue.attention import GeGLU, RoPE, ScaledDotProductAttention, SwiGLU
     from parity.catalogue.case import Case
     from parity.catalogue.entry import Entry
     from parity.catalogue.network import Network
@@ -37,11 +38,15 @@ else:
         "Case": "catalogue.case",
         "Comparison": "judge.comparison",
         "Entry": "catalogue.entry",
+        "GeGLU": "catalogue.attention",
         "Local": "play.session",
         "Network": "catalogue.network",
         "Remote": "play.remote",
         "Report": "run.report",
+        "RoPE": "catalogue.attention",
+        "ScaledDotProductAttention": "catalogue.attention",
         "Subject": "subject.subject",
+        "SwiGLU": "catalogue.attention",
         "Tensors": "catalogue.values",
         "Trial": "checks.trial",
         "Truth": "judge.truth",
@@ -70,11 +75,15 @@ __all__ = [
     "Case",
     "Comparison",
     "Entry",
+    "GeGLU",
     "Local",
     "Network",
     "Remote",
     "Report",
+    "RoPE",
+    "ScaledDotProductAttention",
     "Subject",
+    "SwiGLU",
     "Tensors",
     "Trial",
     "Truth",

@@ -13,12 +13,19 @@ from typing import Any
 
 import torch
 from tabulate import tabulate
-from torch import nn
 from tqdm import tqdm
 
 import parity
+from parity.catalogue.table import by_name
 from parity.explain.causes import Finding
-from tests.subjects import layers_by_loops, more_by_loops, more_wrong, wrong_layers
+from tests.subjects import (
+    layers_by_loops,
+    more_by_loops,
+    more_wrong,
+    sequences_by_loops,
+    wrong_layers,
+    wrong_sequences,
+)
 from tests.subjects.wrong_layers import Wrong
 
 BY_LOOPS: dict[str, Any] = {
@@ -28,11 +35,13 @@ BY_LOOPS: dict[str, Any] = {
                           "Embedding"),
         (more_by_loops, "Conv1d ConvTranspose2d AvgPool2d AdaptiveAvgPool2d Upsample GroupNorm "
                         "PReLU"),
+        (sequences_by_loops, "RNNCell GRUCell LSTMCell RNN GRU LSTM ScaledDotProductAttention "
+                             "MultiheadAttention SwiGLU GeGLU RoPE"),
     )
     for name in names.split()
 }  # fmt: skip
 """The right ones."""
-WRONG = [*wrong_layers.WRONG, *more_wrong.WRONG]
+WRONG = [*wrong_layers.WRONG, *more_wrong.WRONG, *wrong_sequences.WRONG]
 TELLING = ("-forward", "-input_grad", "-param_grad", "-ranges", "-statistics", "-eval_mode",
            "-kink", "-differences")  # fmt: skip
 """The checks that tell what is wrong; the others show that it is."""
@@ -54,7 +63,7 @@ _told: dict[type[Any], Told] = {}
 
 
 def subject(name: str, cls: type[Any], **settings: Any) -> parity.Subject:
-    return parity.Subject({getattr(nn, name): cls}, array="numpy", name=name, **settings)
+    return parity.Subject({by_name(name).key: cls}, array="numpy", name=name, **settings)
 
 
 def told(wrong: Wrong) -> Told:

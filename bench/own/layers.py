@@ -13,8 +13,8 @@ from torch import nn
 import scratch
 from bench.own.defaults import defaults
 from parity import Comparison, Tensors, Trial
-from parity.checks.passes import of_pass, one_pass, weights
-from parity.checks.trial import equal, fact
+from parity.checks.passes import of_pass, one_pass
+from parity.checks.trial import equal, fact, weights
 from parity.play.broken import Unoffered
 from reference import pairs
 from scratch import runs

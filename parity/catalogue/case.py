@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from parity.catalogue.entry import Entry, Options
 from parity.catalogue.network import Network
 from parity.catalogue.table import CATALOGUE
-from parity.catalogue.values import apart, indices, normal
+from parity.catalogue.values import Tensors, apart, indices, normal
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Case:
         moves: whether it moves its parameters in its backward, at a rate.
         missing: why it cannot be checked: an option that the subject does not offer.
         biased: whether what a BatchNorm keeps of its batches is their biased variance.
+        one_bias: whether its recurrent layers have one bias, where torch's have two.
         elsewhere: whether its torch side is a class of the adapter's, which only the subject's
             process has: there it is judged.
     """
@@ -40,6 +41,7 @@ class Case:
     moves: bool = False
     missing: str = ""
     biased: bool = False
+    one_bias: bool = False
     elsewhere: bool = False
 
     def __str__(self) -> str:
@@ -73,6 +75,11 @@ class Case:
     def shape(self) -> tuple[int, ...]:
         """Of the input, or the prediction."""
         return self.entry.shape_of(self.variant)
+
+    @property
+    def beside(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of a layer's inputs after the first, by name; without the batch's axis."""
+        return {n: shape[1:] for n, shape in self.entry.beside.get(self.variant, {}).items()}
 
     @property
     def rows(self) -> int:
@@ -109,6 +116,17 @@ class Case:
                 return torch.sigmoid(normal(*shape, generator=generator, dtype=dtype))
         return normal(*shape, generator=generator, dtype=dtype)
 
+    def inputs_beside(self, rows: int, generator: torch.Generator, dtype: torch.dtype) -> Tensors:
+        """A layer's inputs after the first, by their names in `evaluate.layer`: `h.x`. In each
+        row of a mask something may be seen."""
+        found = {}
+        for name, shape in self.beside.items():
+            x = normal(rows, *shape, generator=generator, dtype=dtype)
+            if name == "mask":
+                x = (x > 0) | (torch.arange(shape[-1]) == torch.arange(shape[-2])[:, None])
+            found[f"{name}.x"] = x
+        return found
+
     @property
     def pure(self) -> bool:
         """Whether its torch side is known to give the same at the same inputs: of the catalogue
@@ -121,7 +139,9 @@ class Case:
         """The torch side; an optimizer takes its parameters."""
         if self.reduction not in ("", "mean"):
             return Reduced(self.entry, self.options, self.reduction)
-        options = {"reduction": "mean"} if self.reduction else {}
+        options: Options = {"reduction": "mean"} if self.reduction else {}
+        if self.one_bias and "one_bias" in self.entry.defaults():
+            options = {"one_bias": True}
         return self.entry.reference(*args, **self.options | options)
 
     def module(self) -> nn.Module:

@@ -41,8 +41,9 @@ class Entry:
             of each by its name, its first axis the batch's. One called "mask" is of truth values,
             and has no gradient.
         results: the names of the outputs of a layer that come after the first.
-        blocks: of how many parts a parameter is made, by its name or the beginning of it: of
-            gates, as those of an LSTM, or of query, key and value. Others have each by itself.
+        blocks: of which blocks parameters are made, one below the other, by the beginning of a
+            name: gates, as "ifgo" of an LSTM, or "qkv". Others have them in another order, or
+            each by itself.
         stands_for: the torch class that a subject names it by, where that is not `reference`.
         ranges: other inputs that it is tried at, by name: what those above are multiplied by, and
             what is added to them then.
@@ -74,7 +75,7 @@ class Entry:
         default_factory=lambda: MappingProxyType({})
     )
     results: tuple[str, ...] = ()
-    blocks: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    blocks: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     stands_for: type | None = None
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=lambda: MappingProxyType({}))
     optional: tuple[str, ...] = ()
@@ -112,9 +113,20 @@ class Entry:
         return self.shape[variant] if isinstance(self.shape, Mapping) else self.shape
 
     @property
+    def key(self) -> Any:
+        """What a subject names it by: the torch class that it stands for."""
+        return self.stands_for or self.reference
+
+    @property
     def several(self) -> bool:
         """Whether it is of a kind of layer that takes or returns several arrays."""
         return bool(self.beside or self.results)
+
+    @property
+    def states(self) -> dict[str, tuple[int, ...]]:
+        """What a layer takes after its first input at some variant, without the batch's axis."""
+        given = [pair for one in self.beside.values() for pair in one.items()]
+        return {name: shape[1:] for name, shape in given if name != "mask"}
 
     def target_of(self, variant: str) -> str:
         return self.target if isinstance(self.target, str) else self.target[variant]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from parity.catalogue import (
     activations,
+    attention,
     convolution,
     dropout,
     embedding,
@@ -12,6 +13,7 @@ from parity.catalogue import (
     normalization,
     optimizers,
     pooling,
+    recurrent,
 )
 from parity.catalogue.entry import Entry
 
@@ -23,13 +25,15 @@ def by_name(name: str) -> Entry:
 
 #: The rows, by torch class.
 CATALOGUE: dict[type, Entry] = {
-    entry.reference: entry
+    entry.key: entry
     for family in (
         linear,
         convolution,
         pooling,
         normalization,
         embedding,
+        recurrent,
+        attention,
         dropout,
         activations,
         losses,

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from parity.catalogue.case import Case
 from parity.catalogue.values import Tensors
-from parity.checks.passes import of_pass, one_pass, passed, weights
-from parity.checks.trial import Trial, fact
+from parity.checks.passes import of_pass, one_pass, passed
+from parity.checks.trial import Trial, fact, weights
 from parity.judge import evaluate
 from parity.judge.comparison import DIGITS, WRONG, Comparison, compare, compare_one
 from parity.judge.truth import truth
@@ -47,7 +48,9 @@ def sizes(trial: Trial) -> list[Comparison]:
             x = drawn(*shape) if exact else trial.x(*shape, generator=generator)
             return inputs | {"x": x, "dy": drawn(shape[0], *outputs)}
 
-        for verdict in one_pass(trial, whole, terms=terms_of(shape, trial.case.mixes)):
+        for verdict in one_pass(
+            trial, whole, rows=shape[0], terms=terms_of(shape, trial.case.mixes)
+        ):
             verdicts.append(replace(verdict, name=f"{list(shape)}: {verdict.name}"))
     return verdicts
 
@@ -64,7 +67,7 @@ def rank(trial: Trial) -> list[Comparison]:
     inputs = trial.inputs(6)
     three = {name: inputs[name].unflatten(0, (2, 3)) for name in ("x", "dy")}
     inputs = inputs | three
-    layer = trial.layer(weights(inputs))
+    layer = trial.layer(inputs)
     layer.zero_grad()
     refused, y = layer.attempt("forward", inputs["x"])
     right = truth(evaluate.layer(trial.case.module().train()), inputs)
@@ -123,7 +126,7 @@ def nan(trial: Trial) -> list[Comparison]:
     refused."""
     inputs = trial.inputs()
     inputs["x"].view(-1)[0] = math.nan
-    layer = trial.layer(weights(inputs))
+    layer = trial.layer(inputs)
     refused, y = layer.attempt("forward", inputs["x"])
     if refused:
         return [fact("output", True, "")]
@@ -148,7 +151,7 @@ def kink(trial: Trial) -> list[Comparison]:
         return inputs | {"x": x}
 
     inputs = change(trial.inputs())
-    layer = trial.layer(weights(inputs))
+    layer = trial.layer(inputs)
     results = passed(layer, inputs, seed=trial.seed)
     verdicts = trial.judge_layer(inputs, results)
     name = trial.case.entry.name
@@ -183,15 +186,15 @@ def extremes(trial: Trial) -> list[Comparison]:
         "subnormal": [tiny / 4, -tiny / 4, 0.5, 1.0, -1.0],
         "infinite": [math.inf, -math.inf, 1.0, -1.0, 0.5],
     }.items():
-        if name == "infinite" and isinstance(trial.case.module(), nn.Dropout):
-            continue  # a dropped infinity is NaN, and tells not that it was dropped
+        if name == "infinite" and not _takes_infinities(trial.case):
+            continue
         inputs = trial.inputs()
         size = inputs["x"][0].numel()
         row = torch.tensor(values * size, dtype=trial.dtype)
         x = torch.stack([row.roll(i)[:size] for i in range(len(inputs["x"]))])
         x[1::2] = -x[1::2].abs()  # rows whose largest entry is far below that of the batch
         inputs["x"] = x.reshape(inputs["x"].shape)
-        layer = trial.layer(weights(inputs))
+        layer = trial.layer(inputs)
         results = passed(layer, inputs, seed=trial.seed)
         judged = trial.judge_layer(inputs, results, finite=True)
         at = {"large": "as large as 1e4", "subnormal": "as small as 1e-39"}.get(name, name)
@@ -199,6 +202,14 @@ def extremes(trial: Trial) -> list[Comparison]:
         if not all(verdict.passed for verdict in judged) and weights(inputs):
             verdicts = _by_moved(verdicts, layer, trial.case.entry.name)
     return verdicts
+
+
+def _takes_infinities(case: Case) -> bool:
+    """Whether an infinity tells anything: one that is dropped is NaN, and tells not that it was
+    dropped; of several products one after another hardly a number is left."""
+    module = case.module()
+    weights = sum("weight" in name for name, _ in module.named_parameters())
+    return not (isinstance(module, nn.Dropout) or case.entry.several or weights > 1)
 
 
 def _by_moved(verdicts: list[Comparison], layer: Any, label: str) -> list[Comparison]:
@@ -221,7 +232,7 @@ def ranges(trial: Trial) -> list[Comparison]:
     for name, (scale, shift) in trial.case.entry.ranges.items():
         inputs = trial.inputs()
         inputs["x"] = inputs["x"] * scale + shift
-        layer = trial.layer(weights(inputs))
+        layer = trial.layer(inputs)
         results = passed(layer, inputs, seed=trial.seed)
         for verdict in trial.judge_layer(inputs, results):
             verdicts.append(replace(verdict, name=f"{name}: {verdict.name}"))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from parity.checks import domain, life, masks, memory
-from parity.checks.passes import of_pass, one_pass, passed, weights
-from parity.checks.trial import Trial, fact
+from parity.checks.passes import of_pass, one_pass, outputs, passed, rows_of
+from parity.checks.trial import Trial, beside, fact, weights
 from parity.explain import normalization
 from parity.judge.comparison import Comparison
 from parity.judge.differences import compare_with_differences
@@ -30,7 +30,7 @@ def _ending(ending: str, doc: str) -> Callable[[Trial], list[Comparison]]:
 def eval_mode(trial: Trial) -> list[Comparison]:
     """In evaluation mode as torch in evaluation mode; and training mode leads back."""
     inputs = trial.inputs()
-    layer = trial.layer(weights(inputs))
+    layer = trial.layer(inputs)
     drops = isinstance(trial.case.module(), nn.Dropout)
     without = layer.train(False)
     if without and any(True for _ in trial.case.module().buffers()):
@@ -40,10 +40,10 @@ def eval_mode(trial: Trial) -> list[Comparison]:
         return [fact("evaluation mode", False, without, text)]
     layer.zero_grad()
     layer.seed(trial.seed)
-    results = {"output": layer.forward(inputs["x"])}
+    results = outputs(trial, layer, inputs["x"])
     refused, dx = layer.attempt("backward", inputs["dy"])  # nobody has to train in evaluation
     if not refused:
-        results = of_pass(results["output"], dx, layer.gradients())
+        results = of_pass(results["output"], dx, layer.results())
     verdicts = trial.judge_layer(
         inputs, results, training=False, ending="output" if refused else ""
     )
@@ -64,7 +64,7 @@ def batch_of_one(trial: Trial) -> list[Comparison]:
 def empty_batch(trial: Trial) -> list[Comparison]:
     """No samples: empty results of the right shape, and gradients of zero; or they are refused."""
     inputs = trial.inputs(0)
-    if trial.layer(weights(inputs)).attempt("forward", inputs["x"])[0]:
+    if trial.layer(inputs).attempt("forward", inputs["x"])[0]:
         raise Unoffered("it refuses an empty batch")
     return one_pass(trial, rows=0)
 
@@ -73,10 +73,10 @@ def samples(trial: Trial) -> list[Comparison]:
     """The samples of a batch one by one: outputs and input gradients are the batch's rows, and
     parameter gradients add up to the batch's."""
     inputs = trial.inputs()
-    layer = trial.layer(weights(inputs))
+    layer = trial.layer(inputs)
     whole: dict[str, list[Tensor]] = {}
     for row in range(len(inputs["x"])):
-        one = {"x": inputs["x"][row : row + 1], "dy": inputs["dy"][row : row + 1]}
+        one = rows_of(inputs, slice(row, row + 1))
         for name, value in passed(layer, one, seed=trial.seed).items():
             whole.setdefault(name, []).append(value)
     results = {
@@ -89,17 +89,34 @@ def samples(trial: Trial) -> list[Comparison]:
 def differences(trial: Trial) -> list[Comparison]:
     """Every gradient is the derivative of the layer's own forward, by finite differences."""
     inputs = trial.inputs()
-    layer = trial.layer(weights(inputs))
+    layer = trial.layer(inputs)
     results = passed(layer, inputs, seed=trial.seed)
+    others, gradients = beside(inputs)
 
     def value(x: Tensor) -> Tensor:
         layer.seed(trial.seed)
-        return (layer.forward(x) * inputs["dy"]).sum()
+        given = outputs(trial, layer, x)
+        weighed = [given["output"] * inputs["dy"]]
+        weighed += [given[f"{name}.output"] * dy for name, dy in gradients.items()]
+        return torch.stack([one.sum() for one in weighed]).sum()
 
     verdicts = []
     if "input_grad" in results:
         dx = results["input_grad"]
         verdicts.append(compare_with_differences("input_grad", value, inputs["x"], dx))
+    for name, other in others.items():
+        if not other.is_floating_point():
+            continue
+
+        def value_beside(other: Tensor, name: str = name) -> Tensor:
+            layer.set_beside(others | {name: other}, gradients)
+            return value(inputs["x"])
+
+        gradient = results[f"{name}.input_grad"]
+        verdicts.append(
+            compare_with_differences(f"{name}.input_grad", value_beside, other, gradient)
+        )
+        layer.set_beside(others, gradients)
     for name, parameter in weights(inputs).items():
 
         def value_at(p: Tensor, name: str = name) -> Tensor:
@@ -144,7 +161,20 @@ CHECKS: dict[str, Callable[[Trial], list[Comparison]]] = {
 }
 
 
+def _roundings(module: nn.Module, name: str) -> bool:
+    """Whether a gradient is of so many sums, or products one after another, that rounding leaves
+    too little of it in half precision for a pass to mean anything."""
+    weights = [name for name, _ in module.named_parameters() if "weight" in name]
+    norm = isinstance(module, normalization.BATCH_NORMS) and name == "param_grad"
+    return norm or len(weights) > 1
+
+
 OF_PARAMETERS = ("param_grad", "accumulation")
+
+
+LONG = "long"
+"""A variant that shows what many places do to a sequence: its values alone are checked."""
+OF_VALUES = ("forward", "input_grad", "param_grad")
 
 
 OF_NUMBERS = ("input_grad", "kink", "nan", "magnitudes", "extremes")
@@ -153,12 +183,14 @@ OF_NUMBERS = ("input_grad", "kink", "nan", "magnitudes", "extremes")
 
 def applies(case: Any, name: str, dtype: torch.dtype) -> bool:
     """Whether a check says anything of a layer: of its gradients, if it has parameters."""
+    if case.variant == LONG and name not in OF_VALUES:
+        return False
     module = case.module()
     drops = isinstance(module, nn.Dropout)
     if name == "differences":  # at padding_idx torch's gradient is none, at a threshold y jumps
         return dtype == torch.float64 and not case.options.keys() & {"padding_idx", "threshold"}
-    if name == "param_grad" and isinstance(module, normalization.BATCH_NORMS) and dtype in HALF:
-        return False  # of so many sums rounding leaves too little for a pass to mean anything
+    if dtype in HALF and name.endswith("_grad") and _roundings(module, name):
+        return False
     if name == "ranges":
         return bool(case.entry.ranges)
     if name == "statistics":
@@ -175,6 +207,8 @@ def applies(case: Any, name: str, dtype: torch.dtype) -> bool:
             and not (drops or case.mixes or case.single)
             and not any(True for _ in module.parameters())
         )
+    if case.entry.several and name in ("rank", "tied", "moving"):
+        return False
     if name == "tied":
         return bool(case.objects) and any(True for _ in module.parameters())
     if name == "moving":

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from parity.catalogue.values import Tensors
-from parity.checks.passes import another, of_pass, passed, weights
-from parity.checks.trial import Trial, fact, in_double
+from parity.checks.passes import another, of_pass, passed, rows_of
+from parity.checks.trial import Trial, beside, fact, in_double, weights
 from parity.explain.diagnosis import judge
 from parity.explain.mistakes import Mistake
 from parity.explain.statistics import of_statistics
@@ -29,6 +29,8 @@ def instances(trial: Trial) -> list[Comparison]:
     for number, inputs in enumerate((first, second)):
         layer = trial.session.new(trial.case, trial.dtype, trial.device, trial.seed + number)
         layer.set_parameters(weights(inputs))
+        if trial.case.entry.several:
+            layer.set_beside(*beside(inputs))
         layer.zero_grad()
         both.append(layer)
     outputs = [one.forward(i["x"]) for one, i in zip(both, (first, second), strict=True)]
@@ -37,7 +39,7 @@ def instances(trial: Trial) -> list[Comparison]:
     text = f"of two {name}s that are alive at once, the two share what forward keeps"
     gradients = [one.backward(i["dy"]) for one, i in zip(both, (first, second), strict=True)]
     for number, inputs in enumerate((first, second)):
-        results = of_pass(outputs[number], gradients[number], both[number].gradients())
+        results = of_pass(outputs[number], gradients[number], both[number].results())
         for verdict in trial.judge_layer(inputs, results):
             whose = "first" if number == 0 else "second"
             verdict = replace(verdict, name=f"{whose}: {verdict.name}")
@@ -57,7 +59,7 @@ def tied(trial: Trial) -> list[Comparison]:
     """Two layers that share their parameters: the gradients of both add up."""
     inputs = trial.inputs()
     other = inputs | {"x": another(inputs["x"]), "dy": inputs["dy"] / 2}
-    layer = trial.layer(weights(inputs))
+    layer = trial.layer(inputs)
     results = layer.tied([(one["x"], one["dy"]) for one in (inputs, other)])
 
     def both(given: Tensors, over: Over = alone) -> Tensors:
@@ -88,7 +90,7 @@ def accumulation(trial: Trial) -> list[Comparison]:
         names = [name for name in one if name.endswith("param_grad")]
         return {name: one[name] + two[name] if accumulates else two[name] for name in names}
 
-    layer = trial.layer(weights(first))
+    layer = trial.layer(first)
     passed(layer, first)
     layer.forward(second["x"])
     layer.backward(second["dy"])
@@ -125,8 +127,11 @@ def accumulation(trial: Trial) -> list[Comparison]:
 def repeated(trial: Trial) -> list[Comparison]:
     """A batch leaves nothing of itself: another after it is right, and itself once more."""
     inputs = trial.inputs()
-    layer = trial.layer(weights(inputs))
-    one = {"x": another(inputs["x"])[-1:], "dy": inputs["dy"][:1] / 2}
+    layer = trial.layer(inputs)
+    one = rows_of(inputs, slice(1)) | {
+        "x": another(inputs["x"])[-1:],
+        "dy": inputs["dy"][:1] / 2,
+    }
     other = {"x": another(inputs["x"]), "dy": inputs["dy"] / 2}
     verdicts = []
     batches = {"": inputs, "one sample": one, "another": other, "again": inputs}
@@ -143,16 +148,16 @@ def repeated(trial: Trial) -> list[Comparison]:
 def second_backward(trial: Trial) -> list[Comparison]:
     """A second backward after one forward gives what the first gave, or is refused."""
     inputs = trial.inputs()
-    layer = trial.layer(weights(inputs))
+    layer = trial.layer(inputs)
     results = passed(layer, inputs, seed=trial.seed)
     layer.zero_grad()
     refused, dx = layer.attempt("backward", inputs["dy"])
     if refused:
         return [fact("second backward", True, "")]
-    verdicts = trial.judge_layer(inputs, of_pass(results["output"], dx, layer.gradients()))
+    verdicts = trial.judge_layer(inputs, of_pass(results["output"], dx, layer.results()))
     if all(verdict.passed for verdict in verdicts):
         return verdicts
-    layer = trial.layer(weights(inputs))
+    layer = trial.layer(inputs)
     passed(layer, inputs, seed=trial.seed)
     refused, dx = layer.attempt("backward", inputs["dy"])
     ending = "output" if dx is None else "input_grad"
@@ -174,7 +179,7 @@ def statistics(trial: Trial) -> list[Comparison]:
     x = inputs["x"]
     for batch in range(1, BATCHES + 1):
         inputs[f"x {batch}"] = batch * trial.x(*x.shape, generator=generator) + batch
-    layer = trial.layer(weights(inputs))
+    layer = trial.layer(inputs)
     for batch in range(1, BATCHES + 1):
         layer.forward(inputs[f"x {batch}"])
     if without := layer.train(False):
@@ -197,7 +202,7 @@ def moving(trial: Trial) -> list[Comparison]:
     """A backward that moves the parameters passes on what they were, and moves them by the rate
     times their gradients."""
     inputs, rate_ = trial.inputs(), 0.5
-    layer = trial.layer(weights(inputs))
+    layer = trial.layer(inputs)
     layer.forward(inputs["x"])
     results = {"input_grad": layer.backward_at(inputs["dy"], rate_), **layer.parameters()}
     one_of = evaluate.layer(trial.case.module())

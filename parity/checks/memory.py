@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from parity.checks.passes import LAID, laid, one_pass, passed, weights, written
+from parity.checks.passes import LAID, laid, one_pass, passed, rows_of, written
 from parity.checks.trial import Trial, equal, fact
 from parity.judge.comparison import Comparison
 
@@ -25,9 +25,9 @@ def no_mutation(trial: Trial) -> list[Comparison]:
     """Neither x, nor dy, nor a parameter is modified, and backward leaves the output as it was: in
     training and in evaluation, however x and dy lie, also of one sample."""
     inputs = trial.inputs()
-    layer = trial.layer(weights(inputs))
+    layer = trial.layer(inputs)
     before, changed, reset = layer.parameters(), dict[str, None](), dict[str, None]()
-    one = {name: inputs[name][:1] for name in ("x", "dy")}
+    one = rows_of(inputs, slice(1))
     batches = [(inputs, ("", "")), (inputs, ("gaps", "gaps"))]
     batches += [(one, ("", ""))] * trial.takes(*one["x"].shape)
     for batch, lie in batches:
@@ -39,18 +39,21 @@ def no_mutation(trial: Trial) -> list[Comparison]:
     layer.attempt("forward", inputs["x"])  # in evaluation it may refuse the one or the other
     layer.attempt("backward", inputs["dy"])
     changed |= dict.fromkeys(layer.modified())
-    watched = ("x", "dy", "output") + ("input_grad",) * (not trial.case.indexed)
+    watched = ("x", *trial.case.beside, "dy", "output", *(() if trial.case.indexed else GRADIENT))
     verdicts = [written(name, trial.case.entry.name, name not in changed) for name in watched]
     verdicts += [written(name, f"the zero_grad of {trial.case.entry.name}") for name in reset]
     after = layer.parameters()
     return verdicts + [equal(f"{name} untouched", after[name], before[name]) for name in before]
 
 
+GRADIENT = ("input_grad",)
+
+
 def aliasing(trial: Trial) -> list[Comparison]:
     """What is done to x, dy, the output or the input gradient after the pass reaches neither
     parameters nor gradients: they have memory of their own."""
     inputs = trial.inputs()
-    layer = trial.layer(weights(inputs))
+    layer = trial.layer(inputs)
     passed(layer, inputs, seed=trial.seed)
     kept = layer.parameters if layer.lazy() else lambda: layer.parameters() | layer.gradients()
     before = kept()

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from parity.catalogue.values import Tensors
-from parity.checks.trial import Trial, fact
+from parity.checks.trial import Trial, beside, fact
 from parity.judge.comparison import MEMORY, Comparison
 from parity.play.arrays import LIES
 
@@ -30,24 +30,34 @@ def passed(
     if not fresh:
         layer.zero_grad()
     layer.seed(seed)
+    given, gradients = beside(inputs)
+    if given or gradients:
+        layer.set_beside(given, gradients)
     y = layer.forward(inputs["x"], lie[0])
     dx = layer.backward(inputs["dy"], lie[1])
-    return of_pass(y, dx, layer.gradients())
+    return of_pass(y, dx, layer.results())
 
 
-def of_pass(y: Tensor, dx: Tensor | None, gradients: Tensors) -> Tensors:
+def of_pass(y: Tensor, dx: Tensor | None, results: Tensors) -> Tensors:
     """The results of a pass by their names; `dx` is None where the input is made of indices."""
-    return {"output": y, **({} if dx is None else {"input_grad": dx}), **gradients}
+    return {"output": y, **({} if dx is None else {"input_grad": dx}), **results}
+
+
+def outputs(trial: Trial, layer: Any, x: Tensor, lies: str = "") -> Tensors:
+    """What a forward returns."""
+    y = layer.forward(x, lies)
+    return {"output": y, **(layer.outputs() if trial.case.entry.results else {})}
+
+
+def rows_of(inputs: Tensors, rows: slice) -> Tensors:
+    """Some samples of a batch, and what comes in with them and comes back for them."""
+    parts = {n: v for n, v in inputs.items() if n in ("x", "dy") or n.endswith((".x", ".dy"))}
+    return {name: value[rows] for name, value in parts.items()}
 
 
 def another(x: Tensor) -> Tensor:
     """An input like `x`, of the same kind, whose samples are others."""
     return -x.flip(0) if x.is_floating_point() else x.flip(0)
-
-
-def weights(inputs: Tensors) -> Tensors:
-    """The parameters among a layer's inputs."""
-    return {n: v for n, v in inputs.items() if n not in ("x", "dy") and not n.startswith("x ")}
 
 
 def one_pass(
@@ -65,12 +75,12 @@ def one_pass(
     """The same inputs through the subject's layer and torch's; results compared whose names end
     so, by default all."""
     inputs = change(trial.inputs(rows))
-    layer = trial.layer(weights(inputs), poison=poison)
+    layer = trial.layer(inputs, poison=poison)
     if not training:
         layer.train(False)
     if ending == "output":  # of a layer without a backward, forward is judged all the same
         layer.seed(trial.seed)
-        results = {"output": layer.forward(inputs["x"], lie[0])}
+        results = outputs(trial, layer, inputs["x"], lie[0])
     else:
         results = passed(layer, inputs, seed=trial.seed, lie=lie, fresh=poison)
     return trial.judge_layer(

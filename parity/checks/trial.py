@@ -28,6 +28,21 @@ NEAREST = 0.05
 """How near a real target comes to a prediction, in steps of which a difference is taken."""
 
 
+def weights(inputs: Tensors) -> Tensors:
+    """The parameters among a layer's inputs."""
+    return {n: v for n, v in inputs.items() if n != "x" and n != "dy" and not _beside(n)}
+
+
+def beside(inputs: Tensors) -> tuple[Tensors, Tensors]:
+    """The inputs that come after the first, and the gradients of such outputs, by name."""
+    given = {n.removesuffix(".x"): v for n, v in inputs.items() if n.endswith(".x")}
+    return given, {n.removesuffix(".dy"): v for n, v in inputs.items() if n.endswith(".dy")}
+
+
+def _beside(name: str) -> bool:
+    return name.endswith((".x", ".dy")) or name.startswith("x ")
+
+
 @dataclass(frozen=True)
 class Trial:
     """A case to be checked.
@@ -56,24 +71,33 @@ class Trial:
         """The subject's own object for this case."""
         return self.session.new(self.case, self.dtype, self.device, self.seed, poison)
 
-    def layer(self, weights: Tensors, *, poison: bool = False) -> Any:
-        """The subject's layer, with these parameters."""
+    def layer(self, inputs: Tensors, *, poison: bool = False) -> Any:
+        """The subject's layer, with the parameters among `inputs`, and the inputs that come after
+        the first."""
         layer = self.build(poison=poison)
-        layer.set_parameters(weights)
+        layer.set_parameters(weights(inputs))
+        if self.case.entry.several:
+            layer.set_beside(*beside(inputs))
         return layer
 
     def inputs(self, rows: int | None = None) -> Tensors:
-        """Random `x` and `dy` of a layer, and its parameters."""
+        """Random `x` and `dy` of a layer, and its parameters; and those inputs and gradients of
+        outputs that come after the first, as `h.x` and `c.dy`."""
         generator = self.generator()
         module = self.case.module()
         rows = self.case.rows if rows is None else rows
         shape = self.case.shape[1:]
-        weights = weights_of(module, generator, self.dtype)
-        return {
+        parameters = weights_of(module, generator, self.dtype)
+        first, *others = self.outputs(*shape)
+        inputs = {
             "x": self.x(rows, *shape, generator=generator),
-            "dy": self.random(rows, *self.outputs(*shape), generator=generator),
-            **weights,
+            "dy": self.random(rows, *first, generator=generator),
+            **parameters,
+            **self.case.inputs_beside(rows, generator, self.dtype),
         }
+        for name, output in zip(self.case.entry.results, others, strict=True):
+            inputs[f"{name}.dy"] = self.random(rows, *output, generator=generator)
+        return inputs
 
     def x(self, *shape: int, generator: torch.Generator) -> Tensor:
         """A random input of the kind that the layer takes."""
@@ -84,16 +108,24 @@ class Trial:
         kind = torch.int64 if self.case.indexed else torch.float32
         try:
             with torch.no_grad():
-                self.case.module().train()(torch.zeros(shape, dtype=kind))
+                given = self._zeros(shape[0])
+                self.case.module().train()(torch.zeros(shape, dtype=kind), *given)
         except (RuntimeError, ValueError, IndexError):
             return False
         return True
 
-    def outputs(self, *shape: int) -> tuple[int, ...]:
-        """The shape of the output of a sample, `[B, …]` of which the input is."""
+    def outputs(self, *shape: int) -> list[tuple[int, ...]]:
+        """The shapes of the outputs of a sample, `[B, …]` of which the input is."""
         x = torch.zeros(2, *shape, dtype=torch.int64 if self.case.indexed else torch.float32)
         with torch.no_grad():
-            return tuple(self.case.module().eval()(x).shape[1:])
+            found = self.case.module().eval()(x, *self._zeros(2))
+        return [tuple(y.shape[1:]) for y in ([found] if isinstance(found, Tensor) else found)]
+
+    def _zeros(self, rows: int) -> list[Tensor]:
+        """Inputs that come after the first, of zeros."""
+        kinds = {"mask": torch.bool}
+        given = self.case.beside.items()
+        return [torch.zeros(rows, *shape, dtype=kinds.get(name)) for name, shape in given]
 
     def loss_inputs(self, rows: int | None = None) -> Tensors:
         """A random prediction and target of the kinds that the loss takes; among the targets some

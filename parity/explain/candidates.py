@@ -6,20 +6,27 @@ two are alike; at another option they are not.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from parity.explain.clues import result_of
+import torch
+
+from parity.explain.clues import mistake, result_of
+from parity.explain.mistakes import simple
 from parity.judge.comparison import Comparison
 from parity.judge.outcome import FAILED, Outcome
 
+OF_ANY = {one.sentence for one in simple(torch.zeros(()))}
+"""What can be wrong with any result, whatever is right of another."""
 Texts = dict[str, str]  # what it may be, with its class
 
 
 def settled(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """The outcomes, in which a failed comparison that may be several mistakes is the one that
-    explains most of all that fails of this class's result, and that no pass of it rules out. Where
-    two explain the same, it stays open."""
+    """The outcomes, in which a failed comparison that may be several mistakes is one of them: one
+    that no pass of this result rules out, and of these the one that explains most of all that
+    fails of the class. Where two explain as much, one that a pass of another result rules out
+    steps back; else it stays open."""
     failed = [one for one in outcomes if one.verdict == FAILED]
     if not any(clue.candidates for one in failed for clue in one.failures):
         return list(outcomes)
@@ -31,13 +38,24 @@ def settled(outcomes: Sequence[Outcome]) -> list[Outcome]:
             refuted.setdefault(of, set()).update(clue.refuted)
             if outcome.verdict == FAILED and (texts := _texts(clue)):
                 by_result.setdefault(of, {})[number, place] = texts
+    elsewhere: dict[str, set[str]] = {}
+    for (cls, _), out in refuted.items():
+        elsewhere.setdefault(cls, set()).update(out - OF_ANY)
+    for of, clues in by_result.items():
+        for texts in clues.values():
+            _drop(texts, {one for one in texts if any(map(one.endswith, refuted[of]))})
+    shared = Counter(
+        (of[0], mistake(one))
+        for of, clues in by_result.items()
+        for texts in clues.values()
+        for one in texts
+    )
     found: dict[tuple[int, int], tuple[str, str]] = {}
     for of, clues in by_result.items():
         for texts in clues.values():
-            out = [one for one in texts if any(map(one.endswith, refuted[of]))]
-            if len(out) < len(texts):
-                for one in out:
-                    del texts[one]
+            count = {one: shared[of[0], mistake(one)] for one in texts}
+            _drop(texts, {one for one in texts if count[one] < max(count.values())})
+            _drop(texts, {one for one in texts if any(map(one.endswith, elsewhere[of[0]]))})
         found |= _settled(clues)
     return [
         replace(outcome, comparisons=[
@@ -45,6 +63,13 @@ def settled(outcomes: Sequence[Outcome]) -> list[Outcome]:
         ])
         for number, outcome in enumerate(outcomes)
     ]  # fmt: skip
+
+
+def _drop(texts: Texts, out: set[str]) -> None:
+    """Leaves these out, if others are left then."""
+    if len(out) < len(texts):
+        for one in out:
+            del texts[one]
 
 
 def _texts(clue: Comparison) -> Texts:

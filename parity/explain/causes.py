@@ -18,9 +18,9 @@ from parity.explain.clues import (
     CORE,
     OWN_CHECK,
     RUN,
-    VALUES,
     WHOLE,
     capital,
+    is_value,
     like,
     of_value,
     rank,
@@ -170,6 +170,8 @@ class _Causes:
         found: each finding, by what makes it one.
         known: the finding that a wrong result belongs to, by case, dtype and result.
         alike: the finding, by its name, of a check of a class on a result, in whichever case.
+        many: the classes with more results than a layer's and its weight's and bias's gradients.
+            There a mistake on the way spoils many of them.
         derived: the results, by case, that are the derivative of what the subject itself computes,
             right or wrong as that may be.
     """
@@ -178,6 +180,13 @@ class _Causes:
         self.found: dict[Hashable, Finding] = {}
         self.known: dict[tuple[str, str, str], Finding] = {}
         self.alike: dict[tuple[str, str, str, str], Finding] = {}
+        self.many = {
+            one.cls
+            for one in outcomes
+            if one.kind == "layer" and one.check in CORE
+            for comparison in one.comparisons
+            if result_of(comparison) not in FEW
+        }
         self.derived = {
             (one.case, result_of(comparison))
             for one in outcomes
@@ -193,23 +202,30 @@ class _Causes:
         def place(result: str) -> tuple[str, str, str]:
             return outcome.case, outcome.dtype, result
 
-        value = next((self.known[place(v)] for v in VALUES if place(v) in self.known), None)
+        value = next(
+            (
+                finding
+                for (case, dtype, result), finding in self.known.items()
+                if (case, dtype) == (outcome.case, outcome.dtype) and is_value(result)
+            ),
+            None,
+        )
         here: Finding | None = None  # of a value that is wrong in this very check
         for clue in sorted(outcome.failures, key=tells_most):
             result = result_of(clue)
             finding = self.known.get(place(result))
-            if here is not None and not clue.named and result not in VALUES:
+            if here is not None and not clue.named and not is_value(result):
                 finding = finding or here
             if (
                 value is not None
-                and result not in VALUES
+                and not is_value(result)
                 and (of_value(outcome) or (core and self._follows(outcome, clue, result)))
             ):
                 finding = value
             if finding is not None and finding.severity == DIGITS and not _of_digits(clue):
                 finding = None  # a remark hides nothing that is wrong
                 if here is not None and here.severity != DIGITS and not clue.named:
-                    finding = here if result not in VALUES else None
+                    finding = here if not is_value(result) else None
             if finding is None and not clue.named:
                 finding = self._unnamed(outcome, clue, result)
             if finding is None:
@@ -219,7 +235,7 @@ class _Causes:
             if clue.named:
                 self.alike.setdefault((outcome.cls, outcome.check, outcome.dtype, result), finding)
             finding.shows_in(outcome)
-            if result in VALUES and (here is None or here.severity == DIGITS):
+            if is_value(result) and (here is None or here.severity == DIGITS):
                 here = finding
             if core:
                 self.known.setdefault(place(result), finding)
@@ -245,7 +261,7 @@ class _Causes:
         if (value := self._value_at_other_sizes(outcome, result)) is not None:
             return value
         for graver in SEVERITIES[: SEVERITIES.index(severity)]:
-            if (found := self.found.get(_key(outcome, result, graver))) is not None:
+            if (found := self.found.get(self._key(outcome, result, graver))) is not None:
                 return found
         if severity == EDGE or clue.reason.startswith(OWN_CHECK):
             for (case, dtype, own), finding in self.known.items():
@@ -257,13 +273,13 @@ class _Causes:
     def _value_at_other_sizes(self, outcome: Outcome, result: str) -> Finding | None:
         """The finding of a value at other sizes of the input, of which a gradient is due to it that
         is the derivative of what the subject computes."""
-        if result in VALUES or (outcome.case, result) not in self.derived:
+        if is_value(result) or (outcome.case, result) not in self.derived:
             return None
         return next(
             (
                 finding
                 for (cls, check, dtype, own), finding in self.alike.items()
-                if (cls, check, dtype) == (outcome.cls, "ranges", outcome.dtype) and own in VALUES
+                if (cls, check, dtype) == (outcome.cls, "ranges", outcome.dtype) and is_value(own)
             ),
             None,
         )
@@ -361,7 +377,7 @@ class _Causes:
         elif outcome.kind in WHOLE and clue.diagnosis:
             key = cls, text
         elif clue.name != RUN and not clue.named:
-            key = _key(outcome, result, severity)
+            key = self._key(outcome, result, severity)
         finding = self.found.get(key) or self._of_another_shape(cls, name, text)
         if finding is None:
             finding = self.found[key] = Finding(cls, [outcome], clue, severity)
@@ -373,6 +389,16 @@ class _Causes:
         if clue.diagnosis or not finding.said:
             finding.said.setdefault(name, f"{text}{when}")
         return finding
+
+    def _key(self, outcome: Outcome, result: str, severity: str) -> Hashable:
+        """What makes a finding without a name one: its class and result, or, where there are many,
+        that they are gradients; of a whole, its check."""
+        if outcome.kind in WHOLE:
+            return "network", outcome.check, severity
+        core = outcome.check in CORE
+        if outcome.cls in self.many and not is_value(result):
+            return outcome.cls, "gradients", core, severity
+        return outcome.cls, result if core else result.rpartition(".")[2], core, severity
 
     def _of_another_shape(self, cls: str, name: str, text: str) -> Finding | None:
         """What is said of the same result at inputs of more or fewer dimensions, where a mean
@@ -387,14 +413,7 @@ def _averaged(text: str) -> bool:
     return _AVERAGED.search(text) is not None
 
 
-def _key(outcome: Outcome, result: str, severity: str) -> Hashable:
-    """What makes a finding without a name one: its class and result; of a whole, its check."""
-    if outcome.kind in WHOLE:
-        return "network", outcome.check, severity
-    core = outcome.check in CORE
-    return outcome.cls, result if core else result.rpartition(".")[2], core, severity
-
-
+FEW = ("output", "input_grad", "weight.param_grad", "bias.param_grad")
 _AVERAGED = re.compile(
     r"\S+ times what it should be: 1 / \d+, \d+ is "
     r"(the batch size|the number of (entries of a|pixels|indices).*)$"

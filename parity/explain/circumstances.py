@@ -69,5 +69,7 @@ def plainly(name: str) -> str:
     own = re.sub(r", of its \w+$", "", name).rpartition(": ")[2]
     if own.endswith(".param_grad"):
         return f"{own.removesuffix('.param_grad')} gradient"
+    if own.endswith((".input_grad", ".output")):
+        return own.replace(".input_grad", " gradient").replace(".", " ")
     known = {"input_grad": "input gradient", "prediction_grad": "gradient", "loss": "value"}
     return known.get(own, own.replace("_", " "))

@@ -11,7 +11,6 @@ from parity.judge.outcome import Outcome
 #: The checks that say of each result whether it is right, as such: those that tell most first.
 CORE = ("forward", "value", "twenty_steps", "input_grad", "param_grad", "gradient", "first_step",
         "step")  # fmt: skip
-VALUES = ("output", "loss")
 WHOLE = ("network", "model")
 CANCEL = "parts"
 """The name of the comparison that says that errors cancel."""
@@ -46,10 +45,16 @@ def told(outcome: Outcome, clue: Comparison) -> tuple[str, str, str]:
     return f"{outcome.cls}: {plainly(clue.name)}", what, ""
 
 
+def mistake(diagnosis: str) -> str:
+    """What a diagnosis says, without the result that it says it of."""
+    halves = _WHOSE.match(diagnosis)
+    return halves[2] if halves else diagnosis
+
+
 _WHOSE = re.compile(
     r"(.*?(?: output| input gradient|\.\S+ gradient| gradient| value)) "
     r"((?:is|has|lacks|takes|uses|ignores|drops|leaves|rounds|adds|counts|passes|does|fits|keeps|"
-    r"begins|goes|deals|ends|loses|updates|repeats|still)\b.*)"
+    r"begins|goes|deals|ends|loses|updates|repeats|still|starts|lets|hides|reads)\b.*)"
 )
 
 
@@ -86,8 +91,13 @@ def rank(outcome: Outcome) -> tuple[int, bool, bool]:
     return place, whole, not any(failure.named for failure in outcome.failures)
 
 
+def is_value(result: str) -> bool:
+    """Whether a result is what a layer or a loss computes, and not a gradient."""
+    return result in ("output", "loss") or result.endswith(".output")
+
+
 def tells_most(clue: Comparison) -> tuple[bool, bool]:
-    return result_of(clue) not in VALUES, not clue.diagnosis
+    return not is_value(result_of(clue)), not clue.diagnosis
 
 
 def of_value(outcome: Outcome) -> bool:

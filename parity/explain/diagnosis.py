@@ -154,6 +154,8 @@ def explain(
         for mistake in mistakes
         if not (mistake.value is not None and alike(mistake.value, right, 10 * tolerance))
     ]
+    if near := _nearly_right(got, right, mistakes, dtype):
+        return Explanation(near.sentence, named=True, severity=near.severity)
     for scaled in (False, True):
         told = dict.fromkeys(
             (text, mistake.severity)
@@ -174,6 +176,27 @@ def explain(
     if got.numel() > 1 and bool((got == got.flatten()[0]).all()):
         return Explanation(f"is {float(got.flatten()[0]):.3g} everywhere")
     return Explanation(somewhere(got, right, inputs or {}, tolerance))
+
+
+def _nearly_right(
+    got: Tensor, right: Tensor, mistakes: Sequence[Mistake], dtype: torch.dtype
+) -> Mistake | None:
+    """A mistake that makes nearly what is right, such as an approximation, if a result is far
+    nearer to what it makes, and to no other."""
+    scale = float(right.abs().max())
+    found = []
+    for mistake in mistakes:
+        value = mistake.value
+        if value is None or value.shape != got.shape or mistake.scaled:
+            continue
+        off, apart = (float((value - one).abs().max()) for one in (got, right))
+        if apart <= NEAR * scale and off <= apart / 20 and apart > 64 * _eps(dtype) * scale:
+            found.append(mistake)
+    return found[0] if len(found) == 1 else None
+
+
+def _eps(dtype: torch.dtype) -> float:
+    return torch.finfo(dtype).eps
 
 
 def _near(got: Tensor, right: Tensor) -> bool:
@@ -275,4 +298,7 @@ def _called(name: str) -> str:
     }
     if name.endswith(".param_grad"):
         return f".{name.removesuffix('.param_grad')} gradient"
+    if name.endswith((".input_grad", ".output")):
+        whose, _, what = name.rpartition(".")
+        return f" {whose} {'output' if what == 'output' else 'gradient'}"
     return known.get(name, f" {name}")

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from parity.catalogue.attention import (
+    GeGLU,
+    MultiheadAttention,
+    RoPE,
+    ScaledDotProductAttention,
+    SwiGLU,
+)
 from parity.catalogue.case import Case
 from parity.catalogue.values import Tensors
 from parity.explain import (
     activations,
+    attention,
     averages,
     convolution,
     dropout,
@@ -21,9 +30,11 @@ from parity.explain import (
     linear,
     normalization,
     pooling,
+    recurrent,
 )
 from parity.explain.mistakes import Masks, Mistake, Mistakes, simple
-from parity.judge.evaluate import called, dropping, without_statistics
+from parity.judge import evaluate
+from parity.judge.evaluate import dropping, without_statistics
 
 
 def of_layer(
@@ -35,8 +46,11 @@ def of_layer(
     y = oracle["output"]
     module = without_statistics(module)
 
-    def passed(module: nn.Module = module, x: Tensor = x, dy: Tensor = dy) -> Tensors:
-        return _both(module, inputs, x, dy, masks)
+    def passed(module: nn.Module = module, rows: slice | None = None, **changed: Tensor) -> Tensors:
+        given = inputs | changed
+        if rows is not None:
+            given = {name: v[rows] if OF_A_BATCH.search(name) else v for name, v in given.items()}
+        return _both(module, given, masks)
 
     if x.shape == y.shape and "input_grad" in made:
         made["output"].append(Mistake("identity", "is the input itself", x))
@@ -52,8 +66,9 @@ def of_layer(
         activations.of_activation(made, case, module, passed, inputs, y)
     for name, value in oracle.items():
         square = value.dim() == 2 and value.shape[0] == value.shape[1]
-        if name.endswith("weight.param_grad") and square:
+        if "weight" in name.rpartition(".")[0].rpartition(".")[2] and square:
             made[name].append(Mistake("transposed", "is transposed", value.mT))
+    _of_others(made, oracle)
     _of_batch(made, passed, x, dy, case)
     _of_options(made, case, passed, module.training)
     return made
@@ -73,26 +88,46 @@ FAMILIES: tuple[tuple[Any, Callable[[Mistakes, Any, Tensors, Tensors], None]], .
     ((nn.GroupNorm, nn.InstanceNorm2d), lifted.of_groups),
     (nn.PReLU, activations.of_prelu),
     (nn.Embedding, embedding.of_embedding),
+    ((nn.RNNBase, nn.RNNCellBase), recurrent.of_recurrent),
+    (ScaledDotProductAttention, attention.of_attention),
+    (MultiheadAttention, attention.of_heads),
+    ((SwiGLU, GeGLU), attention.of_gated),
+    (RoPE, attention.of_rope),
 )
 """What is known of a family's mistakes, by the torch classes that are of it."""
 
 
-def _both(module: nn.Module, own: Tensors, x: Tensor, dy: Tensor, masks: Masks) -> Tensors:
-    """Forward and backward at another x or dy, with the parameters among `own`."""
-    names = [name for name, _ in module.named_parameters()]
-    parameters = {name: own[name].detach().requires_grad_() for name in names}
-    wanted = {f"{name}.param_grad": value for name, value in parameters.items()}
-    leaf = x.detach()
-    if x.is_floating_point():
-        wanted["input_grad"] = leaf.requires_grad_()
+OF_A_BATCH = re.compile(r"(^|\.)(x|dy)$")
+"""What has an axis of samples, by its name."""
+
+
+def _both(module: nn.Module, inputs: Tensors, masks: Masks) -> Tensors:
+    """Forward and backward at these inputs."""
     with dropping(module, masks) if masks else contextlib.nullcontext():  # none in evaluation
-        y = called(module, parameters, leaf)
-    results = {"output": y.detach()}
-    if y.shape == dy.shape:  # of another shape than it should be, it has no gradient for this one
-        gradients = torch.autograd.grad(y, list(wanted.values()), dy, allow_unused=True)
+        ys, wanted = evaluate.forward(module, inputs)
+    results = {name: y.detach() for name, y in ys.items()}
+    dys = evaluate.incoming(inputs)
+    # An output of another shape than it should be has no gradient for this dy.
+    if all(y.shape == dy.shape for y, dy in zip(ys.values(), dys, strict=True)):
+        gradients = torch.autograd.grad(
+            list(ys.values()), list(wanted.values()), dys, allow_unused=True
+        )
         found = zip(wanted, gradients, strict=True)
         results |= {name: gradient for name, gradient in found if gradient is not None}
     return results
+
+
+def _of_others(made: Mistakes, oracle: Tensors) -> None:
+    """A gradient that is another's of the same shape."""
+    gradients = {name: value for name, value in oracle.items() if name.endswith("_grad")}
+    for name, own in gradients.items():
+        for other, value in gradients.items():
+            if other != name and value.shape == own.shape:
+                whose = "the input" if other == "input_grad" else other.rpartition(".")[0]
+                text = f"is that of {whose}"
+                if "param_grad" not in name + other:
+                    text = "is returned in the place of another"
+                made[name].append(Mistake(f"of {whose}", text, value))
 
 
 def _of_batch(
@@ -106,10 +141,10 @@ def _of_batch(
         return
     one = "is that of the {} sample alone, not summed over the batch"
     for name, sentence, wrong in (
-        ("last sample", one.format("last"), passed(x=x[-1:], dy=dy[-1:])),
-        ("first sample", one.format("first"), passed(x=x[:1], dy=dy[:1])),
-        ("all but last", "leaves out the last sample", passed(x=x[:-1], dy=dy[:-1])),
-        ("all but first", "leaves out the first sample", passed(x=x[1:], dy=dy[1:])),
+        ("last sample", one.format("last"), passed(rows=slice(-1, None))),
+        ("first sample", one.format("first"), passed(rows=slice(1))),
+        ("all but last", "leaves out the last sample", passed(rows=slice(-1))),
+        ("all but first", "leaves out the first sample", passed(rows=slice(1, None))),
         ("not multiplied", "ignores the incoming gradient", passed(dy=torch.ones_like(dy))),
         ("absolute", "takes the absolute value of the input", passed(x=x.abs())),
     ):

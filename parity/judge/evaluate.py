@@ -31,39 +31,54 @@ def alone(function: Function) -> Function:
     return function
 
 
-def called(module: nn.Module, parameters: Tensors, x: Tensor) -> Tensor:
-    """A module with these parameters, at `x`, in whose dtype its buffers are. It keeps its own."""
+def called(module: nn.Module, parameters: Tensors, x: Tensor, *others: Tensor) -> Any:
+    """A module with these parameters, at `x` and other inputs, in whose dtype its buffers are. It
+    keeps its own. Of one output, that; of several, a tuple."""
     buffers = {
         name: (buffer.to(x.dtype) if buffer.is_floating_point() else buffer).clone()
         for name, buffer in module.named_buffers()
     }
-    y: Tensor = functional_call(module, parameters | buffers, (x,))
-    return y
+    return functional_call(module, parameters | buffers, (x, *others))
 
 
 def layer(module: nn.Module) -> Evaluate:
     """A layer's forward and backward.
 
-    Inputs: `x`, `dy`, and the module's parameters by name. Results: `output`, `input_grad`, unless
-    `x` is made of indices, and `weight.param_grad` for a parameter called weight.
+    Inputs: `x`, `dy`, and the module's parameters by name; where it takes or returns more, `h.x`
+    for its next input, called h, and `c.dy` for its next output, called c, in order. Results:
+    `output`, `c.output`, `input_grad`, unless `x` is made of indices, `h.input_grad`, and
+    `weight.param_grad` for a parameter called weight.
     """
     module = without_statistics(module)
 
     def evaluate(inputs: Tensors, over: Over = alone) -> Tensors:
-        leaves = {name: _leaf(inputs[name]) for name, _ in module.named_parameters()}
-        x = inputs["x"]
-        if x.is_floating_point():
-            x = _leaf(x)
-        y = over(partial(called, module))(leaves, x)
-        wanted = {f"{name}.param_grad": leaf for name, leaf in leaves.items()}
-        if x.is_floating_point():
-            wanted = {"input_grad": x} | wanted
-        gradients = torch.autograd.grad(y, list(wanted.values()), inputs["dy"])
-        return {"output": y.detach(), **dict(zip(wanted, gradients, strict=True))}
+        ys, wanted = forward(module, inputs, over)
+        gradients = torch.autograd.grad(list(ys.values()), list(wanted.values()), incoming(inputs))
+        outputs = {name: y.detach() for name, y in ys.items()}
+        return {**outputs, **dict(zip(wanted, gradients, strict=True))}
 
     if getattr(module, "padding_idx", None) is not None:  # of which vmap does not know
         return partial(_one_by_one, evaluate)
     return evaluate
+
+
+def forward(module: nn.Module, inputs: Tensors, over: Over = alone) -> tuple[Tensors, Tensors]:
+    """A layer's outputs, attached to autograd's graph, and what there are gradients with respect
+    to, by the gradients' names; inputs as for `layer`."""
+    leaves = {name: _leaf(inputs[name]) for name, _ in module.named_parameters()}
+    given = {"input_grad": inputs["x"]}
+    given |= {f"{n[:-2]}.input_grad": x for n, x in inputs.items() if n.endswith(".x")}
+    given = {name: _leaf(x) if x.is_floating_point() else x for name, x in given.items()}
+    found = over(partial(called, module))(leaves, *given.values())
+    names = ["output", *(f"{n[:-3]}.output" for n in inputs if n.endswith(".dy"))]
+    ys = dict(zip(names, [found] if isinstance(found, Tensor) else found, strict=True))
+    wanted = {name: x for name, x in given.items() if x.is_floating_point()}
+    return ys, wanted | {f"{name}.param_grad": leaf for name, leaf in leaves.items()}
+
+
+def incoming(inputs: Tensors) -> list[Tensor]:
+    """The gradients of a layer's outputs, in their order."""
+    return [inputs["dy"], *(dy for name, dy in inputs.items() if name.endswith(".dy"))]
 
 
 def _one_by_one(evaluate: Evaluate, inputs: Tensors, over: Over = alone) -> Tensors:

@@ -18,12 +18,13 @@ LIES = ("gaps", "transposed", "sliced")
 @dataclass(frozen=True)
 class Layout:
     """A subject's conventions for arrays; `array`, `batch` and `kernel` as `Subject` has them, and
-    whether images have their channels last."""
+    whether images have their channels last, or sequences their time first."""
 
     array: str = "torch"
     batch: str = "rows"
     kernel: str = "oihw"
     channels_last: bool = False
+    time_first: bool = False
 
     @property
     def single(self) -> bool:
@@ -40,6 +41,8 @@ class Layout:
         """A copy of `x` `[B, …]` as the subject takes it; `lies`: how in memory, one of `LIES`."""
         if self.channels_last and x.dim() > 2:
             x = x.movedim(1, -1)
+        if self.time_first and x.dim() == 3:
+            x = x.transpose(0, 1)
         match self.batch:
             case "columns" if x.dim() > 1:
                 x = x.movedim(0, -1)
@@ -82,6 +85,8 @@ class Layout:
                 x = x.squeeze(-1).unsqueeze(0)
         if self.channels_last and x.dim() > 2:
             x = x.movedim(-1, 1)
+        if self.time_first and x.dim() == 3:
+            x = x.transpose(0, 1)
         return x.contiguous()
 
 

@@ -50,7 +50,7 @@ class Description:
 
 #: What is sent of an entry that is not of the catalogue, and of a network.
 _ROW = ("kind", "variants", "shape", "domain", "target", "positional", "mixes", "images",
-        "ranges", "optional", "name")  # fmt: skip
+        "sequence", "beside", "results", "blocks", "ranges", "optional", "name")  # fmt: skip
 _NETWORK = (*_ROW, "loss", "optimizer", "parts")
 
 
@@ -66,7 +66,7 @@ def as_data(description: Description) -> dict[str, Any]:
         if case.entry not in entries:
             entries.append(case.entry)
         row = (entries.index(case.entry), case.variant, case.reduction, case.accumulates)
-        conventions = case.single, case.objects, case.moves, case.biased
+        conventions = case.single, case.objects, case.moves, case.biased, case.one_bias
         cases.append((*row, conventions, case.missing))
     return {
         "name": description.name, "cases": cases, "dtypes": tuple(description.dtypes),
@@ -87,9 +87,9 @@ def from_data(data: dict[str, Any]) -> Description:
     for place, variant, reduction, accumulates, conventions, missing in data["cases"]:
         entry, elsewhere = entries[place]
         own, how, why = _text(variant), _text(reduction), _text(missing)
-        single, objects, moves, biased = map(bool, conventions)
+        single, objects, moves, biased, one_bias = map(bool, conventions)
         flags = bool(accumulates), single, objects, moves
-        cases.append(Case(entry, own, how, *flags, why, biased, elsewhere))
+        cases.append(Case(entry, own, how, *flags, why, biased, one_bias, elsewhere))
     waivers = {_text(k): _text(v) for k, v in data["waivers"].items()}
     dtypes = tuple(name for name in data["dtypes"] if name in SEVERAL["dtypes"])
     checks = {
@@ -118,7 +118,11 @@ def _entry_as_data(entry: Entry) -> Any:
 
 def _row(entry: Entry, names: tuple[str, ...]) -> dict[str, Any]:
     values = {name: getattr(entry, name) for name in names}
-    return {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
+    return {k: _plain(v) for k, v in values.items()}
+
+
+def _plain(value: Any) -> Any:
+    return {k: _plain(v) for k, v in value.items()} if isinstance(value, Mapping) else value
 
 
 def _entry_of(data: Any) -> tuple[Entry, bool]:
@@ -195,6 +199,7 @@ def _case(subject: Subject, entry: Any, variant: str = "", **more: Any) -> Case:
         objects=subject.parameters == "objects",
         moves=subject.step_in_backward is not None,
         biased=subject.running_variance == "biased",
+        one_bias=subject.biases == "one",
         **more,
     )
 

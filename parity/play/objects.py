@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,12 +23,17 @@ from parity.play.arrays import Layout, Watch, real, tensor, write
 from parity.play.broken import Broken, Misfit, Unoffered, legible
 from parity.play.guard import guarded, seed_all, seed_own
 from parity.play.parameters import (
+    Order,
     Parameters,
+    Parts,
+    is_weight,
     own_parameters,
     parameter_pairs,
+    parts_of,
     switch,
     zero_grad,
 )
+from parity.play.several import Several, grouped
 from parity.subject.builders import bound
 from parity.subject.functions import FunctionLayer
 from parity.subject.subject import Subject
@@ -109,25 +115,67 @@ class Layer(Instance):
         self.due: dict[str, torch.Size] = {}
         self.again: Callable[[], Any] | None = None
         """Makes another of its kind."""
+        self.several: Several | None = None
+        self.order = Order()
+
+    def set_beside(self, inputs: Tensors, gradients: Tensors) -> None:
+        """What comes in after the first input, and after the first output's gradient, from now
+        on."""
+        assert self.several is not None
+        self.several.inputs, self.several.gradients = inputs, gradients
 
     def forward(self, x: Tensor, lies: str = "") -> Tensor:
+        """The output, or the first of them: `outputs` has the others."""
         given = self.watch.keep("x", self.give(x, lies))
         self.indexed = not x.is_floating_point()
-        with self.guard():
-            y = self.watch.keep("output", forward(self.subject, self.made, given))
-        return self.layout.take(y)
+        if self.several is None:
+            with self.guard():
+                y = forward(self.subject, self.made, given)
+        else:
+            beside = self.several.with_states(self._called, x)
+            others = [self.watch.keep(n, self.give(one, lies)) for n, one in beside.items()]
+            with self.guard():
+                found = forward(
+                    self.subject, self.made, *grouped(self._called, "forward", given, others)
+                )
+            y = self.several.took(found, self.layout.take)
+        return self.layout.take(self.watch.keep("output", y))
+
+    @property
+    def _called(self) -> Any:
+        """The layer, if its methods are called as they are; None if the adapter calls them."""
+        return None if self.subject.forward or self.subject.backward else self.made
 
     def backward(self, dy: Tensor, lies: str = "") -> Tensor | None:
-        """The input's gradient; None of an input of indices, which has none."""
+        """The input's gradient, or the first's: `results` has the others'; None of an input of
+        indices, which has none."""
         given = self.watch.keep("dy", self.give(dy, lies))
+        gradients = [given]
+        if self.several is not None:
+            others = [self.give(one, lies) for one in self.several.gradients.values()]
+            gradients = grouped(self._called, "backward", given, others)
         with self.guard():
-            dx = backward(self.subject, self.made, given)
+            dx = backward(self.subject, self.made, *gradients)
+        if self.several is not None:
+            dx = self.several.returned(dx, self.layout.take)
         if self.indexed:
             return None
         if dx is None:
             raise Misfit("its backward returned nothing, where the input's gradient is due")
         self.watch.keep("input_grad", dx)
         return self.layout.take(dx)
+
+    def outputs(self) -> Tensors:
+        """Those of the last forward that come after the first: `c.output`."""
+        found = {} if self.several is None else self.several.outputs
+        return {f"{name}.output": y for name, y in found.items()}
+
+    def results(self) -> Tensors:
+        """What a pass gives beside the first output and the first input's gradient: outputs,
+        the gradients of inputs, `h.input_grad`, and those of parameters."""
+        found = {} if self.several is None else self.several.input_grads
+        beside = {f"{name}.input_grad": dx for name, dx in found.items()}
+        return self.outputs() | beside | self.gradients()
 
     def backward_at(self, dy: Tensor, rate: float) -> Tensor:
         """A backward that moves the parameters, at a rate."""
@@ -145,7 +193,7 @@ class Layer(Instance):
         return {
             f"{name}.param_grad": self._read(name, gradient)
             for name, (_, gradient) in self.pairs().items()
-            if gradient is not None
+            if all(one is not None for one in parts_of(gradient))
         }
 
     def shapes(self) -> list[tuple[int, ...]]:
@@ -161,7 +209,11 @@ class Layer(Instance):
     def lazy(self) -> bool:
         """Whether its gradients are computed whenever they are asked for."""
         once, again = self.pairs(), self.pairs()
-        return any(once[name][1] is not again[name][1] for name in once)
+        return any(
+            one is not other
+            for name in once
+            for one, other in zip(parts_of(once[name][1]), parts_of(again[name][1]), strict=True)
+        )
 
     def set_parameters(self, values: Tensors) -> None:
         """Writes parameters, in place.
@@ -172,9 +224,11 @@ class Layer(Instance):
         self.names = list(values)
         self.due = {name: value.shape for name, value in values.items()}
         for name, (parameter, _) in self.pairs().items():
-            value = self.turned(name, values[name])
+            parts = parts_of(parameter)
+            value = self.order.own(name, values[name])
             with _naming(name):
-                write(parameter, value)
+                for part, share in zip(parts, value.chunk(len(parts)), strict=True):
+                    write(part, self.turned(name, share))
         for name, (parameter, _) in self.pairs().items():
             kept = self._read(name, parameter)
             if kept.dtype != values[name].dtype:
@@ -244,11 +298,28 @@ class Layer(Instance):
     def pairs(self) -> Parameters:
         """Parameters and gradients of the subject's own, by torch's names."""
         found = self._found()
-        if len(found) != len(self.names):
-            due = f"{len(self.names)} ({', '.join(self.names)})" if self.names else "none"
-            how = "" if callable(self.subject.parameters) else f" as {self.subject.parameters!r}"
-            raise Misfit(f"it has {len(found)} parameters{how}, where torch has {due}")
-        return dict(zip(self.names, found, strict=True))
+        if len(found) == len(self.names):
+            return dict(zip(self.names, found, strict=True))
+        if len(found) == sum(self.order.count(name) for name in self.names):
+            return self._parted(found)
+        due = f"{len(self.names)} ({', '.join(self.names)})" if self.names else "none"
+        how = "" if callable(self.subject.parameters) else f" as {self.subject.parameters!r}"
+        raise Misfit(f"it has {len(found)} parameters{how}, where torch has {due}")
+
+    def _parted(self, found: list[tuple[Any, Any]]) -> Parameters:
+        """Parameters of which the subject has each part by itself: the next of its shape."""
+        left, pairs = list(found), Parameters()
+        for name in self.names:
+            count = self.order.count(name)
+            part = torch.empty(self.due[name]).chunk(count)[0]
+            due = [n for n in self.turned(name, part).shape if n != 1]
+            fitting = [one for one in left if [n for n in np.shape(one[0]) if n != 1] == due]
+            if len(fitting) < count:
+                raise Misfit(f"{name}: it has {len(fitting)} parts of {due}, where {count} are due")
+            left = [one for one in left if not any(one is taken for taken in fitting[:count])]
+            both = zip(*fitting[:count], strict=True)
+            pairs[name] = (Parts(next(both)), Parts(next(both)))
+        return pairs
 
     def _found(self) -> list[tuple[Any, Any]]:
         with self.guard():
@@ -260,7 +331,7 @@ class Layer(Instance):
         if name.endswith("weight") and value.dim() in CONVOLVING:
             torchs, own = self.layout.axes(value.dim())
             return value.permute([torchs.index(axis) for axis in own])
-        turned = self.subject.weight == "in_out" and value.dim() == 2 and name.endswith("weight")
+        turned = self.subject.weight == "in_out" and value.dim() == 2 and is_weight(name)
         return value.mT if turned else value
 
     def _back(self, name: str, value: Tensor) -> Tensor:
@@ -272,13 +343,15 @@ class Layer(Instance):
 
     def _read(self, name: str, array: Any) -> Tensor:
         try:
-            x = real(array)
+            parts = [real(part) for part in parts_of(array)]
         except Misfit as misfit:
             raise Misfit(f"{name}, or its gradient: {misfit}") from None
         due = self.due.get(name, torch.Size())
-        if not name.endswith("weight") or len(due) == 1:
-            x = x.reshape([n for n in x.shape if n != 1] or [1])
-        return self._back(name, x).contiguous()
+        if not is_weight(name) or len(due) == 1:
+            parts = [x.reshape([n for n in x.shape if n != 1] or [1]) for x in parts]
+        whole = torch.cat([self._back(name, x) for x in parts]) if len(parts) > 1 else None
+        x = self._back(name, parts[0]) if whole is None else whole
+        return self.order.torchs(name, x).contiguous()
 
 
 CONVOLVING = (3, 4)
@@ -408,20 +481,20 @@ def assembled(subject: Subject, parts: list[Any]) -> Any:
     return container(*parts) if container else Chain(subject, parts)
 
 
-def forward(subject: Subject, made: Any, x: Any) -> Any:
+def forward(subject: Subject, made: Any, *inputs: Any) -> Any:
     """A forward by the adapter's convention."""
     if subject.forward and not isinstance(made, Chain):
-        return subject.forward(made, x)
-    return made.forward(x) if hasattr(made, "forward") else made(x)
+        return subject.forward(made, *inputs)
+    return made.forward(*inputs) if hasattr(made, "forward") else made(*inputs)
 
 
-def backward(subject: Subject, made: Any, dy: Any) -> Any:
+def backward(subject: Subject, made: Any, *gradients: Any) -> Any:
     """A backward by the adapter's convention."""
     if subject.backward and not isinstance(made, Chain):
-        return subject.backward(made, dy)
+        return subject.backward(made, *gradients)
     if subject.step_in_backward and not isinstance(made, Chain):
-        return subject.step_in_backward(made, dy, 0.0)
-    return made.backward(dy)
+        return subject.step_in_backward(made, gradients[0], 0.0)
+    return made.backward(*gradients)
 
 
 class Chain:

@@ -2,13 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from parity.play.broken import Setting
 from parity.subject.functions import FunctionLayer
 from parity.subject.subject import Subject
 
 Parameters = dict[str, tuple[Any, Any]]  # by torch's name: a subject's parameter and gradient
+
+
+class Parts(tuple[Any, ...]):
+    """A parameter, or its gradient, of which a subject has each part by itself."""
+
+
+def parts_of(array: Any) -> tuple[Any, ...]:
+    """The arrays that a parameter is made of: itself, or its parts."""
+    return array if isinstance(array, Parts) else (array,)
+
+
+def is_weight(name: str) -> bool:
+    """Whether a parameter is a weight, whose axes may be turned: `weight_ih_l0`, too."""
+    return "weight" in name.rpartition(".")[2]
+
+
+@dataclass(frozen=True)
+class Order:
+    """In which order the blocks of parameters lie, such as the gates of an LSTM.
+
+    Args:
+        blocks: torch's order in letters, by the beginning of a parameter's name.
+        gates: the subject's order, of as many letters; others lie as torch's.
+    """
+
+    blocks: Mapping[str, str] = field(default_factory=dict)
+    gates: str = ""
+
+    def count(self, name: str) -> int:
+        """Of how many blocks a parameter is made."""
+        return max(1, len(self._torchs(name)))
+
+    def own(self, name: str, value: Tensor) -> Tensor:
+        """A parameter's value from torch's order to the subject's."""
+        return self._ordered(value, self._torchs(name), self._subjects(name))
+
+    def torchs(self, name: str, value: Tensor) -> Tensor:
+        """The same from the subject's order to torch's."""
+        return self._ordered(value, self._subjects(name), self._torchs(name))
+
+    def _torchs(self, name: str) -> str:
+        return next((order for start, order in self.blocks.items() if name.startswith(start)), "")
+
+    def _subjects(self, name: str) -> str:
+        torchs = self._torchs(name)
+        return self.gates if sorted(self.gates) == sorted(torchs) else torchs
+
+    @staticmethod
+    def _ordered(value: Tensor, now: str, then: str) -> Tensor:
+        if now == then or len(value) % len(now):
+            return value
+        blocks = value.chunk(len(now))
+        return torch.cat([blocks[now.index(letter)] for letter in then])
 
 
 def own_parameters(made: Any) -> Any:

@@ -16,6 +16,8 @@ from parity.play import guard, objects
 from parity.play.describe import describe
 from parity.play.network import Model, Whole
 from parity.play.optimizer import Optimizer
+from parity.play.parameters import Order
+from parity.play.several import Several
 from parity.subject.subject import Subject
 
 
@@ -55,7 +57,11 @@ class Local:
                         made.layout,
                         kernel=subject.kernel_of(case.entry.reference),
                         channels_last=subject.channels == "last" and case.entry.images,
+                        time_first=subject.sequences == "time_first" and case.entry.sequence,
                     )
+                    made.order = Order(case.entry.blocks, subject.gates_of(case.entry))
+                    if case.entry.several:
+                        made.several = Several(case.entry.results, case.entry.states)
                     made.again = partial(
                         objects.build, subject, name, options, dtype, seed, poison, device
                     )

@@ -118,7 +118,7 @@ def _arrays(module: torch.nn.Module, names: tuple[str, ...], array: str, weight:
                 f"functions has a parameter {name!r}, and torch's {type(module).__name__} has "
                 f"{', '.join(shapes) or 'none'}"
             )
-        if len(shape) == 2 and weight == "in_out" and name.endswith("weight"):
+        if len(shape) == 2 and weight == "in_out" and "weight" in name.rpartition(".")[2]:
             shape = shape[::-1]
         zeros = torch.zeros(shape)  # in the dtype of the check
         found.append(zeros.numpy() if array == "numpy" else zeros)
@@ -146,23 +146,36 @@ class FunctionLayer:
         self.own, self.arrays, self.extra, self.accumulates = own, arrays, extra, accumulates
         self.gradients = [0 * one for one in arrays]
         self.cache: Any = None
+        self.given = 1
         self.train()
 
-    def forward(self, x: Any) -> Any:
-        found = self.own.forward(x, *self.arrays, *self.extra)
-        y, self.cache = _two(found, "its forward", "(y, cache)")
-        return y
+    @property
+    def inputs(self) -> int:
+        """How many of forward's arguments are inputs: what neither parameters nor options are."""
+        takes = inspect.signature(self.own.forward).parameters.values()
+        given = [one for one in takes if one.default is one.empty]
+        return max(1, len(given) - len(self.arrays) - len(self.extra))
 
-    def backward(self, dy: Any) -> Any:
+    def forward(self, *inputs: Any) -> Any:
+        found = self.own.forward(*inputs, *self.arrays, *self.extra)
+        self.given = len(inputs)
+        if self.given == 1:
+            y, self.cache = _two(found, "its forward", "(y, cache)")
+            return y
+        *ys, self.cache = found if isinstance(found, (tuple, list)) else (found,)
+        if not ys:
+            raise AdapterError("its forward gives one result, where (y, cache) are due")
+        return tuple(ys)
+
+    def backward(self, *dys: Any) -> Any:
         assert self.own.backward is not None
-        found = self.own.backward(dy, self.cache)
-        if isinstance(found, (tuple, list)):
-            dx, *gradients = found
-        else:
-            dx, gradients = found, []
+        found = self.own.backward(*dys, self.cache)
+        found = list(found) if isinstance(found, (tuple, list)) else [found]
+        dx, gradients = found[: self.given], found[self.given :]
         if len(gradients) != len(self.gradients):
-            due = ", ".join(("dx", *(f"d{name}" for name in self.own.parameters)))
-            raise AdapterError(f"its backward returns {1 + len(gradients)} results, due are {due}")
+            names = [f"dx{n + 1}" if n else "dx" for n in range(self.given)]
+            due = ", ".join((*names, *(f"d{name}" for name in self.own.parameters)))
+            raise AdapterError(f"its backward returns {len(found)} results, due are {due}")
         for kept, gradient in zip(self.gradients, gradients, strict=True):
             if np.shape(gradient) != np.shape(kept):
                 raise AdapterError(
@@ -170,7 +183,7 @@ class FunctionLayer:
                     f"parameter of {list(np.shape(kept))}"
                 )
             kept[...] = kept + gradient if self.accumulates else gradient
-        return dx
+        return dx[0] if self.given == 1 else tuple(dx)
 
     def param(self) -> list[tuple[Any, Any]]:
         return list(zip(self.arrays, self.gradients, strict=True))

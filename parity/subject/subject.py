@@ -44,12 +44,15 @@ CHOICES = {
     "running_variance": ("unbiased", "biased"),
     "kernel": tuple(map("".join, itertools.permutations("oihw"))),
     "channels": ("first", "last"),
+    "sequences": ("batch_first", "time_first"),
+    "biases": ("two", "one"),
     "conventions": ("", *PRESETS),
 }
 SEVERAL = {
     "targets": ("index", "one_hot", "distribution"),
     "dtypes": ("float32", "float64", "bfloat16", "float16"),
 }
+GATES = (sorted("ifgo"), sorted("rzn"))
 CALLABLE = (
     "model", "forward", "backward", "step_in_backward", "loss_forward", "loss_backward",
     "upstream", "zero_grad", "train", "step", "rate", "children",
@@ -85,6 +88,13 @@ class Subject:
         channels: of images are "first" (default), `[B, C, H, W]`, or "last", `[B, H, W, C]`, for
             convolutions, pooling, Upsample, PReLU, BatchNorm2d and GroupNorm, Conv1d's sequences
             alike, and an `Entry` of one's own with `images=True`.
+        sequences: of recurrent layers are "batch_first" (default), `[B, T, features]`, or
+            "time_first", `[T, B, features]`.
+        gates: in which order the gates of an LSTM or a GRU lie in its parameters, where they are
+            not torch's "ifgo" (input, forget, cell, output) and "rzn" (reset, update, new): these
+            letters in another order, or a mapping by torch class. Where each gate has parameters
+            of its own, that is the order in which they are given.
+        biases: a recurrent layer has "two" (default), as torch, one for x and one for h; or "one".
         parameters: what a layer's `param()` (or `params`, `parameters`, as a method or an
             attribute) gives: "pairs" (default), a list of (parameter, gradient); "flat", such as
             [w, b, dw, db]; "lists", (parameters, gradients); "objects" with `.data` or `.value`,
@@ -146,6 +156,9 @@ class Subject:
     weight: str = "out_in"
     kernel: str | Mapping[Any, str] = "oihw"
     channels: str = "first"
+    sequences: str = "batch_first"
+    gates: str | Mapping[Any, str] = ""
+    biases: str = "two"
     parameters: str | Callable[[Any], Any] = "pairs"
     gradients: str = "accumulated"
     reduction: str | Mapping[Any, str] = "mean"
@@ -184,6 +197,13 @@ class Subject:
                 if value not in choices and not (setting == "parameters" and callable(value)):
                     either = _either(choices[:4]) + ", …" * (len(choices) > 4)
                     raise AdapterError(f"Subject takes {setting}={either}, not {value!r}")
+        orders = self.gates.values() if isinstance(self.gates, Mapping) else [self.gates]
+        for value in orders:
+            if value and (not isinstance(value, str) or sorted(value) not in GATES):
+                raise AdapterError(
+                    "Subject takes as gates the letters of torch's 'ifgo' or 'rzn' in another "
+                    f"order, not {value!r}"
+                )
         stated = self.reduction
         for value in [stated] if isinstance(stated, str) else stated.values():
             if value not in REDUCTIONS:
@@ -213,7 +233,7 @@ class Subject:
             isinstance(pair, tuple) and len(pair) == 2 and all(map(callable, pair))
         ):
             raise AdapterError(f"Subject takes two functions as state, (save, load), not {pair!r}")
-        for setting in ("reduction", "outputs", "fixed", "kernel"):
+        for setting in ("reduction", "outputs", "fixed", "kernel", "gates"):
             value = getattr(self, setting)
             if isinstance(value, Mapping) and (absent := value.keys() - self.layers.keys()):
                 raise AdapterError(f"{setting} has {_named(absent.pop())}, which layers has not")
@@ -287,6 +307,12 @@ class Subject:
     def kernel_of(self, cls: Any) -> str:
         """How the weights of a class of convolutions lie."""
         return self.kernel if isinstance(self.kernel, str) else self.kernel.get(cls, "oihw")
+
+    def gates_of(self, entry: Entry) -> str:
+        """In which order the gates of a recurrent layer lie; "" for torch's."""
+        if isinstance(self.gates, str):
+            return self.gates
+        return self.gates.get(entry.key, "")
 
     def reduction_of(self, entry: Entry) -> str:
         """The declared reduction of a loss without such an option."""

@@ -1,0 +1,101 @@
+"""Layers that take or return several arrays: states of a recurrence, query, key and value.
+
+What a layer takes comes in torch's order, `forward(x, h, c)`, and so do gradients of outputs,
+`backward(dh, dc)`, and what is returned. Where a method has one argument for several of them, it
+gets a tuple: `forward(x, (h, c))`, `backward((dh, dc))`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from parity.catalogue.values import Tensors
+from parity.play.broken import Misfit
+from parity.subject.functions import FunctionLayer
+
+
+@dataclass
+class Several:
+    """What a layer takes and returns beside its first input and output.
+
+    Args:
+        results: the names of further outputs.
+        states: inputs that a layer may ask for though none are given, zeros then: the shape of
+            each by its name, without the batch's axis.
+        inputs: those that are given, by name.
+        gradients: of further outputs, by name.
+        outputs: further outputs of the last forward.
+        input_grads: gradients of further inputs of the last backward.
+    """
+
+    results: tuple[str, ...] = ()
+    states: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    inputs: Tensors = field(default_factory=dict)
+    gradients: Tensors = field(default_factory=dict)
+    outputs: Tensors = field(default_factory=dict)
+    input_grads: Tensors = field(default_factory=dict)
+
+    def with_states(self, made: Any, x: Tensor) -> Tensors:
+        """The inputs after the first, and zeros for states that forward cannot do without."""
+        needs, _ = arity(made, "forward")
+        missing = needs - 1 - len(self.inputs)
+        states = [name for name in self.states if name not in self.inputs]
+        if not 0 < missing <= len(states):
+            return self.inputs
+        zeros = {n: torch.zeros(len(x), *self.states[n], dtype=x.dtype) for n in states[:missing]}
+        return self.inputs | zeros
+
+    def took(self, found: Any, take: Callable[[Any], Tensor]) -> Any:
+        """The first output; the others are kept. What comes after them, such as the weights of an
+        attention, is nobody's."""
+        first, *others = flat(found)
+        if len(others) < len(self.results):
+            due = ", ".join(("output", *self.results))
+            raise Misfit(f"its forward returns {1 + len(others)} arrays, where {due} are due")
+        self.outputs = {name: take(y) for name, y in zip(self.results, others, strict=False)}
+        return first
+
+    def returned(self, found: Any, take: Callable[[Any], Tensor]) -> Any:
+        """The gradient of the first input; the others are kept."""
+        first, *others = flat(found)
+        names = [name for name, x in self.inputs.items() if x.is_floating_point()]
+        given = zip(names, others, strict=False)
+        self.input_grads = {name: take(dx) for name, dx in given if dx is not None}
+        return first
+
+
+def flat(found: Any) -> list[Any]:
+    """What a method returned, one after another: `(y, (h, c))` are three."""
+    if not isinstance(found, (tuple, list)) or not found:
+        return [found]
+    return [one for part in found for one in flat(part)]
+
+
+def arity(made: Any, method: str) -> tuple[int, float]:
+    """How many arguments a layer's method needs, and how many it takes at most; (0, infinity) if
+    that cannot be said."""
+    if isinstance(made, FunctionLayer):
+        return (made.inputs, made.inputs) if method == "forward" else (0, math.inf)
+    function = getattr(made, method, made if method == "forward" else None)
+    try:
+        takes = inspect.signature(function).parameters.values()  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return 0, math.inf
+    places = [one for one in takes if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    most = math.inf if any(one.kind is one.VAR_POSITIONAL for one in takes) else len(places)
+    return sum(one.default is one.empty for one in places), most
+
+
+def grouped(made: Any, method: str, first: Any, others: list[Any]) -> list[Any]:
+    """The arguments of a method, several of them as a tuple where it has not as many places."""
+    _, most = arity(made, method)
+    if 1 + len(others) <= most or not others:
+        return [first, *others]
+    return [first, tuple(others)] if most > 1 else [(first, *others)]
