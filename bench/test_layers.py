@@ -10,7 +10,9 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench import measure
+from bench.torchs import torchs
 from parity import Case
+from parity.play.several import flat
 from reference import pairs
 
 SIDES = ("scratch", "torch")
@@ -25,31 +27,33 @@ QUICK = pytest.mark.benchmark(max_time=0.2, min_rounds=5, warmup=True, warmup_it
 def test_layer(benchmark: BenchmarkFixture, case: Case, what: str, side: str, device: str) -> None:
     benchmark.group = f"{case}: {what}, {device}"
     generator = torch.Generator().manual_seed(0)
-    x = case.input(*case.shape, generator=generator, dtype=torch.float32).to(device)
-    layer = (pairs.build(case) if side == "scratch" else case.reference()).to(device)
-    dy = torch.randn_like(layer(x))
-    function = _pass(layer, side, what, x, dy)
+    x = case.input(*case.shape, generator=generator, dtype=torch.float32)
+    beside = case.inputs_beside(len(x), generator, torch.float32)
+    inputs = [one.to(device) for one in (x, *beside.values())]
+    layer = pairs.build(case).to(device) if side == "scratch" else torchs(case).to(device)
+    dys = [torch.randn_like(y) for y in flat(layer(*inputs))]
+    function = _pass(layer, side, what, inputs, dys)
     assert benchmark(measure.synchronised(function, device)) is not None
 
 
 def _pass(
-    layer: Any, side: str, what: str, x: torch.Tensor, dy: torch.Tensor
-) -> Callable[[], torch.Tensor]:
+    layer: Any, side: str, what: str, inputs: list[torch.Tensor], dys: list[torch.Tensor]
+) -> Callable[[], Any]:
     if what == "forward":
-        return lambda: layer(x)
+        return lambda: layer(*inputs)
     if side == "scratch":
 
-        def both() -> torch.Tensor:
-            layer(x)
-            return layer.backward(dy)
+        def both() -> Any:
+            layer(*inputs)
+            return layer.backward(*dys)
 
         return both
-    leaf = x.clone().requires_grad_(x.is_floating_point())
+    leaves = [one.clone().requires_grad_(one.is_floating_point()) for one in inputs]
 
-    def recorded() -> torch.Tensor:
-        y = layer(leaf)
-        y.backward(dy)
-        return y
+    def recorded() -> Any:
+        ys = flat(layer(*leaves))
+        torch.autograd.backward(ys, dys)
+        return ys
 
     return recorded
 

@@ -15,7 +15,17 @@ import torch
 from torch import Tensor, nn
 
 import scratch
-from parity import CATALOGUE, Case, Entry, Network, Subject
+from parity import (
+    CATALOGUE,
+    Case,
+    Entry,
+    GeGLU,
+    Network,
+    RoPE,
+    ScaledDotProductAttention,
+    Subject,
+    SwiGLU,
+)
 from parity.catalogue.entry import Options, reductions
 from parity.play.describe import describe
 from reference import layers, models
@@ -94,6 +104,17 @@ PAIRS: list[Pair] = [
     Pair(scratch.RMSNorm, CATALOGUE[nn.RMSNorm]),
     Pair(scratch.GroupNorm, CATALOGUE[nn.GroupNorm]),
     Pair(scratch.Embedding, CATALOGUE[nn.Embedding]),
+    Pair(scratch.RNNCell, CATALOGUE[nn.RNNCell]),
+    Pair(scratch.GRUCell, CATALOGUE[nn.GRUCell]),
+    Pair(scratch.LSTMCell, CATALOGUE[nn.LSTMCell]),
+    Pair(scratch.RNN, CATALOGUE[nn.RNN]),
+    Pair(scratch.GRU, CATALOGUE[nn.GRU]),
+    Pair(scratch.LSTM, CATALOGUE[nn.LSTM]),
+    Pair(scratch.ScaledDotProductAttention, CATALOGUE[ScaledDotProductAttention]),
+    Pair(scratch.MultiheadAttention, CATALOGUE[nn.MultiheadAttention]),
+    Pair(scratch.SwiGLU, CATALOGUE[SwiGLU]),
+    Pair(scratch.GeGLU, CATALOGUE[GeGLU]),
+    Pair(scratch.RoPE, CATALOGUE[RoPE]),
     Pair(scratch.Dropout, CATALOGUE[nn.Dropout]),
     Pair(scratch.ReLU, CATALOGUE[nn.ReLU]),
     Pair(scratch.LeakyReLU, CATALOGUE[nn.LeakyReLU]),

@@ -15,10 +15,12 @@ from scratch.activations import (
     Softplus,
     Tanh,
 )
+from scratch.attention import MultiheadAttention, RoPE, ScaledDotProductAttention
 from scratch.convolution import Conv1d, Conv2d, ConvTranspose2d
 from scratch.dropout import Dropout
 from scratch.embedding import Embedding
 from scratch.flatten import Flatten
+from scratch.gated import GeGLU, SwiGLU
 from scratch.linear import Linear
 from scratch.losses import (
     BCELoss,
@@ -36,6 +38,7 @@ from scratch.optim import SGD, Adagrad, Adam, AdamW, RMSprop
 from scratch.optimizer import Optimizer
 from scratch.philox import Draws, Philox
 from scratch.pooling import AvgPool2d, MaxPool2d
+from scratch.recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from scratch.sequential import Residual, Sequential
 from scratch.train import fit
 from scratch.upsampling import Upsample
@@ -43,6 +46,9 @@ from scratch.upsampling import Upsample
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "SELU",
     "SGD",
     "Adagrad",
@@ -61,9 +67,12 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Flatten",
+    "GRUCell",
+    "GeGLU",
     "GroupNorm",
     "HuberLoss",
     "L1Loss",
+    "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
@@ -72,19 +81,24 @@ __all__ = [
     "MSELoss",
     "MaxPool2d",
     "Module",
+    "MultiheadAttention",
     "NLLLoss",
     "Optimizer",
     "PReLU",
     "Philox",
     "RMSNorm",
     "RMSprop",
+    "RNNCell",
     "ReLU",
     "Residual",
+    "RoPE",
+    "ScaledDotProductAttention",
     "Sequential",
     "SiLU",
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "SwiGLU",
     "Tanh",
     "Upsample",
     "data",

@@ -19,7 +19,8 @@ READY_MADE = (
     "conv2d convolution _convolution mkldnn_convolution conv_transpose2d "
     "max_pool2d mkldnn_max_pool2d batch_norm native_batch_norm instance_norm group_norm "
     "native_layer_norm native_group_norm rms_norm _fused_rms_norm var std var_mean std_mean "
-    "embedding embedding_bag unfold"
+    "embedding embedding_bag unfold rnn_tanh rnn_relu gru lstm rnn_tanh_cell rnn_relu_cell "
+    "gru_cell lstm_cell scaled_dot_product_attention"
 ).split()
 
 
@@ -88,12 +89,37 @@ def layered(labels: torch.Tensor) -> list[Any]:
         scratch.GELU(), scratch.Residual(scratch.SiLU(), scratch.GELU("tanh")), scratch.Softplus(),
         scratch.Flatten(), scratch.Linear(9, 2), scratch.LogSoftmax(),
     )  # fmt: skip
+    recurrent = scratch.Sequential(
+        scratch.Embedding(9, 4, generator=generator), scratch.LSTM(4, 3, num_layers=2),
+        scratch.GRU(3, 4), scratch.RNN(4, 3, nonlinearity="relu"), scratch.Flatten(),
+        scratch.Linear(15, 2),
+    )  # fmt: skip
+    attending = scratch.Sequential(
+        scratch.Embedding(9, 4, generator=generator), scratch.RoPE(),
+        scratch.RoPE(interleaved=True),
+        scratch.Residual(scratch.MultiheadAttention(4, 2, causal=True)),
+        scratch.SwiGLU(4, 6), scratch.GeGLU(4, 6, bias=True), scratch.Flatten(),
+        scratch.Linear(20, 2),
+    )  # fmt: skip
     loss = scratch.CrossEntropyLoss()
     weighted = scratch.CrossEntropyLoss(torch.ones(2), ignore_index=1, label_smoothing=0.1)
     return [
         (convolutional, loss, labels, images), (embedded, loss, labels, words),
         (resized, weighted, labels, images), (signals, scratch.NLLLoss(), labels, words),
+        (recurrent, loss, labels, words), (attending, loss, labels, words),
     ]  # fmt: skip
+
+
+def step_cells() -> None:
+    """What no Sequential holds: cells, which pass on their states."""
+    x, h, c = torch.ones(3, 2), torch.ones(3, 4), torch.ones(3, 4)
+    for cell in (scratch.RNNCell(2, 4), scratch.RNNCell(2, 4, nonlinearity="relu"),
+                 scratch.GRUCell(2, 4)):  # fmt: skip
+        cell.backward(cell(x, h))
+    lstm = scratch.LSTMCell(2, 4)
+    lstm.backward(*lstm(x, h, c))
+    attention = scratch.ScaledDotProductAttention(is_causal=True)
+    attention.backward(attention(h[None], c[None], x[None], torch.ones(3, 3, dtype=torch.bool)))
 
 
 def train_everything() -> None:
@@ -143,4 +169,5 @@ if __name__ == "__main__":
     poison_all()
     with Recorder() as recorder:
         train_everything()
+        step_cells()
     sys.stdout.write("\n".join(sorted(recorder.operations)))

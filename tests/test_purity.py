@@ -14,12 +14,12 @@ ROOT = Path(__file__).parent.parent
 ELEMENTARY = set(
     """
     add sub rsub mul div neg abs sign square pow sqrt rsqrt exp expm1 log log1p tanh sigmoid
-    erfc maximum amax aminmax argmax clamp clamp_min clamp_max where masked_fill lerp
+    erfc cos sin maximum amax aminmax argmax clamp clamp_min clamp_max where masked_fill lerp
     addcdiv addcmul
-    mm bmm addmm baddbmm sum mean min max eq gt lt le ge ne logical_not isnan any all
+    mm bmm matmul addmm baddbmm sum mean min max eq gt lt le ge ne logical_not isnan any all
     rand uniform normal randperm eye arange gather scatter scatter_add index index_select index_add
     empty empty_like zeros zeros_like ones ones_like full new_full new_empty new_zeros zero fill
-    copy clone contiguous detach cat stack split unbind slice select view as_strided _unsafe_view
+    copy clone contiguous detach cat stack split chunk unbind slice select view as_strided _unsafe_view
     reshape expand permute transpose t squeeze unsqueeze flatten unflatten broadcast_tensors alias
     lift_fresh _to_copy _local_scalar_dense is_nonzero unsafe_split split_with_sizes to mT set item
     promote_types __and __xor __or __lshift __rshift bitwise_and bitwise_or bitwise_xor bitwise_not

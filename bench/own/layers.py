@@ -14,8 +14,9 @@ import scratch
 from bench.own.defaults import defaults
 from parity import Comparison, Tensors, Trial
 from parity.checks.passes import of_pass, one_pass
-from parity.checks.trial import equal, fact, weights
+from parity.checks.trial import beside, equal, fact, weights
 from parity.play.broken import Unoffered
+from parity.play.several import flat
 from reference import pairs
 from scratch import runs
 
@@ -33,8 +34,14 @@ def passed_through(layer: scratch.Module, inputs: Tensors, seed: int = 0) -> Ten
     """One forward and backward, by the names of `parity.evaluate.layer`."""
     layer.zero_grad()
     torch.manual_seed(seed)
-    y, dx = layer(inputs["x"]), layer.backward(inputs["dy"])
-    return of_pass(y, dx if inputs["x"].is_floating_point() else None, gradients(layer))
+    given, dys = beside(inputs)
+    y, *more = flat(layer(inputs["x"], *given.values()))
+    dx, *others = flat(layer.backward(inputs["dy"], *dys.values()))
+    results = {f"{name}.output": one for name, one in zip(dys, more, strict=False)}
+    real = [name for name, one in given.items() if one.is_floating_point()]
+    results |= {f"{name}.input_grad": one for name, one in zip(real, others, strict=True)}
+    dx = dx if inputs["x"].is_floating_point() else None
+    return of_pass(y, dx, results | gradients(layer))
 
 
 def gradients(layer: scratch.Module) -> Tensors:
@@ -49,10 +56,10 @@ def inputs_on(trial: Trial) -> Tensors:
 def params_alone(trial: Trial) -> list[Comparison]:
     """`backward_param` leaves the gradients that `backward` leaves."""
     layer = build(trial)
-    inputs = inputs_on(trial)
+    inputs = {name: x for name, x in inputs_on(trial).items() if not name.endswith(".dy")}
     whole = {k: v for k, v in passed_through(layer, inputs).items() if k.endswith("param_grad")}
     layer.zero_grad()
-    layer(inputs["x"])
+    layer(inputs["x"], *beside(inputs)[0].values())
     layer.backward_param(inputs["dy"])
     alone = gradients(layer)
     if not whole:
@@ -127,7 +134,9 @@ def state_dicts(trial: Trial) -> list[Comparison]:
 def infinite_gradient(trial: Trial) -> list[Comparison]:
     """An infinity in dy goes where torch lets it go: through no mask that is multiplied by. In a
     sum with the zeros of a padding, or in a mean, what is NaN depends on the order."""
-    if trial.case.entry.ranges or trial.case.entry.reference in CONVOLUTIONS:
+    entry = trial.case.entry
+    weights = [n for n, _ in trial.case.module().named_parameters() if "weight" in n]
+    if entry.ranges or entry.reference in CONVOLUTIONS or entry.several or len(weights) > 1:
         raise Unoffered("where infinities are added up, what is NaN depends on the order")
 
     def change(inputs: Tensors) -> Tensors:
