@@ -58,11 +58,26 @@ def test_a_pass_rules_a_mistake_out() -> None:
     assert told(both) == ["", ""]
 
 
-def test_another_result_tells_nothing() -> None:
-    of_gradient = failed(
-        "b", "AvgPool2d input gradient is divided by the size", result="input_grad"
-    )
-    assert told([failed("a", BY_STRIDE, BY_SIZE), of_gradient])[0] == ""
+OF_GRADIENT = "AvgPool2d input gradient is divided by the size"
+
+
+def test_what_is_said_of_another_result_too_explains_more() -> None:
+    of_gradient = failed("b", OF_GRADIENT, result="input_grad")
+    assert told([failed("a", BY_STRIDE, BY_SIZE), of_gradient]) == [BY_SIZE, OF_GRADIENT]
+
+
+def test_what_another_result_is_right_of_steps_back() -> None:
+    of_gradient = passed("b", "is divided by the size")
+    of_gradient.comparisons[0] = replace(of_gradient.comparisons[0], name="input_grad")
+    assert told([failed("a", BY_STRIDE, BY_SIZE), of_gradient])[0] == BY_STRIDE
+    assert told([failed("a", BY_SIZE), of_gradient])[0] == BY_SIZE, "of one name it keeps it"
+
+
+def test_zero_is_not_ruled_out_by_another_result() -> None:
+    zero = "AvgPool2d output is zero everywhere"
+    of_gradient = passed("b", "is divided by the size", "is zero everywhere")
+    of_gradient.comparisons[0] = replace(of_gradient.comparisons[0], name="input_grad")
+    assert told([failed("a", zero, BY_SIZE), of_gradient])[0] == zero
 
 
 def test_what_has_one_name_keeps_it() -> None:

@@ -105,6 +105,12 @@ def test_functions_pass_as_the_page_has_them(tmp_path: Path) -> None:
     assert checked(adapter, tmp_path).missing == [("Linear-no_bias", "takes no bias=False")]
 
 
+def test_a_cell_passes_as_the_page_has_it(tmp_path: Path) -> None:
+    (adapter,) = examples("sequences.md")
+    report = checked(adapter, tmp_path)
+    assert {case for case, _ in report.missing} == {"LSTMCell-no_bias"}
+
+
 def checked(adapter: str, folder: Path) -> parity.Report:
     path = folder / "adapter.py"
     path.write_text(adapter)

@@ -253,7 +253,10 @@ def test_an_adapter_that_cannot_be_imported_says_where_it_failed() -> None:
 
 
 def test_each_subject_says_what_it_is_and_is_tested_here() -> None:
-    of_layers = "layers_by_loops more_by_loops wrong_layers more_wrong wrong_cs231n".split()
+    of_layers = (
+        "layers_by_loops more_by_loops wrong_layers more_wrong wrong_cs231n "
+        "sequences_by_loops wrong_sequences recurrent_styles"
+    ).split()
     named = {*RIGHT, *WRONG, *of_layers, "waived", "rough", "raising"}
     files = list(SUBJECTS.glob("*.py"))
     assert {file.stem.removesuffix("_adapter") for file in files} == named

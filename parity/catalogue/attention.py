@@ -149,6 +149,7 @@ _OF_HEADS: Variants = {
 _HEADS: Variants = {name: _EMBEDDED | options for name, options in _OF_HEADS.items()}
 _WIDTHS: Options = {"in_features": 5, "hidden_features": 6}
 _GATED: Variants = {"": _WIDTHS, "bias": _WIDTHS | {"bias": True}}
+_WIDE = ("in_features", "hidden_features")
 _ROPE: Variants = {
     "": {}, "base=100": {"base": 100.0}, "interleaved": {"interleaved": True}, "heads": {},
 }  # fmt: skip
@@ -172,10 +173,11 @@ ROWS: tuple[Entry, ...] = (
         beside={"memory": {"memory": (3, 7, 6)}},
         blocks={"in_proj": "qkv"},
         optional=("memory",),
+        chained=True,
         stands_for=nn.MultiheadAttention,
     ),
-    Entry(SwiGLU, "layer", _GATED, (7, 5), positional=("in_features", "hidden_features")),
-    Entry(GeGLU, "layer", _GATED, (7, 5), positional=("in_features", "hidden_features")),
+    Entry(SwiGLU, "layer", _GATED, (7, 5), positional=_WIDE, chained=True),
+    Entry(GeGLU, "layer", _GATED, (7, 5), positional=_WIDE, chained=True),
     Entry(
         RoPE,
         "layer",

@@ -44,6 +44,8 @@ class Entry:
         blocks: of which blocks parameters are made, one below the other, by the beginning of a
             name: gates, as "ifgo" of an LSTM, or "qkv". Others have them in another order, or
             each by itself.
+        chained: whether products follow one another in it: then rounding leaves little of a
+            gradient in half precision, and an infinity leaves hardly a number.
         stands_for: the torch class that a subject names it by, where that is not `reference`.
         ranges: other inputs that it is tried at, by name: what those above are multiplied by, and
             what is added to them then.
@@ -76,6 +78,7 @@ class Entry:
     )
     results: tuple[str, ...] = ()
     blocks: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    chained: bool = False
     stands_for: type | None = None
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=lambda: MappingProxyType({}))
     optional: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ def _with_one_bias(module: nn.Module) -> None:
     for name in [name for name, _ in module.named_parameters() if name.startswith("bias_hh")]:
         value = getattr(module, name)
         delattr(module, name)
-        module.register_buffer(name, torch.zeros_like(value))
+        module.register_buffer(name, torch.zeros_like(value), persistent=False)
 
 
 def _batched(x: Tensor) -> bool:
@@ -224,6 +224,7 @@ def _of_cells(cls: type, stands_for: type, states: str, variants: Variants = _PL
         beside={n: dict.fromkeys(states, (7, o["hidden_size"])) for n, o in named.items()},
         results=tuple(states[1:]),
         blocks=_blocks(cls),
+        chained=True,
         stands_for=stands_for,
     )
 
@@ -240,6 +241,7 @@ def _of_sequences(cls: type, stands_for: type, states: str, more: Variants | Non
         beside={"state": dict.fromkeys(states, (3, 4))},
         blocks=_blocks(cls),
         optional=("state", "layers=2"),
+        chained=True,
         stands_for=stands_for,
     )
 

@@ -206,10 +206,9 @@ def extremes(trial: Trial) -> list[Comparison]:
 
 def _takes_infinities(case: Case) -> bool:
     """Whether an infinity tells anything: one that is dropped is NaN, and tells not that it was
-    dropped; of several products one after another hardly a number is left."""
-    module = case.module()
-    weights = sum("weight" in name for name, _ in module.named_parameters())
-    return not (isinstance(module, nn.Dropout) or case.entry.several or weights > 1)
+    dropped."""
+    drops = isinstance(case.module(), nn.Dropout)
+    return not (drops or case.entry.several or case.entry.chained)
 
 
 def _by_moved(verdicts: list[Comparison], layer: Any, label: str) -> list[Comparison]:

@@ -33,7 +33,7 @@ def eval_mode(trial: Trial) -> list[Comparison]:
     layer = trial.layer(inputs)
     drops = isinstance(trial.case.module(), nn.Dropout)
     without = layer.train(False)
-    if without and any(True for _ in trial.case.module().buffers()):
+    if without and _keeps(trial.case.module()):
         raise Unoffered(without)
     if without and drops:
         text = f"Dropout has no evaluation mode: {without}"
@@ -161,12 +161,9 @@ CHECKS: dict[str, Callable[[Trial], list[Comparison]]] = {
 }
 
 
-def _roundings(module: nn.Module, name: str) -> bool:
-    """Whether a gradient is of so many sums, or products one after another, that rounding leaves
-    too little of it in half precision for a pass to mean anything."""
-    weights = [name for name, _ in module.named_parameters() if "weight" in name]
-    norm = isinstance(module, normalization.BATCH_NORMS) and name == "param_grad"
-    return norm or len(weights) > 1
+def _keeps(module: nn.Module) -> bool:
+    """Whether it keeps statistics of its batches."""
+    return any(name in module.state_dict() for name, _ in module.named_buffers())
 
 
 OF_PARAMETERS = ("param_grad", "accumulation")
@@ -189,12 +186,13 @@ def applies(case: Any, name: str, dtype: torch.dtype) -> bool:
     drops = isinstance(module, nn.Dropout)
     if name == "differences":  # at padding_idx torch's gradient is none, at a threshold y jumps
         return dtype == torch.float64 and not case.options.keys() & {"padding_idx", "threshold"}
-    if dtype in HALF and name.endswith("_grad") and _roundings(module, name):
-        return False
+    norm = isinstance(module, normalization.BATCH_NORMS) and name == "param_grad"
+    if dtype in HALF and (norm or (case.entry.chained and name.endswith("_grad"))):
+        return False  # rounding leaves too little for a pass to mean anything
     if name == "ranges":
         return bool(case.entry.ranges)
     if name == "statistics":
-        return any(True for _ in module.buffers())
+        return _keeps(module)
     if case.indexed and name in OF_NUMBERS:
         return False
     if name == "rate":

@@ -14,7 +14,57 @@ _NORM_BACK = (
     "xhat = (x - mean) / sqrt(var + eps)"
 )
 
+_IN_TIME = (
+    "; from the last place to the first, where dh' is that place's dy and what the next gives"
+)
+_RNN = "h' = tanh(W_ih x + b_ih + W_hh h + b_hh)"
+_RNN_BACK = (
+    "da = dh' * (1 - h'^2); dx = da @ W_ih, dh = da @ W_hh, dW_ih = da.T @ x, dW_hh = da.T @ h, "
+    "db = sum of da"
+)
+_GRU = (
+    "h' = (1 - z) * n + z * h; r and z = sigmoid of their rows of W_ih x + b_ih + W_hh h + b_hh, "
+    "n = tanh(W_in x + b_in + r * (W_hn h + b_hn))"
+)
+_GRU_BACK = (
+    "dn = dh' * (1 - z) * (1 - n^2), dz = dh' * (h - n) * z * (1 - z), "
+    "dr = dn * (W_hn h + b_hn) * r * (1 - r); dx = [dr, dz, dn] @ W_ih, "
+    "dh = dh' * z + [dr, dz, dn * r] @ W_hh"
+)
+_LSTM = (
+    "c' = f * c + i * g, h' = o * tanh(c'); i, f, o = sigmoid and g = tanh of their rows of "
+    "W_ih x + b_ih + W_hh h + b_hh"
+)
+_LSTM_BACK = (
+    "e = dc' + dh' * o * (1 - tanh(c')^2); di = e * g * i * (1 - i), df = e * c * f * (1 - f), "
+    "dg = e * i * (1 - g^2), do = dh' * tanh(c') * o * (1 - o); dc = e * f, "
+    "dx = [di, df, dg, do] @ W_ih, dh = [di, df, dg, do] @ W_hh"
+)
+_ATTENTION = "y = P v, P = softmax(q k.T / sqrt(D)) over the keys that may be seen"
+_ATTENTION_BACK = (
+    "dv = P.T @ dy; dP = dy @ v.T; dS = P * (dP - sum(dP * P over the keys)); "
+    "dq = dS @ k / sqrt(D); dk = dS.T @ q / sqrt(D)"
+)
+_GATED_BACK = (
+    "dh = dy @ W_down; dup = dh * f(gate), dgate = dh * up * f'(gate); "
+    "dx = dgate @ W_gate + dup @ W_up; dW_gate = dgate.T @ x, dW_up = dup.T @ x, "
+    "dW_down = dy.T @ (f(gate) * up)"
+)
+
 _FORWARD = {
+    "RNNCell": _RNN,
+    "GRUCell": _GRU,
+    "LSTMCell": _LSTM,
+    "RNN": f"{_RNN}, at each place from x there and the h before it",
+    "GRU": f"{_GRU}, at each place from x there and the h before it",
+    "LSTM": f"{_LSTM}, at each place from x there and the h and c before it",
+    "ScaledDotProductAttention": _ATTENTION,
+    "MultiheadAttention": f"y = W_o [heads] + b_o; of each head {_ATTENTION}; q, k, v its rows of "
+                          "in_proj_weight x + in_proj_bias",
+    "SwiGLU": "y = W_down (silu(W_gate x) * (W_up x)), silu(a) = a / (1 + e^-a)",
+    "GeGLU": "y = W_down (gelu(W_gate x) * (W_up x)), gelu(a) = a * Phi(a)",
+    "RoPE": "a' = a cos(w) - b sin(w), b' = a sin(w) + b cos(w) of each pair (a, b), "
+            "w = t * base^(-2 i / D) for pair i at place t, both from 0",
     "Linear": "y = x @ W.T + b",
     "Conv2d": "y[n, o, i, j] = sum of W[o] * x[n] at the window of (i, j), + b[o]; the kernel is "
               "not flipped",
@@ -62,6 +112,18 @@ _FORWARD = {
 }  # fmt: skip
 
 _BACKWARD = {
+    "RNNCell": _RNN_BACK,
+    "GRUCell": _GRU_BACK,
+    "LSTMCell": _LSTM_BACK,
+    "RNN": _RNN_BACK + _IN_TIME,
+    "GRU": _GRU_BACK + _IN_TIME,
+    "LSTM": _LSTM_BACK + _IN_TIME,
+    "ScaledDotProductAttention": _ATTENTION_BACK,
+    "MultiheadAttention": f"dW_o = dy.T @ [heads]; of each head {_ATTENTION_BACK}; dx = the sum of "
+    "what the three give by their rows of in_proj_weight",
+    "SwiGLU": f"{_GATED_BACK}; f' = s + a * s * (1 - s), s = 1 / (1 + e^-a)",
+    "GeGLU": f"{_GATED_BACK}; f' = Phi(a) + a * phi(a)",
+    "RoPE": "da = da' cos(w) + db' sin(w), db = db' cos(w) - da' sin(w)",
     "MaxPool2d": "dx = dy at the first of each window's largest entries, added up over windows",
     "AvgPool2d": "dx = dy / the number of entries at each entry of a window, added up",
     "AdaptiveAvgPool2d": "dx = dy / the number of pixels, at every pixel",
@@ -154,6 +216,6 @@ def due(cls: str, result: str) -> str:
         return _OF_PARAMETERS[cls][result]
     if result.startswith("step "):
         return _STEP.get(cls, "")
-    if result in ("output", "loss"):
+    if result == "loss" or result.endswith("output"):
         return _FORWARD.get(cls, "")
     return _BACKWARD.get(cls, "") if result.endswith("grad") else ""

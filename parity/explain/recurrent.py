@@ -94,7 +94,7 @@ def _rnn(activation: Callable[[Tensor], Tensor]) -> Step:
 def _gru(x: Tensor, state: State, w: Tensors, tap: Taps) -> State:
     (h,) = state
     sums = _sums(x, h, w, tap, _gru, state)
-    (rx, zx, nx), (rh, zh, nh) = (tap("gates", one.chunk(3, -1)) for one in sums)
+    (rx, zx, nx), (rh, zh, nh) = (one.chunk(3, -1) for one in sums)
     r = tap("r", (rx + rh).sigmoid(), rx + rh)
     z = tap("z", (zx + zh).sigmoid(), zx + zh)
     inner = tap("r nh", r * nh, r, nh, h, w)
@@ -105,7 +105,7 @@ def _gru(x: Tensor, state: State, w: Tensors, tap: Taps) -> State:
 def _lstm(x: Tensor, state: State, w: Tensors, tap: Taps) -> State:
     h, c = state
     of_x, of_h = _sums(x, h, w, tap, _lstm, state)
-    i, f, g, o = tap("sums", tap("gates", (of_x + of_h).chunk(4, -1)))
+    i, f, g, o = (of_x + of_h).chunk(4, -1)
     i, f = tap("i", i.sigmoid(), i), tap("f", f.sigmoid(), f)
     g, o = tap("g", g.tanh(), g), tap("o", o.sigmoid(), o)
     i, f = tap("i and f", (i, f))
@@ -140,10 +140,6 @@ def _without_weight(h: Tensor, w: Tensors) -> Tensor:
 
 def _turned(y: Tensor, x: Tensor, state: State, w: Tensors, step: Step) -> Tensor:
     return functional.linear(state[0], w["weight_hh"].mT, w.get("bias_hh"))
-
-
-def _in_order(*order: int) -> Callable[[Any], Any]:
-    return lambda gates: tuple(gates[place] for place in order)
 
 
 def _plain(y: Tensor, a: Tensor, *_: Any) -> Tensor:
@@ -182,8 +178,6 @@ _OF_RNN = [
     }),
 ]  # fmt: skip
 _OF_GRU = [
-    Slip("takes the gates in the order z, r, n", {"gates": _in_order(1, 0, 2)}),
-    Slip("takes the gates in the order n, r, z", {"gates": _in_order(2, 1, 0)}),
     Slip("has the reset gate before the product, W_hn (r h), where torch has it after",
          {"r nh": lambda y, r, nh, h, w: _n_of(r * h, w)}, CONVENTION),
     Slip("has z and 1 - z swapped: z n + (1 - z) h",
@@ -222,10 +216,6 @@ _OF_GRU = [
              y, r * nh.detach(), r.detach() * _n_of(h, _detached(w)), _n_of(h.detach(), w))}),
 ]  # fmt: skip
 _OF_LSTM = [
-    Slip("takes the gates in the order i, f, o, g", {"gates": _in_order(0, 1, 3, 2)}),
-    Slip("takes the gates in the order f, i, g, o", {"gates": _in_order(1, 0, 2, 3)}),
-    Slip("takes the gates in the order f, i, o, g", {"gates": _in_order(1, 0, 3, 2)}),
-    Slip("takes the gates in the order i, g, f, o", {"gates": _in_order(0, 2, 1, 3)}),
     Slip("has o c' for h', without the tanh", {"h'": lambda y, o, t, after, c: o * after}),
     Slip("has h' of the cell before the step",
          {"h'": lambda y, o, t, after, c: o * c.tanh()}),
@@ -235,6 +225,8 @@ _OF_LSTM = [
     Slip("leaves sigma' out of the input gate", {"i": _plain}),
     Slip("leaves sigma' out of the forget gate", {"f": _plain}),
     Slip("leaves sigma' out of the output gate", {"o": _plain}),
+    *(Slip(f"lacks the gradient of the {name} gate", {tap: cut})
+      for tap, name in (("i", "input"), ("f", "forget"), ("g", "cell"), ("o", "output"))),
     Slip("leaves tanh' out of g", {"g": _plain}),
     Slip("has 1 - a^2 of the argument a for tanh' of g, not 1 - g^2", {"g": _of_argument}),
     Slip("has sigma' for tanh' of g: g (1 - g)", {"g": lambda y, a: sloped(a, y, y * (1 - y))}),

@@ -7,6 +7,7 @@ are right once the arguments are.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,11 +15,12 @@ from typing import Any
 from torch import Tensor
 
 from parity.catalogue.values import Tensors
-from parity.checks.trial import Trial
+from parity.checks.trial import Trial, weights
 from parity.judge import evaluate
 from parity.judge.truth import Refused
 from parity.play.broken import Broken, Setting
 from parity.play.guard import randomness_kept
+from parity.play.parameters import Order
 from parity.run.plan import DTYPES, one_thread
 from parity.subject.error import MissingSetting
 
@@ -109,6 +111,40 @@ KERNELS = ("oihw", "hwio", "iohw", "hwoi", "ohwi", "ihwo")
 """How a convolution's weight may lie, the usual ones first."""
 
 
+def _of_recurrent(trial: Trial) -> Iterator[str]:
+    """Of a cell, or of a layer over a sequence."""
+    inputs, entry = trial.inputs(), trial.case.entry
+    layer = trial.build()
+    shapes, due = layer.shapes(), [tuple(p.shape) for p in weights(inputs).values()]
+    missing = []
+    if len(shapes) == 3 and len(due) == 4 and not trial.case.one_bias:
+        missing.append(f'its {entry.name} has one bias: biases="one"')
+    if shapes and len(shapes) < 5 and tuple(shapes[0]) == due[0][::-1] != due[0]:
+        missing.append(f'its {entry.name} has weights [in, out]: weight="in_out"')
+    if missing:
+        yield from missing
+        return
+    right = evaluate.layer(trial.case.module())(inputs)["output"]
+    letters = next(iter(entry.blocks.values()), "")
+    if letters and not _gives(trial, inputs, right):
+        for order in itertools.permutations(letters):
+            own = Order(entry.blocks, "".join(order))
+            turned = {name: own.own(name, p) for name, p in weights(inputs).items()}
+            if _gives(trial, inputs | turned, right):
+                named = ", ".join(order)
+                yield f'its {entry.name} has its gates in the order {named}: gates="{own.gates}"'
+                return
+    if entry.sequence and not _gives(trial, inputs, right):
+        time_first = {"x": inputs["x"].transpose(0, 1).contiguous()}
+        if _gives(trial, inputs | time_first, right.transpose(0, 1)):
+            yield f'its {entry.name} takes [T, B, features]: sequences="time_first"'
+
+
+def _gives(trial: Trial, inputs: Tensors, due: Tensor) -> bool:
+    refused, y = trial.layer(inputs).attempt("forward", inputs["x"])
+    return not refused and y.shape == due.shape and bool((y - due).abs().max() < NEAR)
+
+
 def _of_loss(trial: Trial) -> Iterator[str]:
     inputs = trial.loss_inputs()
     if not inputs["target"].is_floating_point():
@@ -152,6 +188,7 @@ def _of_loss(trial: Trial) -> Iterator[str]:
 
 _LOOKS: dict[str, Callable[[Trial], Iterator[str]]] = {
     "Linear": _of_linear, "Conv2d": _of_conv, "Conv1d": _of_conv, "ConvTranspose2d": _of_conv,
+    **dict.fromkeys(("RNNCell", "GRUCell", "LSTMCell", "RNN", "GRU", "LSTM"), _of_recurrent),
     "loss": _of_loss,
 }  # fmt: skip
 

@@ -54,6 +54,7 @@ def section(entry: Entry) -> str:
         shapes = dict.fromkeys(str(list(entry.shape_of(name))) for name in entry.variants)
         what = "Its input is" if entry.kind == "layer" else "Its prediction is"
         lines.append(f"{what} {' or '.join(shapes)}, and what the axes `sizes` and `rank` add.")
+    lines += _named(entry)
     if entry.ranges:
         scales = ", ".join(
             f"multiplied by {scale:g}" if scale != 1 else f"with {shift:g} added"
@@ -64,9 +65,33 @@ def section(entry: Entry) -> str:
     if told:
         lines.append("\nMistakes with a name, and the results that show them:\n")
         for sentence, results in told.items():
-            whose = f" ({', '.join(results)})" if any(results) else ""
+            shown = [*results][:MOST] + ["…"] * (len(results) > MOST)
+            whose = f" ({', '.join(shown)})" if any(results) else ""
             lines.append(f"- {sentence}{whose}")
     return "\n".join([*lines, ""])
+
+
+MOST = 4
+"""How many results of a mistake are listed."""
+
+
+def _named(entry: Entry) -> list[str]:
+    """What else a layer takes and returns, and what a subject calls it."""
+    lines = []
+    if entry.beside:
+        shapes: dict[str, dict[str, None]] = {}
+        for given in entry.beside.values():
+            for name, shape in given.items():
+                shapes.setdefault(name, {})[str(list(shape))] = None
+        inputs = ", ".join(f"`{name}` {' or '.join(one)}" for name, one in shapes.items())
+        when = "" if entry.beside.keys() == entry.variants.keys() else ", at some options"
+        lines.append(f"After it, it takes {inputs}{when}.")
+    if entry.results:
+        lines.append(f"After its output it returns {', '.join(f'`{n}`' for n in entry.results)}.")
+    if entry.stands_for is None and entry.reference.__module__.startswith("parity."):
+        what = (entry.reference.__doc__ or "").strip().splitlines()[0]
+        lines.append(f"Torch has no such class: an adapter names it `parity.{entry.name}`. {what}")
+    return lines
 
 
 def _options(entry: Entry) -> str:
@@ -121,7 +146,7 @@ def _of(case: Case) -> Mistakes:
 def _kept(case: Case, trial: Trial, inputs: Tensors) -> Mistakes:
     """Those of what a layer keeps of its batches."""
     module = case.module()
-    if not any(True for _ in module.buffers()):
+    if not module.state_dict().keys() - dict(module.named_parameters()).keys():
         return {}
     batches = {f"x {n}": inputs["x"] * n for n in range(1, BATCHES + 1)}
     given = in_double(inputs | batches)

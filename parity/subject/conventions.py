@@ -7,11 +7,11 @@ from typing import Any
 PRESETS: dict[str, dict[str, Any]] = {
     "cs231n": {
         "array": "numpy", "weight": "in_out", "gradients": "overwritten",
-        "running_variance": "biased",
+        "running_variance": "biased", "biases": "one", "gates": "ifog",
     },
     "eecs498": {
         "array": "torch", "weight": "in_out", "gradients": "overwritten",
-        "running_variance": "biased",
+        "running_variance": "biased", "biases": "one", "gates": "ifog",
     },
     "cmu11785": {
         "array": "numpy", "gradients": "overwritten", "targets": ("one_hot",),

@@ -352,11 +352,6 @@ class StateGradientWithoutWeight(RNNStep):
 # GRU
 
 
-@wrong("the gates are taken in the order z, r, n", "output", GRUCell, GRU)
-class UpdateGateFirst(GRUStep):
-    order = "zrn"
-
-
 @wrong("the reset gate is before the product: W_hn (r h)", "output", GRUCell, GRU)
 class ResetBeforeProduct(GRUStep):
     def candidate(self, layer: str, xn: Array, hn: Array, r: Array, h: Array) -> Array:
@@ -495,16 +490,6 @@ class RecurrentGradientWithoutReset(GRUStep):
 
 
 # LSTM
-
-
-@wrong("the gates are taken in the order i, f, o, g", "output", LSTMCell, LSTM)
-class OutputGateThird(LSTMStep):
-    order = "ifog"
-
-
-@wrong("the gates are taken in the order f, i, g, o", "output", LSTMCell, LSTM)
-class ForgetGateFirst(LSTMStep):
-    order = "figo"
 
 
 @wrong("h' is o c', without the tanh", "output", LSTMCell, LSTM)

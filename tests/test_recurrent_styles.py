@@ -1,0 +1,164 @@
+"""Recurrent layers and attention as courses write them.
+
+Right ones pass with the settings that say how they are written, a setting that is missing is named,
+and what is wrong is found in any style.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import parity
+from parity.catalogue.case import Case
+from parity.catalogue.table import by_name
+from parity.checks.trial import Trial
+from tests.subjects import recurrent_styles as own
+from tests.subjects.layers_by_loops import Array
+
+OF_CELL = ("weight_ih", "weight_hh", "bias_ih")
+OF_LAYER = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0")
+FUNCTIONS = {
+    nn.RNNCell: parity.functions(own.rnn_step_forward, own.rnn_step_backward, parameters=OF_CELL),
+    nn.RNN: parity.functions(own.rnn_forward, own.rnn_backward, parameters=OF_LAYER),
+    nn.LSTMCell: parity.functions(
+        own.lstm_step_forward, own.lstm_step_backward, parameters=OF_CELL
+    ),
+    nn.LSTM: parity.functions(own.lstm_forward, own.lstm_backward, parameters=OF_LAYER),
+}
+OF_FUNCTIONS: dict[str, Any] = {"conventions": "cs231n"}
+OF_LSTM: dict[str, Any] = {
+    "array": "numpy", "weight": "in_out", "biases": "one", "gates": "ifog",
+    "sequences": "time_first",
+}  # fmt: skip
+OF_PARTS: dict[str, Any] = {
+    "array": "numpy", "gradients": "overwritten", "parameters": lambda layer: layer.pairs(),
+}  # fmt: skip
+OF_ATTENTION: dict[str, Any] = {
+    "array": "numpy", "weight": "in_out", "fixed": {nn.MultiheadAttention: {"bias": False}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("layers", "settings", "least"),
+    [
+        (FUNCTIONS, OF_FUNCTIONS, 300),
+        ({nn.LSTM: own.LSTM}, OF_LSTM, 100),
+        ({nn.GRUCell: own.GRUCell}, OF_PARTS, 70),
+        ({nn.MultiheadAttention: own.SelfAttention}, OF_ATTENTION, 70),
+    ],
+    ids=["functions with a cache", "time first, states as a pair", "a matrix for each gate",
+         "a matrix for each of query, key and value"],
+)  # fmt: skip
+def test_a_right_layer_in_its_own_style_passes(
+    layers: dict[Any, Any], settings: dict[str, Any], least: int
+) -> None:
+    report = parity.check(parity.Subject(layers, **settings), strict=True)
+    assert report.passed, [str(one) for one in report.findings] + [e.why for e in report.errors]
+    assert report.count("passed") >= least
+
+
+@pytest.mark.parametrize(
+    ("layers", "settings", "missing"),
+    [
+        ({nn.LSTM: own.LSTM}, OF_LSTM, "gates"),
+        ({nn.LSTM: own.LSTM}, OF_LSTM, "sequences"),
+        ({nn.LSTM: own.LSTM}, OF_LSTM, "biases"),
+        ({nn.LSTM: own.LSTM}, OF_LSTM, "weight"),
+    ],
+)
+def test_a_setting_that_is_missing_is_named(
+    layers: dict[Any, Any], settings: dict[str, Any], missing: str
+) -> None:
+    others = {name: value for name, value in settings.items() if name != missing}
+    with pytest.raises(parity.AdapterError, match="SETUP: ") as raised:
+        parity.check(parity.Subject(layers, **others))
+    assert f'{missing}="{settings[missing]}"' in str(raised.value)
+
+
+class CellLeftOut(own.LSTM):
+    """Has the gradient of the forget gate by a cell of zeros."""
+
+    def backward(self, dy: Array) -> Any:
+        caches = self.caches
+        cut = [(*cache[:2], 0 * cache[2], *cache[3:]) for cache in caches]
+        self.caches = [caches[0], *cut[1:]]
+        return super().backward(dy)
+
+
+class HalfOfOne(own.GRUCell):
+    """Has half of a gradient."""
+
+    def backward(self, dy: Array) -> tuple[Array, Array]:
+        found = super().backward(dy)
+        self.dWnx[...] = self.dWnx * 0.5
+        return found
+
+
+def scale_left_out(layer: own.SelfAttention) -> own.SelfAttention:
+    root = (layer.Wq.shape[0] / layer.heads) ** 0.5
+    right = layer.forward
+
+    def forward(x: Array) -> tuple[Array, Array]:
+        layer.Wq *= root
+        try:
+            return right(x)
+        finally:
+            layer.Wq /= root
+
+    layer.forward = forward  # type: ignore[method-assign]
+    return layer
+
+
+def test_what_is_wrong_is_found_in_any_style() -> None:
+    for layers, settings, says in (
+        ({nn.LSTM: CellLeftOut}, OF_LSTM, "lacks the gradient of the forget gate"),
+        ({nn.GRUCell: HalfOfOne}, OF_PARTS, "weight_ih"),
+        ({nn.MultiheadAttention: lambda embed_dim, num_heads: scale_left_out(
+            own.SelfAttention(embed_dim, num_heads))}, OF_ATTENTION, "scale"),
+    ):  # fmt: skip
+        subject = parity.Subject(layers, **settings)
+        report = parity.check(subject, only=("-float64-forward", "-float64-*_grad"))
+        assert report.findings
+        told = " ".join(map(str, report.findings)).lower()
+        assert says in told, told
+
+
+@pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_torchs_side_is_torchs_own_layer(name: str, layers: int) -> None:
+    """It is a row of cells, so that rounding on the way can be moved."""
+    torch.manual_seed(0)
+    theirs = getattr(nn, name)(5, 4, layers, batch_first=True).double()
+    ours = by_name(name).reference(5, 4, layers).double()
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(3, 7, 5, dtype=torch.float64)
+    torch.testing.assert_close(ours(x), theirs(x)[0], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", ["RNNCell", "GRUCell", "LSTMCell", "RNN", "GRU", "LSTM"])
+def test_many_evaluations_at_once_are_each_of_them(name: str) -> None:
+    """Under torch.vmap a cell is written out."""
+    entry = by_name(name)
+    for variant in entry.variants:
+        trial = Trial(None, Case(entry, variant), torch.float64)
+        inputs, evaluated = trial.inputs(), parity.evaluate.layer(trial.case.module())
+        many = {key: torch.stack([x, x + 0.1]) for key, x in inputs.items()}
+        at_once = evaluated(many, over=torch.vmap)
+        for n in range(2):
+            alone = evaluated({key: x[n] for key, x in many.items()})
+            for key, value in alone.items():
+                torch.testing.assert_close(at_once[key][n], value, rtol=1e-9, atol=1e-12)
+
+
+def test_states_that_nobody_gives_are_zeros_and_gates_are_letters() -> None:
+    assert np.allclose(own.rnn_forward(np.ones((2, 3, 4)), np.zeros((2, 5)), np.zeros((4, 5)),
+                                       np.zeros((5, 5)), np.zeros(5))[0], 0)  # fmt: skip
+    with pytest.raises(parity.AdapterError, match="letters of torch's 'ifgo' or 'rzn'"):
+        parity.Subject({nn.LSTM: own.LSTM}, gates="iifo")
+    with pytest.raises(parity.AdapterError, match=r"gates has nn\.GRU, which layers has not"):
+        parity.Subject({nn.LSTM: own.LSTM}, gates={nn.GRU: "zrn"})
