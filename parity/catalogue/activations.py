@@ -41,6 +41,13 @@ ROWS: tuple[Entry, ...] = (
     Entry(nn.ReLU6, "layer"),
     Entry(nn.Sigmoid, "layer"),
     Entry(nn.Tanh, "layer"),
+    Entry(
+        nn.GLU,
+        "layer",
+        {"": {"dim": -1}, "dim=1": {"dim": 1}},
+        {"": (7, 6), "dim=1": (7, 4, 3)},
+        optional=("dim=1",),
+    ),
     _softmax(nn.Softmax),
     _softmax(nn.LogSoftmax),
 )

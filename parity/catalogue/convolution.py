@@ -1,4 +1,4 @@
-"""The rows of convolutions. No two numbers of a shape are alike where that can be."""
+"""The rows of convolutions and padding. No two numbers of a shape are alike where that can be."""
 
 from __future__ import annotations
 
@@ -93,5 +93,14 @@ ROWS: tuple[Entry, ...] = (
         positional=_CHANNELS,
         images=True,
         optional=("kernel=(3,2)",),
+    ),
+    Entry(
+        nn.ZeroPad2d,
+        "layer",
+        {"": {"padding": 1}, "padding=2": {"padding": 2}, "sides": {"padding": (1, 2, 0, 3)}},
+        (5, 3, 4, 2),
+        positional=("padding",),
+        images=True,
+        optional=("sides",),
     ),
 )

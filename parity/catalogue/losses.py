@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from parity.catalogue.entry import Entry, Variants, reductions
 
@@ -30,8 +31,23 @@ _CROSS_ENTROPY = reductions(
     distribution={},
     **{"distribution_label_smoothing=0.1": {"label_smoothing": 0.1}},
 )
+_DIVERGENCE = _LOSS | {"batchmean": {"reduction": "batchmean"}}
 _CLASSES = ("index", "one_hot", "distribution")
 _CLASS = {name: next(kind for kind in _CLASSES if name.startswith(kind)) for name in _CROSS_ENTROPY}
+
+
+class KLDivLoss(nn.KLDivLoss):
+    """torch.nn.KLDivLoss, which warns of its mean each time."""
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        entries = functional.kl_div(prediction, target, reduction="none")
+        match self.reduction:
+            case "none":
+                return entries
+            case "mean":
+                return entries.mean()
+        return entries.sum() / (len(entries) if self.reduction == "batchmean" else 1)
+
 
 ROWS: tuple[Entry, ...] = (
     Entry(nn.MSELoss, "loss", _LOSS),
@@ -42,4 +58,5 @@ ROWS: tuple[Entry, ...] = (
     Entry(nn.BCEWithLogitsLoss, "loss", _LOGITS, target="probability"),
     Entry(nn.CrossEntropyLoss, "loss", _CROSS_ENTROPY, target=_CLASS),
     Entry(nn.NLLLoss, "loss", reductions(**_INDICES), target="index"),
+    Entry(KLDivLoss, "loss", _DIVERGENCE, target="probability", stands_for=nn.KLDivLoss),
 )

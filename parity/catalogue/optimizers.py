@@ -34,6 +34,11 @@ def _adam(*decays: float) -> Variants:
     return named(covering(choices))
 
 
+_BY_MOMENTS: Variants = {
+    "": {"lr": 0.01}, "betas=(0.5,0.9)": {"lr": 0.01, "betas": (0.5, 0.9)},
+    "eps=0.01": {"lr": 0.01, "eps": 0.01},
+    "weight_decay=0.1": {"lr": 0.01, "weight_decay": 0.1},
+}  # fmt: skip
 _optimizer = partial(Entry, kind="optimizer", positional=("lr",))
 
 ROWS: tuple[Entry, ...] = (
@@ -57,6 +62,31 @@ ROWS: tuple[Entry, ...] = (
             "eps=0.01": {"lr": 0.01, "eps": 0.01},
             "lr_decay=0.1": {"lr": 0.01, "lr_decay": 0.1},
             "initial_accumulator_value=0.5": {"lr": 0.01, "initial_accumulator_value": 0.5},
+        },
+    ),
+    _optimizer(
+        torch.optim.Adadelta,
+        variants={
+            "": {"lr": 1.0},
+            "lr=0.3": {"lr": 0.3},
+            "rho=0.5": {"lr": 1.0, "rho": 0.5},
+            "eps=0.01": {"lr": 1.0, "eps": 0.01},
+            "weight_decay=0.1": {"lr": 1.0, "weight_decay": 0.1},
+        },
+    ),
+    _optimizer(torch.optim.Adamax, variants=_BY_MOMENTS),
+    _optimizer(
+        torch.optim.NAdam,
+        variants=_BY_MOMENTS
+        | {
+            "momentum_decay=0.1": {"lr": 0.01, "momentum_decay": 0.1},
+        },
+    ),
+    _optimizer(
+        torch.optim.RAdam,
+        variants=_BY_MOMENTS
+        | {
+            "betas=(0.9,0.99)": {"lr": 0.01, "betas": (0.9, 0.99)},
         },
     ),
 )

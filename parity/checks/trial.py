@@ -135,7 +135,7 @@ class Trial:
         prediction = self.random(rows, features, generator=generator)
         if case.entry.domain == "probability":
             prediction = torch.sigmoid(prediction)
-        if case.entry.name == "NLLLoss":
+        if case.entry.name in ("NLLLoss", "KLDivLoss"):
             prediction = torch.log_softmax(prediction, -1)
         target = self.random(rows, features, generator=generator)
         if case.target == "real":  # none near a kink where the two are the same

@@ -18,7 +18,7 @@ from parity.catalogue.attention import (
 )
 from parity.catalogue.values import Tensors
 from parity.explain.mistakes import Mistake, Mistakes
-from parity.explain.taps import Slip, Taps, keeping, put, sloped
+from parity.explain.taps import Slip, Taps, cut, keeping, put, sloped
 from parity.judge.comparison import CONVENTION
 
 
@@ -422,6 +422,31 @@ _OF_GELU = [
     Slip("has phi(a) for a phi(a) in GELU'", {
         "acted": lambda y, a: sloped(a, y, torch.special.ndtr(a) + _phi(a))}),
     Slip("has phi(a) alone for GELU'", {"acted": lambda y, a: sloped(a, y, _phi(a))}),
+]  # fmt: skip
+
+
+def of_glu(made: Mistakes, module: Any, inputs: Tensors, oracle: Tensors) -> None:
+    """Of GLU: one half of the features times the sigmoid of the other."""
+
+    def formula(inputs: Tensors, tap: Taps) -> Tensors:
+        a, b = tap("halves", inputs["x"].chunk(2, module.dim))
+        gate = tap("gate", b.sigmoid(), b)
+        return {"output": tap("y", a * gate, a, gate)}
+
+    put(made, formula, _OF_GLU, inputs)
+
+
+_OF_GLU = [
+    Slip("has the first half as the gate, where it is the second", {
+        "halves": lambda halves: halves[::-1]}),
+    Slip("has a tanh for the sigmoid", {"gate": lambda y, b: b.tanh()}),
+    Slip("lacks the sigmoid", {"gate": lambda y, b: b}),
+    Slip("lacks sigma' in the gradient of the gate", {"gate": lambda y, b: sloped(b, y, 1.0)}),
+    Slip("lacks the other half in the gradient of the gate", {
+        "y": lambda y, a, gate: keeping(y, a * gate.detach(), gate)}),
+    Slip("lacks the gate in the gradient of the other half", {
+        "y": lambda y, a, gate: keeping(y, a, a.detach() * gate)}),
+    Slip("lacks the gradient of the gate", {"gate": cut}),
 ]  # fmt: skip
 
 

@@ -93,6 +93,8 @@ FAMILIES: tuple[tuple[Any, Callable[[Mistakes, Any, Tensors, Tensors], None]], .
     (MultiheadAttention, attention.of_heads),
     ((SwiGLU, GeGLU), attention.of_gated),
     (RoPE, attention.of_rope),
+    (nn.GLU, attention.of_glu),
+    (nn.ZeroPad2d, pooling.of_padding),
 )
 """What is known of a family's mistakes, by the torch classes that are of it."""
 

@@ -43,6 +43,16 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
             text = "is that of HuberLoss: it is multiplied by beta"
             twin = nn.HuberLoss(reduction="none", delta=case.options.get("beta", 1.0))
             _of_another(made, twin, text, x, t, how)
+        case "KLDivLoss":
+            for text, entries in (
+                ("lacks the target's own part, t log t: it is a cross-entropy", -t * x),
+                ("takes the prediction for a probability, not for its logarithm",
+                 t * (t.log() - x.exp())),
+                ("has the two distributions swapped", x.exp() * (x - t.log())),
+            ):  # fmt: skip
+                made["loss"].append(Mistake(text, text, _scaled(entries, how, len(x))))
+            text = "is that of a softmax before it: p - t"
+            derivative.append(Mistake("by the logit", text, count * (x.exp() - t)))
         case "BCEWithLogitsLoss":
             y = torch.sigmoid(x)
             by = count * (y - t) / (y * (1 - y))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from parity.catalogue.case import Case
 from parity.catalogue.values import Tensors
+from parity.explain import adaptive
 from parity.explain.diagnosis import EQUAL, Explanation, alike
 from parity.judge import evaluate
 from parity.judge.comparison import CONVENTION, Comparison, compare_one
@@ -184,6 +185,14 @@ def _rules_at(kind: str, options: dict[str, Any]) -> list[tuple[str, str, Rule]]
             return _of_rmsprop(options)
         case "Adagrad":
             return _of_adagrad(options)
+        case "Adadelta":
+            return adaptive.of_adadelta(options)
+        case "Adamax":
+            return adaptive.of_adamax(options)
+        case "NAdam":
+            return adaptive.of_nadam(options)
+        case "RAdam":
+            return adaptive.of_radam(options)
     return []
 
 

@@ -114,3 +114,30 @@ def of_flatten(made: Mistakes, module: nn.Flatten, inputs: Tensors, oracle: Tens
         back = dy.reshape(turned.shape).permute(0, *(order.index(n) + 1 for n in range(1, x.dim())))
         made["output"].append(Mistake("axes", text, turned.flatten(1)))
         made["input_grad"].append(Mistake("axes", text, back))
+
+
+def of_padding(made: Mistakes, module: nn.ZeroPad2d, inputs: Tensors, oracle: Tensors) -> None:
+    """Of zeros around an image: `padding` is left, right, top, bottom."""
+    x, dy = inputs["x"], inputs["dy"]
+    left, right, top, bottom = module.padding
+    turned = {
+        "has height for width: its padding is of the other axis": (top, bottom, left, right),
+        "has left for right and top for bottom": (right, left, bottom, top),
+        "is padded before alone": (left + right, 0, top + bottom, 0),
+        "is padded after alone": (0, left + right, 0, top + bottom),
+    }
+    for text, sides in turned.items():
+        y = functional.pad(x, sides)
+        shape = tuple(y.shape)
+        if shape != oracle["output"].shape:
+            made["output"].append(Mistake(text, text, shape=shape))
+            continue
+        a, _, b, _ = sides
+        dx = dy[..., b : b + x.shape[-2], a : a + x.shape[-1]]
+        for result, value in (("output", y), ("input_grad", dx)):
+            if not torch.allclose(value, oracle[result]):
+                made[result].append(Mistake(text, text, value))
+    text = "still has the padding"
+    made["input_grad"].append(Mistake("padding left on", text, shape=tuple(dy.shape)))
+    text = "is padded with the border's entries, not with zeros"
+    made["output"].append(Mistake("edge", text, functional.pad(x, module.padding, "replicate")))

@@ -185,24 +185,45 @@ def optimizer(
 
     def evaluate(inputs: Tensors) -> Tensors:
         parameters = {k: inputs[k].clone().requires_grad_() for k in inputs if ":" not in k}
-        moved = make(list(parameters.values()))
-        results = {}
-        for step in range(1, steps + 1):
-            for name, parameter in parameters.items():
-                gradient = inputs.get(f"step {step}: {name}")
-                parameter.grad = None if gradient is None else gradient.clone()
-            for group in moved.param_groups:
-                group["lr"] = rates.get(step, group["lr"])
-            moved.step()
-            state = moved.state_dict()["state"]
-            for index, (name, parameter) in enumerate(parameters.items()):
-                results[f"step {step}: {name}"] = parameter.detach().clone()
-                for slot, value in state.get(index, {}).items():
-                    if slot != "step" and value is not None:
-                        results[f"step {step}: {name}.{slot}"] = value.clone()
-        return results
+        with _by_default(next(iter(parameters.values())).dtype):  # NAdam keeps a product in it
+            return _stepped(make(list(parameters.values())), parameters, inputs, steps, rates)
 
     return evaluate
+
+
+@contextlib.contextmanager
+def _by_default(dtype: torch.dtype) -> Iterator[None]:
+    """Makes tensors of this dtype where none is said."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _stepped(
+    moved: torch.optim.Optimizer,
+    parameters: Tensors,
+    inputs: Tensors,
+    steps: int,
+    rates: Mapping[int, float],
+) -> Tensors:
+    results = {}
+    for step in range(1, steps + 1):
+        for name, parameter in parameters.items():
+            gradient = inputs.get(f"step {step}: {name}")
+            parameter.grad = None if gradient is None else gradient.clone()
+        for group in moved.param_groups:
+            group["lr"] = rates.get(step, group["lr"])
+        moved.step()
+        state = moved.state_dict()["state"]
+        for index, (name, parameter) in enumerate(parameters.items()):
+            results[f"step {step}: {name}"] = parameter.detach().clone()
+            for slot, value in state.get(index, {}).items():
+                if slot not in ("step", "mu_product") and value is not None:
+                    results[f"step {step}: {name}.{slot}"] = value.clone()
+    return results
 
 
 def training(

@@ -272,8 +272,13 @@ def _identifier(stem: str) -> str:
 
 
 def _owner(name: str) -> str:
-    known = [entry for entry in CATALOGUE.values() if entry.name == name]
-    return "torch.optim" if known and known[0].kind == "optimizer" else "nn"
+    """Where an adapter has a class of that name from."""
+    known = next((entry for entry in CATALOGUE.values() if entry.name == name), None)
+    if known is None:
+        return "nn"
+    if known.kind == "optimizer":
+        return "torch.optim"
+    return "parity" if known.key.__module__.startswith("parity.") else "nn"
 
 
 def _row(name: str, made: str, node: ast.ClassDef) -> tuple[list[str], str]:
@@ -283,7 +288,7 @@ def _row(name: str, made: str, node: ast.ClassDef) -> tuple[list[str], str]:
     needed, names = arguments(methods(node).get("__init__"))
     if name == "Sequential":
         helper, builder = _container(made, node)
-    elif _owner(name) == "nn":
+    elif _owner(name) != "torch.optim":
         builder = _builder(name, made, needed, names)
     return helper, f"{_owner(name)}.{name}: {builder},"
 
@@ -318,6 +323,16 @@ def _builder(name: str, made: str, needed: list[str], names: list[str]) -> str:
         takes = "n_in, n_out" + (", bias=True" if bias and bias not in needed else "")
         given += [*rest, *([f"{bias}=bias"] if bias and bias not in needed else [])]
         return f"lambda {takes}: {made}({', '.join(given)})"
+    first = entry.positional
+    if first and len(needed) > 1 and len(needed) >= len(first) and name != "Dropout":
+        if needed[0] in OUTPUTS and needed[1] not in OUTPUTS:
+            return f"lambda {', '.join(first[:2])}: {made}({first[1]}, {first[0]})"
+        rest = [_guess(one) for one in needed[len(first) :] if one not in entry.defaults()]
+        if not rest:
+            return made  # these come by position, whatever they are called
+        return f"lambda {', '.join(first)}: {made}({', '.join([*first, *rest])})"
+    if len(first) == len(needed) == 1:
+        return made
     known = {*entry.defaults(), *entry.positional, "dim", "reduction"}
     missing = [one for one in needed if one not in known]
     if not missing or name == "Dropout":
@@ -341,7 +356,7 @@ def _settings(found: dict[str, Found], names: dict[str, str], numpy: bool) -> It
         yield 'dtypes=("float64",),'
     linear = nodes.get("Linear")
     layers = [node for name, node in nodes.items() if name != "Sequential"
-              and by_name(name).kind == "layer"]  # fmt: skip
+              and by_name(name).kind == "layer" and not by_name(name).several]  # fmt: skip
     if linear is not None:
         way = next((name for name in BACKWARD if name in methods(linear)), "backward")
         source = ast.unparse(methods(linear).get(way, linear))
