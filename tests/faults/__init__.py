@@ -100,7 +100,7 @@ def fault(
 
 FILES = (
     "layers", "windows", "resizing", "others", "activations", "losses", "optimizers", "training",
-    "subtle", "axes",
+    "subtle", "axes", "sequences",
 )  # fmt: skip
 
 
