@@ -150,7 +150,7 @@ class WrongGLU(GLU):
 
 class ZeroPad2d(Layer):
     def __init__(self, padding: Any) -> None:
-        sides = (padding,) * 4 if isinstance(padding, int) else padding
+        sides: Any = (padding,) * 4 if isinstance(padding, int) else padding
         self.left, self.right, self.top, self.bottom = sides
 
     def forward(self, x: Array) -> Array:
@@ -167,7 +167,8 @@ class ZeroPad2d(Layer):
 class WrongZeroPad2d(ZeroPad2d):
     def __init__(self, padding: Any) -> None:
         super().__init__(padding)
-        self.left, self.right, self.top, self.bottom = self.right, self.left, self.bottom, self.top
+        self.left, self.right = self.right, self.left
+        self.top, self.bottom = self.bottom, self.top
 
 
 class KLDivLoss:

@@ -144,14 +144,14 @@ _BESIDE: dict[str, dict[str, tuple[int, ...]]] = {
 _EMBEDDED: Options = {"embed_dim": 6, "num_heads": 2}
 _OF_HEADS: Variants = {
     "": {}, "heads=3": {"num_heads": 3}, "causal": {"causal": True}, "no_bias": {"bias": False},
-    "memory": {},
+    "memory": {}, "causal,memory": {"causal": True},
 }  # fmt: skip
 _HEADS: Variants = {name: _EMBEDDED | options for name, options in _OF_HEADS.items()}
 _WIDTHS: Options = {"in_features": 5, "hidden_features": 6}
 _GATED: Variants = {"": _WIDTHS, "bias": _WIDTHS | {"bias": True}}
 _WIDE = ("in_features", "hidden_features")
 _ROPE: Variants = {
-    "": {}, "base=100": {"base": 100.0}, "interleaved": {"interleaved": True}, "heads": {},
+    "": {}, "base=50": {"base": 50.0}, "interleaved": {"interleaved": True}, "heads": {},
 }  # fmt: skip
 
 ROWS: tuple[Entry, ...] = (
@@ -170,9 +170,9 @@ ROWS: tuple[Entry, ...] = (
         (3, 5, 6),
         positional=("embed_dim", "num_heads"),
         sequence=True,
-        beside={"memory": {"memory": (3, 7, 6)}},
+        beside={name: {"memory": (3, 7, 6)} for name in ("memory", "causal,memory")},
         blocks={"in_proj": "qkv"},
-        optional=("memory",),
+        optional=("memory", "causal,memory"),
         chained=True,
         stands_for=nn.MultiheadAttention,
     ),
@@ -183,6 +183,7 @@ ROWS: tuple[Entry, ...] = (
         "layer",
         _ROPE,
         {name: (3, 2, 7, 6) if name == "heads" else (3, 7, 6) for name in _ROPE},
+        sequence=True,
         optional=("heads",),
     ),
 )

@@ -125,7 +125,8 @@ def accumulation(trial: Trial) -> list[Comparison]:
 
 
 def repeated(trial: Trial) -> list[Comparison]:
-    """A batch leaves nothing of itself: another after it is right, and itself once more."""
+    """A batch leaves nothing of itself: another after it is right, a longer one too, and itself once
+    more."""
     inputs = trial.inputs()
     layer = trial.layer(inputs)
     one = rows_of(inputs, slice(1)) | {
@@ -137,6 +138,9 @@ def repeated(trial: Trial) -> list[Comparison]:
     batches = {"": inputs, "one sample": one, "another": other, "again": inputs}
     if not trial.takes(*one["x"].shape):
         del batches["one sample"]
+    if trial.case.entry.sequence and inputs["x"].dim() == 3:
+        longer = {n: torch.cat([inputs[n], inputs[n][:, :2] / 2], 1) for n in ("x", "dy")}
+        batches = {"": inputs, "a longer sequence": longer} | batches
     for name, batch in batches.items():
         results = passed(layer, inputs | batch, seed=trial.seed)
         if name:

@@ -38,7 +38,7 @@ def of_recurrent(made: Mistakes, module: Any, inputs: Tensors, oracle: Tensors) 
             return {"output": _over_time(step, inputs, tap, layers, mode == "LSTM")}
 
     else:
-        slips = [*slips, *(_OF_TWO if mode == "LSTM" else [])]
+        slips = [*slips, _OF_GIVEN, *(_OF_TWO if mode == "LSTM" else [])]
 
         def formula(inputs: Tensors, tap: Taps) -> Tensors:
             states = tuple(inputs[f"{name}.x"] for name in ("h", "c") if f"{name}.x" in inputs)
@@ -251,6 +251,9 @@ _OF_LSTM = [
     Slip("lacks what c' gets by h'",
          {"tanh c'": cut}),
 ]  # fmt: skip
+_OF_GIVEN = Slip("ignores the h that is given: it starts from zeros", {
+    "states": lambda states: (torch.zeros_like(states[0]), *states[1:]),
+})  # fmt: skip
 _OF_TWO = [
     Slip("lacks, in the gates, the gradient of c' that comes from outside", {
         "c' shown": lambda after, f, c: keeping(after, f.detach() * c),
