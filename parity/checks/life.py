@@ -125,7 +125,7 @@ def accumulation(trial: Trial) -> list[Comparison]:
 
 
 def repeated(trial: Trial) -> list[Comparison]:
-    """A batch leaves nothing of itself: another after it is right, a longer one too, and itself once
+    """A batch leaves nothing of itself: another after it is right, or a longer one, and itself once
     more."""
     inputs = trial.inputs()
     layer = trial.layer(inputs)
