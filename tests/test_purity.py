@@ -21,7 +21,8 @@ ELEMENTARY = set(
     empty empty_like zeros zeros_like ones ones_like full new_full new_empty new_zeros zero fill
     copy clone contiguous detach cat stack split chunk unbind slice select view as_strided
     _unsafe_view reshape expand permute transpose t squeeze unsqueeze flatten unflatten
-    broadcast_tensors alias lift_fresh _to_copy _local_scalar_dense is_nonzero unsafe_split split_with_sizes to mT set item
+    broadcast_tensors alias lift_fresh _to_copy _local_scalar_dense is_nonzero
+    unsafe_split split_with_sizes to mT set item
     promote_types __and __xor __or __lshift __rshift bitwise_and bitwise_or bitwise_xor bitwise_not
     argsort sort
     """.split()
