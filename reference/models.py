@@ -1,4 +1,4 @@
-"""The networks of the two reports in torch.nn: `scratch/models.py`, name for name."""
+"""The networks of scratch in torch.nn: `scratch/models.py`, name for name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from functools import partial
 import torch
 from torch import nn
 
-from reference.layers import Sigmoid
+from parity import SwiGLU
+from reference.layers import Residual, RotaryAttention, Sigmoid
 
 #: Report A's activations, with the constants that it chose.
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -18,6 +19,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "leaky_relu": partial(nn.LeakyReLU, negative_slope=0.01),
     "tanh": nn.Tanh,
 }
+
+EPS = 1e-6
 
 
 def model_1(variant: str = "text", *, generator: torch.Generator | None = None) -> nn.Sequential:
@@ -66,6 +69,36 @@ def model_a(
         if dropout:
             layers.append(nn.Dropout(dropout))
     return nn.Sequential(*layers, _uniform_linear(25, outputs, generator))
+
+
+def lenet() -> nn.Sequential:
+    """A convolutional network for images of 8 x 8, as `scratch.models.lenet`."""
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, padding=1, bias=False),
+        nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(64, 32), nn.ReLU(),
+        nn.Linear(32, 10),
+    )  # fmt: skip
+
+
+def transformer(
+    vocabulary: int, *, width: int = 32, heads: int = 4, layers: int = 2
+) -> nn.Sequential:
+    """A causal transformer; arguments as for `scratch.models.transformer`."""
+    parts: list[nn.Module] = [nn.Embedding(vocabulary, width)]
+    for _ in range(layers):
+        attention = RotaryAttention(width, heads, bias=False, causal=True)
+        gated = SwiGLU(width, 2 * width)
+        parts += [
+            Residual(nn.RMSNorm(width, EPS), attention),
+            Residual(nn.RMSNorm(width, EPS), gated),
+        ]
+    return nn.Sequential(
+        *parts, nn.RMSNorm(width, EPS), nn.Flatten(0, -2), nn.Linear(width, vocabulary)
+    )
 
 
 def _xavier_linear(inputs: int, outputs: int, generator: torch.Generator | None) -> nn.Linear:

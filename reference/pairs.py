@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import scratch
 from parity import (
@@ -68,6 +69,14 @@ def _reference_residual(width: int) -> nn.Sequential:
     return layers.Residual(nn.Linear(5, width), nn.Tanh(), nn.Linear(width, 5))
 
 
+class _RotaryByParts(layers.RotaryAttention):
+    """The same as sums and products: a fused operation has no inner rounding to move."""
+
+    def forward(self, x: Tensor, memory: Tensor | None = None) -> Tensor:
+        with sdpa_kernel(SDPBackend.MATH):
+            return super().forward(x, memory)
+
+
 _SELU: dict[str, Options] = {
     "": {},
     "report_b": {"alpha": 1.0, "scale": 1.0},
@@ -83,6 +92,19 @@ _BCE = Entry(
 _SIGMOID = Entry(layers.Sigmoid, "layer", {"": {}, "slope=3": {"slope": 3.0}})
 _RESIDUAL = Entry(
     _reference_residual, "layer", {"": {"width": 4}, "wide": {"width": 8}}, name="Residual"
+)
+_HEADS: Options = {"embed_dim": 8, "num_heads": 2}
+_ROTARY = Entry(
+    _RotaryByParts,
+    "layer",
+    {"": _HEADS, "causal": _HEADS | {"causal": True}, "memory": _HEADS | {"bias": False}},
+    (3, 5, 8),
+    positional=("embed_dim", "num_heads"),
+    sequence=True,
+    beside={"memory": {"memory": (3, 7, 8)}},
+    blocks={"in_proj": "qkv"},
+    stands_for=layers.RotaryAttention,
+    name="RotaryAttention",
 )
 _NESTED = Entry(_reference_chain, "layer", {"nested": {"width": 4}}, name="Sequential")
 
@@ -112,6 +134,7 @@ PAIRS: list[Pair] = [
     Pair(scratch.LSTM, CATALOGUE[nn.LSTM]),
     Pair(scratch.ScaledDotProductAttention, CATALOGUE[ScaledDotProductAttention]),
     Pair(scratch.MultiheadAttention, CATALOGUE[nn.MultiheadAttention]),
+    Pair(scratch.MultiheadAttention, _ROTARY, partial(scratch.MultiheadAttention, rotary=True)),
     Pair(scratch.SwiGLU, CATALOGUE[SwiGLU]),
     Pair(scratch.GeGLU, CATALOGUE[GeGLU]),
     Pair(scratch.RoPE, CATALOGUE[RoPE]),

@@ -56,7 +56,7 @@ def fit(
     masks: bool = False,
     on_epoch: Callable[[int], None] | None = None,
 ) -> None:
-    """Trains as `scratch.train.fit` trains one run.
+    """Trains as `scratch.train.fit` trains one run, on class indices `[N, T]` too.
 
     Args:
         draws: of the orders: `scratch.Draws(seed)` for those of `scratch.fit(…, seed=seed)`.
@@ -76,7 +76,8 @@ def fit(
             for number, (x_batch, t_batch) in enumerate(batches):
                 for mask in given:
                     mask.at = epoch, number
-                step(model, criterion, optimizer, x_batch, t_batch)
+                t_step = t_batch if t.is_floating_point() else t_batch.flatten()  # [B, T]
+                step(model, criterion, optimizer, x_batch, t_step)
             if on_epoch is not None:
                 on_epoch(epoch)
     finally:

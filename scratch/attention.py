@@ -150,13 +150,17 @@ class MultiheadAttention(Module):
         bias: whether there are in_proj_bias and out_proj.bias. Default: True.
         causal: position i sees the positions 0 to i only, as in `ScaledDotProductAttention`.
             Default: False.
+        rotary: `RoPE` turns the queries and keys of each head before their attention. The
+            positions of x and of memory each start at 0. torch's class has no such option.
+            Default: False.
         generator: where the initial values are drawn from, as for `Linear`. They are torch's:
             U(-a, a), a = sqrt(6 / (4 * embed_dim)), for in_proj_weight (Glorot and Bengio 2010,
             eq. 16), as `Linear`'s for out_proj.weight, and 0 for the biases.
         device, dtype: of the parameters. Default: torch's defaults.
 
     Raises:
-        ValueError: a size below 1, an embed_dim that num_heads does not divide, an absent device.
+        ValueError: a size below 1, an embed_dim that num_heads does not divide, an absent device;
+            with `rotary`, a head of odd width.
     """
 
     stackable = False
@@ -171,6 +175,7 @@ class MultiheadAttention(Module):
         num_heads: int,
         bias: bool = True,
         causal: bool = False,
+        rotary: bool = False,
         *,
         generator: Source = None,
         device: torch.device | str | None = None,
@@ -185,8 +190,15 @@ class MultiheadAttention(Module):
             )
         self.embed_dim, self.num_heads, self.causal = embed_dim, num_heads, causal
         self.head_dim = embed_dim // num_heads
+        if rotary and self.head_dim % 2:
+            raise ValueError(
+                "MultiheadAttention with rotary=True takes heads of an even width, not "
+                f"{self.head_dim}: an embed_dim of {embed_dim} for {num_heads} heads"
+            )
         device = None if device is None else checked_device(device)
         self.attention = ScaledDotProductAttention(causal)
+        self.rope_query = RoPE() if rotary else None
+        self.rope_key = RoPE() if rotary else None  # which keeps a forward of its own
         self.out_proj = Linear(
             embed_dim, embed_dim, bias, generator=generator, device=device, dtype=dtype
         )  # drawn first, as in torch
@@ -216,6 +228,8 @@ class MultiheadAttention(Module):
             self._check_x(memory, self.in_proj_weight, (len(x), "S of memory", width))
             (query,) = self._project(x, slice(0, width))
             key, value = self._project(memory, slice(width, 3 * width))
+        if self.rope_query is not None and self.rope_key is not None:
+            query, key = self.rope_query.forward(query), self.rope_key.forward(key)
         heads = self.attention.forward(query, key, value)  # [B, heads, T, head_dim]
         y = self.out_proj.forward(heads.transpose(1, 2).reshape(-1, width)).view(x.shape)
         self._keep(y, x, memory)
@@ -226,7 +240,8 @@ class MultiheadAttention(Module):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """The chain rule: `out_proj`, the heads' attention, then the projections.
 
-        dq is the gradient of query, key and value, side by side. `din_proj_weight += dq.T @ x`,
+        With `rotary`, the gradients of queries and keys turn back before the projections. dq is the
+        gradient of query, key and value, side by side. `din_proj_weight += dq.T @ x`,
         `din_proj_bias += sum of dq over batch and positions`, and `dx = dq @ in_proj_weight`.
         If there is memory, x has the first `embed_dim` rows of in_proj_weight, for the query,
         and memory has the others, for key and value.
@@ -239,6 +254,8 @@ class MultiheadAttention(Module):
         dheads = self.out_proj.backward(dy.reshape(-1, width))
         dheads = dheads.view(*x.shape[:2], self.num_heads, self.head_dim)
         dquery, dkey, dvalue = self.attention.backward(dheads.transpose(1, 2))
+        if self.rope_query is not None and self.rope_key is not None:
+            dquery, dkey = self.rope_query.backward(dquery), self.rope_key.backward(dkey)
         if memory is None:
             return self._project_back(x, slice(0, 3 * width), dquery, dkey, dvalue)
         return (
@@ -269,7 +286,8 @@ class MultiheadAttention(Module):
     def extra_repr(self) -> str:
         bias = "" if self.in_proj_bias is not None else ", bias=False"
         causal = ", causal=True" if self.causal else ""
-        return f"{self.embed_dim}, {self.num_heads}{bias}{causal}"
+        rotary = ", rotary=True" if self.rope_query is not None else ""
+        return f"{self.embed_dim}, {self.num_heads}{bias}{causal}{rotary}"
 
 
 class RoPE(Module):

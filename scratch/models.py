@@ -1,4 +1,4 @@
-"""The networks of the two reports."""
+"""The networks of the two reports, a convolutional network and a transformer."""
 
 from __future__ import annotations
 
@@ -6,11 +6,18 @@ from collections.abc import Callable
 from functools import partial
 
 from scratch.activations import ELU, SELU, LeakyReLU, ReLU, Sigmoid, Softmax, Tanh
+from scratch.attention import MultiheadAttention
+from scratch.convolution import Conv2d
 from scratch.dropout import Dropout
+from scratch.embedding import Embedding
+from scratch.flatten import Flatten
+from scratch.gated import SwiGLU
 from scratch.init import Source
 from scratch.linear import Linear
 from scratch.module import Module
-from scratch.sequential import Sequential
+from scratch.normalization import BatchNorm2d, RMSNorm
+from scratch.pooling import MaxPool2d
+from scratch.sequential import Residual, Sequential
 
 #: Report A's activations, with the constants that it chose.
 ACTIVATIONS: dict[str, Callable[[], Module]] = {
@@ -20,6 +27,9 @@ ACTIVATIONS: dict[str, Callable[[], Module]] = {
     "leaky_relu": partial(LeakyReLU, negative_slope=0.01),
     "tanh": Tanh,
 }
+
+EPS = 1e-6
+"""Of the transformer's RMSNorm, LLaMA's: the same in every dtype, which torch's default is not."""
 
 
 def model_1(variant: str = "text", *, generator: Source = None) -> Sequential:
@@ -90,3 +100,62 @@ def model_a(
         if dropout:
             layers.append(Dropout(dropout))
     return Sequential(*layers, Linear(25, outputs, generator=generator))
+
+
+def lenet(*, generator: Source = None) -> Sequential:
+    """A convolutional network for images of 8 x 8, `[B, 1, 8, 8]` to scores `[B, 10]`.
+
+    It has the order of LeNet-5 (LeCun et al. 1998, section II.B): two convolutions, each with a
+    pooling after it, then linear layers. Batch norm and ReLU come after each convolution. The
+    convolutions have no bias: batch norm would subtract it again.
+
+    `generator` as for `model_a`: the initial values are torch's.
+    """
+    return Sequential(
+        Conv2d(1, 8, 3, padding=1, bias=False, generator=generator),
+        BatchNorm2d(8), ReLU(), MaxPool2d(2),  # [B, 8, 4, 4]
+        Conv2d(8, 16, 3, padding=1, bias=False, generator=generator),
+        BatchNorm2d(16), ReLU(), MaxPool2d(2),  # [B, 16, 2, 2]
+        Flatten(),
+        Linear(64, 32, generator=generator), ReLU(),
+        Linear(32, 10, generator=generator),
+    )  # fmt: skip
+
+
+def transformer(
+    vocabulary: int,
+    *,
+    width: int = 32,
+    heads: int = 4,
+    layers: int = 2,
+    generator: Source = None,
+) -> Sequential:
+    """A causal transformer: tokens `[B, T]`, int64, to scores of the next, `[B * T, vocabulary]`.
+
+    Each layer adds an attention and then a SwiGLU of twice the width, both of an RMSNorm of
+    their input, as in LLaMA (Touvron et al. 2023, section 2.2). RoPE turns queries and keys. There
+    are no biases but that of the last `Linear`. Row `b * T + t` scores what follows place t of
+    sample b.
+
+    Args:
+        vocabulary: how many tokens there are.
+        width: of the embedding, a multiple of twice the number of heads. Default: 32.
+        heads, layers: how many. Default: 4 and 2.
+        generator: as for `lenet`.
+
+    Raises:
+        ValueError: a number below 1; a width that does not fit the heads.
+    """
+    parts: list[Module] = [Embedding(vocabulary, width, generator=generator)]
+    for _ in range(layers):
+        attention = MultiheadAttention(
+            width, heads, bias=False, causal=True, rotary=True, generator=generator
+        )
+        gated = SwiGLU(width, 2 * width, generator=generator)
+        parts += [Residual(RMSNorm(width, EPS), attention), Residual(RMSNorm(width, EPS), gated)]
+    return Sequential(
+        *parts,
+        RMSNorm(width, EPS),
+        Flatten(0, -2),  # [B * T, width]
+        Linear(width, vocabulary, generator=generator),
+    )

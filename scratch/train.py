@@ -40,7 +40,8 @@ def fit(
     Args:
         x, t: inputs `[N, features]` and targets `[N, …]`; for a stacked model, the same for
             all runs, or with a leading R. A model that cannot be stacked, such as one with
-            `Conv2d`, takes inputs of more axes: `[N, …]`.
+            `Conv2d`, takes inputs of more axes: `[N, …]`. Its targets may be class indices
+            `[N, T]`, T for each sample; the model then returns `[B * T, classes]`.
         epochs: how often the data is gone through, at least 1.
         batch_size: samples in a step, at least 1; the last batch of an epoch may be smaller.
         seed: of the orders, and of the masks of each Dropout without a generator of its own;
@@ -145,7 +146,7 @@ def _check(
             f"{optimizer} moves no parameter of this model: make it from model.param(), and for "
             "a stacked model from that of the stacked one"
         )
-    for name, data, dims in (("x", x, input_dims(model, x)), ("t", t, target_dims(t))):
+    for name, data, dims in (("x", x, input_dims(model, x)), ("t", t, target_dims(t, model))):
         leads = data.dim() == dims + 1 and data.shape[0] == model.runs
         if data.dim() == dims or leads:
             continue
@@ -155,7 +156,7 @@ def _check(
         elif data.dim() == dims + 1:
             takes += "; a leading axis of runs is for a model that runs.stack built"
         raise ValueError(f"fit got {name} {describe(data)}, takes {takes}")
-    samples, targets = x.shape[-input_dims(model, x)], t.shape[-target_dims(t)]
+    samples, targets = x.shape[-input_dims(model, x)], t.shape[-target_dims(t, model)]
     if samples < 1 or targets != samples:
         raise ValueError(f"fit takes as many targets as samples, got {targets} and {samples}")
 

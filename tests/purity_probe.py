@@ -97,7 +97,7 @@ def layered(labels: torch.Tensor) -> list[Any]:
     attending = scratch.Sequential(
         scratch.Embedding(9, 4, generator=generator), scratch.RoPE(),
         scratch.RoPE(interleaved=True),
-        scratch.Residual(scratch.MultiheadAttention(4, 2, causal=True)),
+        scratch.Residual(scratch.MultiheadAttention(4, 2, causal=True, rotary=True)),
         scratch.SwiGLU(4, 6), scratch.GeGLU(4, 6, bias=True), scratch.Flatten(),
         scratch.Linear(20, 2),
     )  # fmt: skip

@@ -147,12 +147,13 @@ def network(model: nn.Sequential, criterion: nn.Module) -> Evaluate:
 
     Inputs: `x`, `target`, and parameters by name. Results, in the order of computation:
     `0.output`, `1.output`, …, `loss`, `prediction_grad`, and from the last layer to the first
-    its `2.weight.param_grad`, … and `2.input_grad`.
+    its `2.weight.param_grad`, … and `2.input_grad`; not that of `x` if it is made of indices.
     """
 
     def evaluate(inputs: Tensors, over: Over = alone) -> Tensors:
         parameters = {name: _leaf(inputs[name]) for name, _ in model.named_parameters()}
-        values, results = [_leaf(inputs["x"])], {}
+        x = inputs["x"]
+        values, results = [_leaf(x) if x.is_floating_point() else x], {}
         for place, child in model.named_children():
             module = without_statistics(child)
             own = {k.removeprefix(f"{place}."): v for k, v in parameters.items() if _of(k, place)}
@@ -163,7 +164,8 @@ def network(model: nn.Sequential, criterion: nn.Module) -> Evaluate:
         wanted = {"prediction_grad": values[-1]}
         for place in reversed([place for place, _ in model.named_children()]):
             wanted |= {f"{k}.param_grad": v for k, v in parameters.items() if _of(k, place)}
-            wanted[f"{place}.input_grad"] = values[int(place)]
+            if values[int(place)].requires_grad:
+                wanted[f"{place}.input_grad"] = values[int(place)]
         gradients = torch.autograd.grad(value.sum(), list(wanted.values()))
         return results | dict(zip(wanted, gradients, strict=True))
 

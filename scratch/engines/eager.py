@@ -28,7 +28,8 @@ def step(model: Module, criterion: Loss, optimizer: Optimizer, x: Tensor, t: Ten
 def train(job: Job, first: int, last: int) -> None:
     """Trains in epochs `first` to `last`; see `scratch.engines`."""
     model, dims = job.model.train(), input_dims(job.model, job.x)
-    samples = job.x.shape[-dims]
+    samples, target = job.x.shape[-dims], target_dims(job.t, job.model)
+    several = target > 1 and not job.t.is_floating_point()  # class indices [B, T] for a sample
     with streams(job) as masks:
         for epoch in range(first, last + 1):
             for mask in masks:
@@ -36,14 +37,13 @@ def train(job: Job, first: int, last: int) -> None:
             order = job.draws.order(epoch, samples)
             batches = zip(
                 _in_order(job.x, order, dims).split(job.batch_size, dim=order.dim() - 1),
-                _in_order(job.t, order, target_dims(job.t)).split(
-                    job.batch_size, dim=order.dim() - 1
-                ),
+                _in_order(job.t, order, target).split(job.batch_size, dim=order.dim() - 1),
                 strict=True,
             )
             with torch.inference_mode():  # autograd is not used; this spares its bookkeeping
                 for x_batch, t_batch in batches:
-                    step(model, job.criterion, job.optimizer, x_batch, t_batch)
+                    t_step = t_batch.flatten() if several else t_batch
+                    step(model, job.criterion, job.optimizer, x_batch, t_step)
 
 
 def predict(model: Module, x: Tensor) -> Tensor:
@@ -79,12 +79,21 @@ def streams(job: Job) -> Iterator[list[MaskStream]]:
 
 def input_dims(model: Module, x: Tensor) -> int:
     """The axes of one run's inputs: two, or all that there are if the model cannot be stacked."""
-    return 2 if all(module.stackable for module in model.modules()) else max(2, x.dim())
+    return 2 if _stackable(model) else max(2, x.dim())
 
 
-def target_dims(t: Tensor) -> int:
-    """The axes of one run's targets: class indices have no features."""
-    return 2 if t.is_floating_point() else 1
+def target_dims(t: Tensor, model: Module | None = None) -> int:
+    """The axes of one run's targets: class indices have no features.
+
+    For a model that cannot be stacked, class indices may be `[N, T]`, T for each sample.
+    """
+    if t.is_floating_point():
+        return 2
+    return 1 if model is None or _stackable(model) else max(1, t.dim())
+
+
+def _stackable(model: Module) -> bool:
+    return all(module.stackable for module in model.modules())
 
 
 def _in_order(data: Tensor, order: Tensor, dims: int) -> Tensor:
