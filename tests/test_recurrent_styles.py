@@ -155,6 +155,182 @@ def test_many_evaluations_at_once_are_each_of_them(name: str) -> None:
                 torch.testing.assert_close(at_once[key][n], value, rtol=1e-9, atol=1e-12)
 
 
+class ResetBefore(own.GRUCell):
+    """As Cho et al. (2014): the reset gate before the product."""
+
+    def forward(self, x: Array, h: Array) -> Array:
+        super().forward(x, h)
+        a = x @ self.Wnx.T + self.bnx + (self.r * h) @ self.Wnh.T + self.bnh
+        self.n = np.tanh(a)
+        y: Array = (1 - self.z) * self.n + self.z * h
+        return y
+
+    def backward(self, dy: Array) -> tuple[Array, Array]:
+        dn = dy * (1 - self.z) * (1 - self.n**2)
+        dz = dy * (self.h - self.n) * self.z * (1 - self.z)
+        drh = dn @ self.Wnh
+        dr = drh * self.h * self.r * (1 - self.r)
+        for gate, d, h in (("r", dr, self.h), ("z", dz, self.h), ("n", dn, self.r * self.h)):
+            setattr(self, f"dW{gate}x", d.T @ self.x)
+            setattr(self, f"dW{gate}h", d.T @ h)
+            for which in "xh":
+                setattr(self, f"db{gate}{which}", d.sum(0))
+        dx = dr @ self.Wrx + dz @ self.Wzx + dn @ self.Wnx
+        return dx, dr @ self.Wrh + dz @ self.Wzh + drh * self.r + dy * self.z
+
+
+class ResetBeforeWithoutGradients(ResetBefore):
+    def backward(self, dy: Array) -> tuple[Array, Array]:
+        dx, dh = super().backward(dy)
+        return np.ones_like(dx), dh
+
+
+@pytest.mark.parametrize("dtypes", [("float32",), ("float64",)])
+def test_a_choice_excuses_its_own_gradients_alone(dtypes: tuple[str, ...]) -> None:
+    settings = OF_PARTS | {"dtypes": dtypes}
+    right = parity.check(parity.Subject({nn.GRUCell: ResetBefore}, **settings))
+    assert right.passed
+    assert [one.severity for one in right.findings] == ["convention"], right.findings
+    wrong = parity.check(parity.Subject({nn.GRUCell: ResetBeforeWithoutGradients}, **settings))
+    assert not wrong.passed
+    assert {one.severity for one in wrong.findings} == {"convention", "wrong"}
+
+
+def test_an_option_may_be_fixed() -> None:
+    for cls, fixed in ((nn.RNNCell, {"nonlinearity": "tanh"}), (nn.RNNCell, {"bias": True})):
+        subject = parity.Subject({cls: FUNCTIONS[nn.RNNCell]}, fixed={cls: fixed}, **OF_FUNCTIONS)
+        assert parity.check(subject, quick=True).passed
+
+
+class Rope:
+    """Of pairs of neighbours, as the paper."""
+
+    def turned(self, x: Array, sign: int) -> Array:
+        half = x.shape[-1] // 2
+        w = np.arange(x.shape[-2])[:, None] * 10000.0 ** (-np.arange(half) / half)
+        cos, sin = np.cos(w).astype(x.dtype), sign * np.sin(w).astype(x.dtype)
+        a, b = x[..., ::2], x[..., 1::2]
+        y: Array = np.stack([a * cos - b * sin, a * sin + b * cos], -1).reshape(x.shape)
+        return y
+
+    def forward(self, x: Array) -> Array:
+        return self.turned(x, 1)
+
+    def backward(self, dy: Array) -> Array:
+        return self.turned(dy, -1)
+
+
+class Attention(own.SelfAttention):
+    """With its three inputs apart, as most have it."""
+
+    def forward(self, query: Array, key: Array, value: Array) -> Any:  # type: ignore[override]
+        self.given = query, key, value
+        self.q, self.k, self.v = (
+            self.split(x @ w) for x, w in zip(self.given, (self.Wq, self.Wk, self.Wv), strict=True)
+        )
+        scores = self.q @ self.k.swapaxes(-1, -2) / self.q.shape[-1] ** 0.5
+        scores = np.exp(scores - scores.max(-1, keepdims=True))
+        self.p = scores / scores.sum(-1, keepdims=True)
+        self.attended = self.joined(self.p @ self.v)
+        return self.attended @ self.Wo
+
+    def backward(self, dy: Array) -> Any:
+        datt = self.split(dy @ self.Wo.T)
+        dp = datt @ self.v.swapaxes(-1, -2)
+        ds = self.p * (dp - (dp * self.p).sum(-1, keepdims=True)) / self.q.shape[-1] ** 0.5
+        parts = ds @ self.k, ds.swapaxes(-1, -2) @ self.q, self.p.swapaxes(-1, -2) @ datt
+        found = []
+        weights = (self.Wq, self.Wk, self.Wv)
+        for place, part in enumerate(map(self.joined, parts)):
+            x = self.given[place]
+            self.gradients[place] += np.einsum("bti,bto->io", x, part)
+            found.append(part @ weights[place].T)
+        self.gradients[3] += np.einsum("bti,bto->io", self.attended, dy)
+        return tuple(found)
+
+
+def test_query_key_and_value_are_one_where_it_attends_to_itself() -> None:
+    report = parity.check(parity.Subject({nn.MultiheadAttention: Attention}, **OF_ATTENTION))
+    assert report.passed, report.findings
+    assert any("memory" in one.id for one in report.outcomes if one.verdict == "passed")
+
+
+@pytest.mark.parametrize(
+    ("layers", "settings", "says"),
+    [
+        ({parity.RoPE: Rope}, {}, 'fixed={parity.RoPE: {"interleaved": True}}'),
+        ({nn.MultiheadAttention: own.SelfAttention},
+         {"fixed": {nn.MultiheadAttention: {"bias": False}}}, 'weight="in_out"'),
+    ],
+)  # fmt: skip
+def test_what_only_values_show_is_found_too(
+    layers: dict[Any, Any], settings: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(parity.AdapterError, match="SETUP: ") as raised:
+        parity.check(parity.Subject(layers, array="numpy", **settings))
+    assert says in str(raised.value)
+
+
+def test_rope_of_neighbours_passes_with_its_option_fixed() -> None:
+    fixed = {parity.RoPE: {"interleaved": True}}
+    assert parity.check(parity.Subject({parity.RoPE: Rope}, array="numpy", fixed=fixed)).passed
+
+
+class ByAttributes(own.GRUCell):
+    """Its parameters are attributes, and their gradients too, `Wrx` and `dWrx`."""
+
+    pairs: Any = None
+
+
+class ByDicts(own.LSTM):
+    """Its parameters are in one dict, and their gradients in another."""
+
+    def params(self) -> Any:
+        return dict(enumerate((self.Wx, self.Wh, self.b)))
+
+    @property
+    def grads(self) -> Any:
+        return dict(enumerate(self.gradients))
+
+
+class ByLists(own.LSTM):
+    def params(self) -> Any:
+        return [self.Wx, self.Wh, self.b]
+
+    @property
+    def grads(self) -> Any:
+        return self.gradients
+
+
+@pytest.mark.parametrize(
+    ("layers", "settings"),
+    [
+        ({nn.GRUCell: ByAttributes}, {"array": "numpy", "gradients": "overwritten"}),
+        ({nn.LSTM: ByDicts}, OF_LSTM),
+        ({nn.LSTM: ByLists}, OF_LSTM),
+    ],
+)
+def test_parameters_are_found_where_they_usually_are(
+    layers: dict[Any, Any], settings: dict[str, Any]
+) -> None:
+    report = parity.check(parity.Subject(layers, **settings), quick=True)
+    assert report.passed, report.findings
+
+
+class InDouble(own.LSTM):
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.Wx, self.Wh, self.b = (p.astype(np.float64) for p in (self.Wx, self.Wh, self.b))
+
+
+def test_what_is_of_one_dtype_is_told_so_and_what_else_is_missing() -> None:
+    others = {name: value for name, value in OF_LSTM.items() if name != "gates"}
+    with pytest.raises(parity.AdapterError) as raised:
+        parity.check(parity.Subject({nn.LSTM: InDouble}, **others))
+    assert 'dtypes=("float64",)' in str(raised.value)
+    assert 'gates="ifog"' in str(raised.value)
+
+
 def test_states_that_nobody_gives_are_zeros_and_gates_are_letters() -> None:
     assert np.allclose(own.rnn_forward(np.ones((2, 3, 4)), np.zeros((2, 5)), np.zeros((4, 5)),
                                        np.zeros((5, 5)), np.zeros(5))[0], 0)  # fmt: skip

@@ -216,12 +216,13 @@ class _Causes:
             finding = self.known.get(place(result))
             if here is not None and not clue.named and not is_value(result):
                 finding = finding or here
-            if (
-                value is not None
-                and not is_value(result)
-                and (of_value(outcome) or (core and self._follows(outcome, clue, result)))
-            ):
-                finding = value
+            if value is not None and not is_value(result) and (of_value(outcome) or core):
+                if value.severity != CONVENTION:
+                    follows = of_value(outcome) or self._follows(outcome, clue, result)
+                else:  # a choice excuses its own derivative, and nothing else
+                    follows = (outcome.case, result) in self.derived
+                    finding = None if of_value(outcome) and not clue.named else finding
+                finding = value if follows else finding
             if finding is not None and finding.severity == DIGITS and not _of_digits(clue):
                 finding = None  # a remark hides nothing that is wrong
                 if here is not None and here.severity != DIGITS and not clue.named:
@@ -251,11 +252,15 @@ class _Causes:
         another case or check; where a check is at an edge, or the adapter's own, of that case."""
         same = self.alike.get((outcome.cls, outcome.check, outcome.dtype, result))
         if same is not None or outcome.check in CORE:
-            return same or self._of_class(outcome, result)
+            found = same or self._of_class(outcome, result)
+            return None if found is not None and found.severity == CONVENTION else found
         severity = outcome.severity_of(clue)
         for (cls, _, dtype, own), finding in self.alike.items():
             as_grave = SEVERITIES.index(finding.severity) <= SEVERITIES.index(severity)
             as_grave = as_grave and (finding.severity != DIGITS or _of_digits(clue))
+            elsewhere = all(outcome.case != one.case for one in finding.outcomes)
+            chosen = finding.severity == CONVENTION and not is_value(result)
+            as_grave = as_grave and not (chosen and elsewhere)
             if (cls, dtype, own) == (outcome.cls, outcome.dtype, result) and as_grave:
                 return finding
         if (value := self._value_at_other_sizes(outcome, result)) is not None:

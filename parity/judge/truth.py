@@ -272,7 +272,7 @@ class _Moves(TorchDispatchMode):
         return drawn[self.place : self.place + count].view(x.shape).to(x.dtype)
 
 
-POOL = 1 << 17
+POOL = 1 << 19
 """How many factors are drawn at once: to draw those of each move anew was half of its time."""
 
 

@@ -147,9 +147,9 @@ class _Elsewhere:
 
 
 def _of_torch(module: str, name: str) -> type | None:
-    """A layer, loss or optimizer of torch's, by its place; None for whatever else has a place in
-    torch's modules, of which much runs what it is given."""
-    if not module.startswith(("torch.nn.", "torch.optim.")):
+    """A layer, loss or optimizer of torch's, or of the catalogue's own, by its place; None for
+    whatever else has a place in torch's modules, of which much runs what it is given."""
+    if not module.startswith(("torch.nn.", "torch.optim.", "parity.catalogue.")):
         return None
     found = getattr(sys.modules.get(module), name, None)
     known = isinstance(found, type) and issubclass(found, (nn.Module, torch.optim.Optimizer))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from parity.play.parameters import (
     Order,
     Parameters,
     Parts,
+    by_attributes,
     is_weight,
     own_parameters,
     parameter_pairs,
@@ -111,6 +113,7 @@ class Layer(Instance):
         self.made = made
         self.parts = [made] if parts is None else parts
         self.names: list[str] = []
+        self.shape = torch.Size()
         self.indexed = False
         self.due: dict[str, torch.Size] = {}
         self.again: Callable[[], Any] | None = None
@@ -127,7 +130,7 @@ class Layer(Instance):
     def forward(self, x: Tensor, lies: str = "") -> Tensor:
         """The output, or the first of them: `outputs` has the others."""
         given = self.watch.keep("x", self.give(x, lies))
-        self.indexed = not x.is_floating_point()
+        self.indexed, self.shape = not x.is_floating_point(), x.shape
         if self.several is None:
             with self.guard():
                 y = forward(self.subject, self.made, given)
@@ -163,7 +166,14 @@ class Layer(Instance):
         if dx is None:
             raise Misfit("its backward returned nothing, where the input's gradient is due")
         self.watch.keep("input_grad", dx)
-        return self.layout.take(dx)
+        dx = self.layout.take(dx)
+        if (
+            self.layout.single
+            and dx.dim() == len(self.shape) + 1
+            and dx.numel() == math.prod(self.shape)
+        ):
+            return dx.reshape(self.shape)  # of one sample, in a row of its own
+        return dx
 
     def outputs(self) -> Tensors:
         """Those of the last forward that come after the first: `c.output`."""
@@ -324,7 +334,18 @@ class Layer(Instance):
     def _found(self) -> list[tuple[Any, Any]]:
         with self.guard():
             pairs = [pair for part in self.parts for pair in parameter_pairs(self.subject, part)]
+            if not pairs and self.due and self.subject.parameters == "pairs":
+                pairs = by_attributes(self.made, self._shapes_due())
         return [pair for pair in pairs if pair[0] is not None]  # (None, None): it has no bias
+
+    def _shapes_due(self) -> list[tuple[int, ...]]:
+        """Of its parameters, and of the parts that they may be in; without axes of one entry."""
+        shapes = []
+        for name, shape in self.due.items():
+            count = self.order.count(name)
+            for first in {shape[0], shape[0] // count}:
+                shapes.append(tuple(n for n in (first, *shape[1:]) if n != 1))
+        return shapes
 
     def turned(self, name: str, value: Tensor) -> Tensor:
         """A parameter's value from torch's layout to the subject's."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -108,6 +109,8 @@ def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
     found = own_parameters(made)
     if found is None:
         return []
+    if (beside := _with_gradients_beside(made, found)) is not None:
+        return beside
     found = list(found) if hasattr(found, "__iter__") else [found]
     try:
         return paired(subject.parameters, found)
@@ -117,6 +120,50 @@ def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
             f"parameters={subject.parameters!r}, but its list has {len(found)} of {kinds}: say "
             "'pairs', 'flat', 'lists', 'objects', or give a callable that returns pairs"
         ) from None
+
+
+GRADIENTS = ("grads", "gradients", "grad", "dparams", "gradient")
+"""What a list or dict of gradients may be called, beside one of parameters."""
+
+
+def _with_gradients_beside(made: Any, found: Any) -> list[tuple[Any, Any]] | None:
+    """Pairs of a list of arrays and another list beside it, or of two dicts; None if it is not
+    so."""
+    held = [getattr(made, name) for name in GRADIENTS if hasattr(made, name)]
+    gradients = [one() if callable(one) else one for one in held]
+    for other in gradients:
+        if isinstance(found, Mapping) and isinstance(other, Mapping):
+            names = {key: key if key in other else f"d{key}" for key in found}
+            if all(name in other for name in names.values()):
+                return [(found[key], other[name]) for key, name in names.items()]
+        lists = isinstance(found, (list, tuple)) and isinstance(other, (list, tuple))
+        if lists and found and len(found) == len(other):
+            both = list(zip(found, other, strict=True))
+            if all(_is_array(p) and np.shape(p) == np.shape(g) for p, g in both):
+                return both
+    return None
+
+
+COUNTERPARTS = ("d{}", "d_{}", "{}_grad", "grad_{}", "dL_d{}", "dLd{}")
+"""What an attribute may be called that is the gradient of another."""
+
+
+def by_attributes(made: Any, shapes: list[tuple[int, ...]]) -> list[tuple[Any, Any]]:
+    """Pairs of attributes, `W` and `dW`, of a layer that has no list of its parameters: those of
+    the shapes that are due, in the order in which they were set."""
+    own = getattr(made, "__dict__", {})
+    due = {one for shape in shapes for one in (shape, shape[::-1])}
+    found = []
+    for name, value in own.items():
+        named = [form.format(name) for form in COUNTERPARTS if form.format(name) in own]
+        plain = tuple(n for n in np.shape(value) if n != 1)
+        if _is_array(value) and named and plain in due:
+            found.append((value, own[named[0]]))
+    return found
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (Tensor, np.ndarray))
 
 
 def paired(how: str, found: Any) -> list[tuple[Any, Any]]:

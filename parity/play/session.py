@@ -61,7 +61,9 @@ class Local:
                     )
                     made.order = Order(case.entry.blocks, subject.gates_of(case.entry))
                     if case.entry.several:
-                        made.several = Several(case.entry.results, case.entry.states)
+                        attends = "qkv" in case.entry.blocks.values()
+                        states = {} if attends else case.entry.states
+                        made.several = Several(case.entry.results, attends, states)
                     made.again = partial(
                         objects.build, subject, name, options, dtype, seed, poison, device
                     )

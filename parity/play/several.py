@@ -27,6 +27,8 @@ class Several:
 
     Args:
         results: the names of further outputs.
+        attends: whether it is of queries, keys and values of which some are the same: of a layer
+            that takes all three, the gradients add up.
         states: inputs that a layer may ask for though none are given, zeros then: the shape of
             each by its name, without the batch's axis.
         inputs: those that are given, by name.
@@ -36,6 +38,7 @@ class Several:
     """
 
     results: tuple[str, ...] = ()
+    attends: bool = False
     states: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     inputs: Tensors = field(default_factory=dict)
     gradients: Tensors = field(default_factory=dict)
@@ -45,6 +48,9 @@ class Several:
     def with_states(self, made: Any, x: Tensor) -> Tensors:
         """The inputs after the first, and zeros for states that forward cannot do without."""
         needs, _ = arity(made, "forward")
+        if self.attends and needs >= 3:  # forward(query, key, value), though two are one
+            memory = self.inputs.get("memory", x)
+            return {"key": memory, "value": memory}
         missing = needs - 1 - len(self.inputs)
         states = [name for name in self.states if name not in self.inputs]
         if not 0 < missing <= len(states):
@@ -65,6 +71,12 @@ class Several:
     def returned(self, found: Any, take: Callable[[Any], Tensor]) -> Any:
         """The gradient of the first input; the others are kept."""
         first, *others = flat(found)
+        if self.attends and len(others) == 2:
+            key = take(others[0]) + take(others[1])
+            if "memory" not in self.inputs:
+                return take(first) + key
+            self.input_grads = {"memory": key}
+            return first
         names = [name for name, x in self.inputs.items() if x.is_floating_point()]
         given = zip(names, others, strict=False)
         self.input_grads = {name: take(dx) for name, dx in given if dx is not None}

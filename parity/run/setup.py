@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from parity.catalogue.values import Tensors
@@ -24,6 +25,7 @@ from parity.play.parameters import Order
 from parity.run.plan import DTYPES, one_thread
 from parity.subject.error import MissingSetting
 
+_DTYPE = re.compile(r"dtypes=\('(\w+)',\)")
 _SETTING = re.compile(r": (\w+=.*)$")
 
 TARGETS = ("target", "targets", "t", "true", "truth", "y_true", "label", "labels", "expected")
@@ -47,14 +49,20 @@ def set_up(session: Any) -> None:
             if look is None or case.missing or case.elsewhere or name in seen:
                 continue
             seen.add(name)
-            trial = Trial(session, case, DTYPES[session.description.dtypes[0]])
-            try:
-                found |= dict.fromkeys(look(trial))
-            except Setting as setting:
-                found[f"{name}: {setting}"] = None
-            except (Broken, Refused):  # its checks say so
-                continue
+            for dtype in session.description.dtypes:
+                try:
+                    found |= dict.fromkeys(look(Trial(session, case, DTYPES[dtype])))
+                except Setting as setting:
+                    found[f"{name}: {setting}"] = None
+                except (Broken, Refused) as broken:  # its checks say so
+                    if one := _DTYPE.search(str(broken)):
+                        found[f'its {name} is of {one[1]}, whatever is asked for: '
+                              f'dtypes=("{one[1]}",)'] = None  # fmt: skip
+                        continue  # the next dtype may tell more
+                break
     if found:
+        first = {(_SETTING.search(one) or [one])[0]: one for one in reversed(found)}
+        found = dict.fromkeys(one for one in found if one in first.values())
         settings = [given[1] for one in found if (given := _SETTING.search(one))]
         text = f"{session.description.name}: SETUP: {'; '.join(found)}"
         raise MissingSetting(text, settings)
@@ -134,10 +142,57 @@ def _of_recurrent(trial: Trial) -> Iterator[str]:
                 named = ", ".join(order)
                 yield f'its {entry.name} has its gates in the order {named}: gates="{own.gates}"'
                 return
-    if entry.sequence and not _gives(trial, inputs, right):
+    if entry.sequence and not trial.case.single and not _gives(trial, inputs, right):
         time_first = {"x": inputs["x"].transpose(0, 1).contiguous()}
         if _gives(trial, inputs | time_first, right.transpose(0, 1)):
             yield f'its {entry.name} takes [T, B, features]: sequences="time_first"'
+
+
+def _of_heads(trial: Trial) -> Iterator[str]:
+    """Of multi-head attention, whose weights are square: what they are only values show."""
+    inputs = trial.inputs()
+    shapes, due = trial.build().shapes(), tuple(inputs["in_proj_weight"].shape)
+    if shapes and tuple(shapes[0]) == due[::-1]:
+        yield 'its MultiheadAttention has weights [in, out]: weight="in_out"'
+        return
+    for causal in (False, True):
+        module = trial.case.entry.reference(**trial.case.options | {"causal": causal})
+        right = evaluate.layer(module)(inputs)["output"]
+        for turned in (False, True):
+            given = {n: _each_turned(p) if "weight" in n and turned else p
+                     for n, p in weights(inputs).items()}  # fmt: skip
+            if _gives(trial, inputs | given, right):
+                if turned:
+                    yield 'its MultiheadAttention has weights [in, out]: weight="in_out"'
+                if causal:
+                    yield (
+                        "its MultiheadAttention is causal: "
+                        'fixed={nn.MultiheadAttention: {"causal": True}}'
+                    )
+                return
+
+
+def _each_turned(weight: Tensor) -> Tensor:
+    """A weight whose square blocks, one below the other, are transposed each by itself."""
+    width = weight.shape[1]
+    return torch.cat([block.mT for block in weight.split(width)])
+
+
+def _of_option(option: str) -> Callable[[Trial], Iterator[str]]:
+    """Of a layer that may have an option on, and no way to say so."""
+
+    def look(trial: Trial) -> Iterator[str]:
+        entry = trial.case.entry
+        inputs = trial.inputs()
+        right = evaluate.layer(trial.case.module())(inputs)["output"]
+        if _gives(trial, inputs, right):
+            return
+        other = entry.reference(**trial.case.options | {option: True})
+        if _gives(trial, inputs, evaluate.layer(other)(inputs)["output"]):
+            fixed = f"fixed={{parity.{entry.name}: {{{option!r}: True}}}}"
+            yield f"its {entry.name} is {option.removeprefix('is_')}: {fixed}".replace("'", '"')
+
+    return look
 
 
 def _gives(trial: Trial, inputs: Tensors, due: Tensor) -> bool:
@@ -189,6 +244,9 @@ def _of_loss(trial: Trial) -> Iterator[str]:
 _LOOKS: dict[str, Callable[[Trial], Iterator[str]]] = {
     "Linear": _of_linear, "Conv2d": _of_conv, "Conv1d": _of_conv, "ConvTranspose2d": _of_conv,
     **dict.fromkeys(("RNNCell", "GRUCell", "LSTMCell", "RNN", "GRU", "LSTM"), _of_recurrent),
+    "MultiheadAttention": _of_heads,
+    "RoPE": _of_option("interleaved"),
+    "ScaledDotProductAttention": _of_option("is_causal"),
     "loss": _of_loss,
 }  # fmt: skip
 

@@ -23,8 +23,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def _dl(layer: Any) -> list[tuple[Any, Any]]:
-    """Parameters in attributes `W` and `b`, or `BW` and `Bb`, with gradients `dLdW`, `dLdb`, …"""
+    """Parameters in attributes `W` and `b`, or `BW` and `Bb`, with gradients `dLdW`, `dLdb`, …; of
+    a recurrent cell, `W_ih` and `dW_ih`, `Wrx` and `dWrx`, …"""
     names = [name for name in ("W", "b", "BW", "Bb") if hasattr(layer, name)]
+    if not names:
+        own = getattr(layer, "__dict__", {})
+        return [(value, own[f"d{name}"]) for name, value in own.items() if f"d{name}" in own]
     return [(getattr(layer, name), getattr(layer, f"dLd{name}", None)) for name in names]
 
 

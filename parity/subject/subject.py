@@ -353,7 +353,8 @@ def _fixed(entry: Entry, fixed: Options) -> Entry:
     mixes, optional = (
         tuple(name for name in names if name in variants) for names in (entry.mixes, entry.optional)
     )
-    return replace(entry, variants=variants, mixes=mixes, optional=optional)
+    beside = {name: given for name, given in entry.beside.items() if name in variants}
+    return replace(entry, variants=variants, mixes=mixes, optional=optional, beside=beside)
 
 
 def waiver_for(waivers: Mapping[str, str], identity: str) -> str | None:
