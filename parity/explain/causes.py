@@ -253,7 +253,9 @@ class _Causes:
         same = self.alike.get((outcome.cls, outcome.check, outcome.dtype, result))
         if same is not None or outcome.check in CORE:
             found = same or self._of_class(outcome, result)
-            return None if found is not None and found.severity == CONVENTION else found
+            chosen = found is not None and found.severity == CONVENTION
+            told = outcome.check in CORE or not is_value(result)
+            return None if chosen and told else found
         severity = outcome.severity_of(clue)
         for (cls, _, dtype, own), finding in self.alike.items():
             as_grave = SEVERITIES.index(finding.severity) <= SEVERITIES.index(severity)
