@@ -158,8 +158,9 @@ def _of_hidden(causal: bool, masked: bool) -> list[Slip]:
     """What goes wrong with what must not be seen."""
     if not causal and not masked:
         return []
+    what = "the mask" if masked else "is_causal"
     slips = [
-        Slip("lets a query see all keys", {"hidden": lambda hidden, q, k: None}),
+        Slip(f"ignores {what}", {"hidden": lambda hidden, q, k: None}),
         Slip("has what must not be seen taken off after the softmax, whose rows then sum to less", {
             "weights": lambda y, shown, scores, hidden, v:
                 scores.softmax(-1).masked_fill(hidden, 0.0),
@@ -167,10 +168,10 @@ def _of_hidden(causal: bool, masked: bool) -> list[Slip]:
         Slip("has the score 0, not -inf, where nothing must be seen", {
             "shown": lambda y, scores, hidden: scores.masked_fill(hidden, 0.0),
         }),
-        Slip("lets a query see all keys on the way back to the scores", {
+        Slip(f"ignores {what} on the way back to the scores", {
             "weights": lambda y, shown, scores, hidden, v: keeping(y, scores.softmax(-1)),
         }),
-        Slip("lets a query see all keys in all of backward", {
+        Slip(f"ignores {what} in all of backward", {
             "weights": lambda y, shown, scores, hidden, v: keeping(y, scores.softmax(-1)),
             "attended": lambda y, weights, v, scores: keeping(
                 y, weights @ v.detach(), scores.softmax(-1).detach() @ v),
