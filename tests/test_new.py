@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import parity
 from parity import cli
 from parity.subject.skeleton import skeleton
 from parity.subject.source import torch_name
@@ -222,3 +223,73 @@ def test_what_does_not_parse_is_left_out_and_named(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_names_that_frameworks_use(own: str, torchs: str | None) -> None:
     assert torch_name(own) == torchs
+
+
+RECURRENT = """
+import numpy as np
+
+
+class LSTM:
+    def __init__(self, n_in, n_hidden):
+        pass
+
+    def forward(self, x, h_prev, c_prev):
+        return h_prev, c_prev
+
+    def backward(self, dh, dc):
+        return dh, dh, dc
+
+
+class TimeLSTM(LSTM):
+    def forward(self, xs):
+        for x in xs:
+            pass
+        return xs
+
+
+class MultiHeadSelfAttention:
+    def __init__(self, d_model, n_heads):
+        pass
+
+    def forward(self, x):
+        return x
+
+    def backward(self, dy):
+        return dy
+
+
+class RotaryEmbedding:
+    def forward(self, x):
+        return x
+
+    def backward(self, dy):
+        return dy
+"""
+
+
+def test_recurrent_layers_and_attention_are_known_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "layers.py").write_text(RECURRENT)
+    text = skeleton(str(tmp_path / "layers.py"), tmp_path)
+    for row in (
+        "nn.LSTMCell: layers.LSTM,", "nn.LSTM: layers.TimeLSTM,",
+        "nn.MultiheadAttention: layers.MultiHeadSelfAttention,",
+        "parity.RoPE: layers.RotaryEmbedding,",
+    ):  # fmt: skip
+        assert row in text
+    assert "forward=" not in text, "a state is no flag"
+
+
+def test_functions_of_recurrence_are_ready_to_be_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = (Path(__file__).parent / "subjects" / "recurrent_styles.py").read_text()
+    functions = own.partition("\nclass GRUCell")[0].replace(
+        "from tests.subjects.layers_by_loops import Array, filled", "Array = np.ndarray"
+    )
+    (tmp_path / "rnn_layers.py").write_text(functions)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["new", "rnn_layers.py"]) == cli.PASSED
+    assert 'found by trying it: biases="one", gates="ifog"' in capsys.readouterr().out
+    report = parity.check("parity_adapter.py", quick=True)
+    assert report.passed, report.findings
+    assert {one.cls for one in report.outcomes} == {"RNNCell", "RNN", "LSTMCell", "LSTM"}

@@ -128,6 +128,19 @@ class _Sequence(nn.RNNBase):
     float32 it ended the process now and then (oneDNN's, torch 2.13).
     """
 
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        *,
+        one_bias: bool = False,
+    ) -> None:
+        super().__init__(type(self).__name__, input_size, hidden_size, num_layers, bias)
+        if one_bias:
+            _with_one_bias(self)
+
     def forward(self, x: Tensor, *given: Tensor) -> Tensor:
         kinds = ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if self.bias else ()))
         for layer in range(self.num_layers):
@@ -155,7 +168,7 @@ class RNN(_Sequence):
         one_bias: bool = False,
     ) -> None:
         mode = f"RNN_{nonlinearity.upper()}"
-        super().__init__(mode, input_size, hidden_size, num_layers, bias)
+        nn.RNNBase.__init__(self, mode, input_size, hidden_size, num_layers, bias)
         if one_bias:
             _with_one_bias(self)
 
@@ -163,35 +176,9 @@ class RNN(_Sequence):
 class GRU(_Sequence):
     """torch.nn.GRU of sequences `[B, T, input_size]`, and h `[B, hidden_size]`, if given."""
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        *,
-        one_bias: bool = False,
-    ) -> None:
-        super().__init__("GRU", input_size, hidden_size, num_layers, bias)
-        if one_bias:
-            _with_one_bias(self)
-
 
 class LSTM(_Sequence):
     """torch.nn.LSTM of sequences `[B, T, input_size]`, and h and c `[B, hidden_size]`, if given."""
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        *,
-        one_bias: bool = False,
-    ) -> None:
-        super().__init__("LSTM", input_size, hidden_size, num_layers, bias)
-        if one_bias:
-            _with_one_bias(self)
 
 
 _SIZES: Options = {"input_size": 5, "hidden_size": 4}

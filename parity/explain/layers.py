@@ -26,11 +26,13 @@ from parity.explain import (
     convolution,
     dropout,
     embedding,
+    gated,
     lifted,
     linear,
     normalization,
     pooling,
     recurrent,
+    rotary,
 )
 from parity.explain.mistakes import Masks, Mistake, Mistakes, simple
 from parity.judge import evaluate
@@ -91,9 +93,9 @@ FAMILIES: tuple[tuple[Any, Callable[[Mistakes, Any, Tensors, Tensors], None]], .
     ((nn.RNNBase, nn.RNNCellBase), recurrent.of_recurrent),
     (ScaledDotProductAttention, attention.of_attention),
     (MultiheadAttention, attention.of_heads),
-    ((SwiGLU, GeGLU), attention.of_gated),
-    (RoPE, attention.of_rope),
-    (nn.GLU, attention.of_glu),
+    ((SwiGLU, GeGLU), gated.of_gated),
+    (RoPE, rotary.of_rope),
+    (nn.GLU, gated.of_glu),
     (nn.ZeroPad2d, pooling.of_padding),
 )
 """What is known of a family's mistakes, by the torch classes that are of it."""

@@ -92,15 +92,20 @@ def skeleton(given: str, folder: Path) -> str:
         helper, row = _row(name, made, one.node)
         helpers += helper
         rows.append(row)
-    if pairs and numpy:
+    if numpy and any(not pair.parameters for pair in pairs.values()):
         helpers += ["import numpy as np", ""]
     for name, pair in pairs.items():
+        if pair.parameters:
+            both = [f"{names[pair.module.name]}.{pair.stem}_{way}" for way in WAYS]
+            rows.append(f"{_owner(name)}.{name}: parity.functions(")
+            rows += [f"    {', '.join(both)},", f"    parameters={pair.parameters!r},", "),"]
+            continue
         helpers += _class_of(name, names[pair.module.name], pair, numpy)
         rows.append(f"{_owner(name)}.{name}: {name},")
     rows += [f"# {names[module.name]}.{cls}: which torch class?" for module, cls in unknown]
     lines += helpers
     lines += ["subject = parity.Subject(", "    {", *(f"        {row}" for row in rows), "    },"]
-    if "Linear" in pairs:
+    if "Linear" in pairs or any(pair.parameters for pair in pairs.values()):
         lines += ['    gradients="overwritten",', '    weight="in_out",  # a guess']
     lines += [f"    {line}" for line in _settings(found, names, numpy)]
     return "\n".join([*lines, ")", ""])
@@ -122,11 +127,24 @@ def _classes(source: Source) -> tuple[dict[str, Found], list[tuple[Module, str]]
             name = torch_name(node.name)
             if name == "Sequential" and not _contains(node):
                 name = None
+            if name in SEQUENCES and _is_cell(node):
+                name = f"{name}Cell"
             if name is not None and (name not in found or _better(node, found[name].node)):
                 found[name] = Found(module, node)
             elif name is None and {"forward", "backward"} <= set(methods(node)):
                 unknown.append((module, node.name))
     return found, [(module, name) for module, name in unknown if name not in bases]
+
+
+WAYS = ("forward", "backward")
+SEQUENCES = ("RNN", "GRU", "LSTM")
+
+
+def _is_cell(node: ast.ClassDef) -> bool:
+    """Whether a recurrent class makes one step: it takes a state, and goes through no sequence."""
+    forward = next((methods(node)[name] for name in FORWARD if name in methods(node)), None)
+    loops = any(isinstance(one, (ast.For, ast.While, ast.comprehension)) for one in ast.walk(node))
+    return len(arguments(forward)[0]) > 1 and not loops
 
 
 def _better(node: ast.ClassDef, other: ast.ClassDef) -> bool:
@@ -156,11 +174,13 @@ class Pair:
 
     Args:
         cache: whether the first returns what the second takes beside the gradient.
+        parameters: torch's names of what the first takes after its inputs.
     """
 
     module: Module
     stem: str
     cache: bool
+    parameters: tuple[str, ...] = ()
 
 
 def _functions(source: Source) -> dict[str, Pair]:
@@ -175,9 +195,25 @@ def _functions(source: Source) -> dict[str, Pair]:
                 continue
             returned = [one.value for one in ast.walk(node) if isinstance(one, ast.Return)]
             cache = any(isinstance(one, ast.Tuple) and len(one.elts) == 2 for one in returned)
+            if known is not None and (parameters := _of_recurrence(known, len(node.args.args))):
+                found.setdefault(known, Pair(module, stem, True, parameters))
             if len(node.args.args) == (3 if known == "Linear" else 1):
                 found.setdefault(str(known), Pair(module, stem, cache))
     return found
+
+
+def _of_recurrence(known: str, count: int) -> tuple[str, ...]:
+    """The parameters of a recurrent layer's forward of so many arguments: x, a state or two, and
+    these, with one bias or with two; () if it is none."""
+    if known.removesuffix("Cell") not in SEQUENCES:
+        return ()
+    layer = "" if known.endswith("Cell") else "_l0"
+    states = {"LSTMCell": (2,), "LSTM": (1, 2)}.get(known, (1,))
+    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    for size in (3, 4):
+        if count - 1 - size in states:
+            return tuple(f"{name}{layer}" for name in names[:size])
+    return ()
 
 
 def _class_of(name: str, module: str, pair: Pair, numpy: bool) -> Iterator[str]:
