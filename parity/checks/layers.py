@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -178,21 +180,45 @@ OF_NUMBERS = ("input_grad", "kink", "nan", "magnitudes", "extremes")
 """The checks of an input of real numbers."""
 
 
+@dataclass(frozen=True)
+class _Seen:
+    """What decides which checks there are of a layer.
+
+    Args:
+        drops: whether it is a Dropout; `norm`, a norm over the batch.
+        keeps: whether it keeps statistics; `learns`, whether it has parameters.
+    """
+
+    drops: bool
+    norm: bool
+    keeps: bool
+    learns: bool
+
+
+@functools.lru_cache(maxsize=4096)
+def _seen(case: Any) -> _Seen:
+    """Looked up once for a case: to make its module takes longer than to decide."""
+    module = case.module()
+    norm = isinstance(module, normalization.BATCH_NORMS)
+    learns = any(True for _ in module.parameters())
+    return _Seen(isinstance(module, nn.Dropout), norm, _keeps(module), learns)
+
+
 def applies(case: Any, name: str, dtype: torch.dtype) -> bool:
     """Whether a check says anything of a layer: of its gradients, if it has parameters."""
     if case.variant == LONG and name not in OF_VALUES:
         return False
-    module = case.module()
-    drops = isinstance(module, nn.Dropout)
+    of = _seen(case)
+    drops = of.drops
     if name == "differences":  # at padding_idx torch's gradient is none, at a threshold y jumps
         return dtype == torch.float64 and not case.options.keys() & {"padding_idx", "threshold"}
-    norm = isinstance(module, normalization.BATCH_NORMS) and name == "param_grad"
+    norm = of.norm and name == "param_grad"
     if dtype in HALF and (norm or (case.entry.chained and name.endswith("_grad"))):
         return False  # rounding leaves too little for a pass to mean anything
     if name == "ranges":
         return bool(case.entry.ranges)
     if name == "statistics":
-        return _keeps(module)
+        return of.keeps
     if case.indexed and name in OF_NUMBERS:
         return False
     if name == "rate":
@@ -200,21 +226,17 @@ def applies(case: Any, name: str, dtype: torch.dtype) -> bool:
     if name == "nan":
         return not drops  # what it drops is 0, or NaN
     if name == "magnitudes":
-        return (
-            len(case.shape) == 2
-            and not (drops or case.mixes or case.single)
-            and not any(True for _ in module.parameters())
-        )
+        return len(case.shape) == 2 and not (drops or case.mixes or case.single) and not of.learns
     if case.entry.several and name in ("rank", "tied", "moving"):
         return False
     if name == "tied":
-        return bool(case.objects) and any(True for _ in module.parameters())
+        return bool(case.objects) and of.learns
     if name == "moving":
         return bool(case.moves)
     if name == "rank":
         return not (case.mixes or case.single or drops) and len(case.shape) == 2
     if name in OF_PARAMETERS:
-        return any(True for _ in module.parameters())
+        return of.learns
     if name == "samples":
         return not (case.mixes or case.single or drops)
     # One sample at a time: it has no batches, and its bias gradient may well be dy itself.

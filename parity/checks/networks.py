@@ -7,6 +7,7 @@ the start and right from its own input has inherited its error.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections.abc import Callable, Iterable
@@ -342,8 +343,13 @@ CHECKS: dict[str, Callable[[Trial], list[Comparison]]] = {
 }
 
 
+@functools.lru_cache(maxsize=256)
+def _drops(case: Any) -> bool:
+    return any(isinstance(layer, nn.Dropout) for layer in case.entry.make())
+
+
 def applies(case: Any, name: str, dtype: torch.dtype) -> bool:
     """Training needs an optimizer, and evaluation something that is not always the same."""
     if name == "eval_mode":
-        return any(isinstance(layer, nn.Dropout) for layer in case.entry.make())
+        return _drops(case)
     return name != "training" or case.entry.optimizer is not None

@@ -6,6 +6,7 @@ checks that an adapter brings. The judge asks by `session.beside`, and gets data
 
 from __future__ import annotations
 
+import functools
 from dataclasses import fields
 from typing import Any
 
@@ -42,6 +43,7 @@ def parts(session: Any, kind: str, name: str) -> list[str]:
     return list(parts_of(_case(session, kind, name)))
 
 
+@functools.lru_cache(maxsize=256)
 def parts_of(case: Case) -> tuple[str, ...]:
     """The classes that a network is made of."""
     if not isinstance(case.entry, Network):

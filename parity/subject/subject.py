@@ -276,6 +276,10 @@ class Subject:
 
     def entries(self) -> dict[str, tuple[Entry, Any]]:
         """All that can be checked, by name: what the catalogue says, and the subject's builder."""
+        return self._entries
+
+    @functools.cached_property
+    def _entries(self) -> dict[str, tuple[Entry, Any]]:
         found = {}
         for key, builder in self.layers.items():
             entry = self.entry(key)

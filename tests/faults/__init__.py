@@ -8,6 +8,7 @@ check, so that none is there for show.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class Fault:
         kind, _, name = self.check.partition(".")
         return [
             one
-            for one in planned(session)
+            for one in _planned(session)
             if (one.case.kind, one.name, one.dtype) == (kind, name, self.dtype)
             and str(one.case).startswith(self.cases)
         ]
@@ -60,6 +61,11 @@ class Fault:
 
     def __str__(self) -> str:
         return f"{self.cases}-{self.name}".replace(" ", "_")
+
+
+@functools.lru_cache(maxsize=2)
+def _planned(session: Local) -> list[Planned]:
+    return planned(session)
 
 
 _REGISTERED: list[Fault] = []
