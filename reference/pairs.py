@@ -103,6 +103,7 @@ _ROTARY = Entry(
     sequence=True,
     beside={"memory": {"memory": (3, 7, 8)}},
     blocks={"in_proj": "qkv"},
+    chained=True,
     stands_for=layers.RotaryAttention,
     name="RotaryAttention",
 )

@@ -275,7 +275,8 @@ def test_what_functions_and_conventions_do_not_take(make: Any, says: str) -> Non
 def test_what_conventions_have_set_is_told_of_a_copy_too() -> None:
     first = parity.Subject({nn.ReLU: abs}, conventions="cs231n", array="torch")
     assert first.preset == (
-        "cs231n: weight='in_out', gradients='overwritten', running_variance='biased'"
+        "cs231n: weight='in_out', gradients='overwritten', running_variance='biased', "
+        "biases='one', gates='ifog'"
     )
     assert dataclasses.replace(first, name="it").preset == first.preset
     assert parity.Subject({nn.ReLU: abs}).preset == ""

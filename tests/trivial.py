@@ -41,14 +41,20 @@ class Layer:
     def __init__(self, made: Any, instead: Callable[[Tensor, Tensor], Tensor]) -> None:
         self.made, self.instead = made, instead
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.instead(self.made.forward(x), x)
+    def forward(self, x: Tensor, *others: Tensor) -> Any:
+        return self._each(self.made.forward(x, *others), x)
 
-    def backward(self, dy: Tensor) -> Tensor:
-        dx = self.made.backward(dy)
+    def backward(self, dy: Tensor, *others: Tensor) -> Any:
+        dx = self.made.backward(dy, *others)
         for parameter, gradient in self.made.param():
             gradient.copy_(self.instead(gradient.clone(), parameter))
-        return self.instead(dx, dy)
+        return self._each(dx, dy)
+
+    def _each(self, results: Any, x: Tensor) -> Any:
+        """The result, or each of several, replaced."""
+        if isinstance(results, tuple):
+            return tuple(self.instead(one, x) for one in results)
+        return self.instead(results, x)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.made, name)

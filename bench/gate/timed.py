@@ -15,6 +15,7 @@ import torch
 
 import scratch
 from parity import Case
+from parity.play.several import flat
 from reference import pairs
 from reference.pairs import ModelPair
 from scratch import data, runs, train
@@ -50,21 +51,23 @@ def _layer(case: Case, back: bool, units: int) -> Sample:
     """A backward uses up its forward: so many instances, each of which has one."""
     generator = torch.Generator().manual_seed(0)
     x = case.input(*case.shape, generator=generator, dtype=torch.float32)
+    beside = case.inputs_beside(len(x), generator, torch.float32)
+    inputs = (x, *beside.values())
     layers = [pairs.build(case) for _ in range(units if back else 1)]
-    dy = torch.ones_like(layers[0](x))
+    dys = [torch.ones_like(y) for y in flat(layers[0](*inputs))]
 
     def forward() -> None:
         layer = layers[0]
         for _ in range(units):
-            layer(x)
+            layer(*inputs)
 
     def backward() -> None:
         for layer in layers:
-            layer.backward(dy)
+            layer.backward(*dys)
 
     def prepared() -> Callable[[], None]:
         for layer in layers:
-            layer(x)
+            layer(*inputs)
         return backward
 
     return prepared if back else lambda: forward

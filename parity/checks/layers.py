@@ -172,8 +172,8 @@ OF_PARAMETERS = ("param_grad", "accumulation")
 
 
 LONG = "long"
-"""A variant that shows what many places do to a sequence: its values alone are checked."""
-OF_VALUES = ("forward", "input_grad", "param_grad")
+"""A variant that shows what many places do to a sequence: its values alone are checked, twice."""
+OF_VALUES = ("forward", "input_grad", "param_grad", "repeated")
 
 
 OF_NUMBERS = ("input_grad", "kink", "nan", "magnitudes", "extremes")

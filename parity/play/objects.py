@@ -136,7 +136,10 @@ class Layer(Instance):
                 y = forward(self.subject, self.made, given)
         else:
             beside = self.several.with_states(self._called, x)
-            others = [self.watch.keep(n, self.give(one, lies)) for n, one in beside.items()]
+            others = [
+                self.watch.keep(name, self.give(one, lies if one.is_floating_point() else ""))
+                for name, one in beside.items()
+            ]
             with self.guard():
                 found = forward(
                     self.subject, self.made, *grouped(self._called, "forward", given, others)

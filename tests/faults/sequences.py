@@ -159,10 +159,9 @@ def _() -> Planting:
 
 
 @fault(
-    "the gates are in the order i, f, o, g",
+    "the gates are in the order i, f, o, g",  # of an adapter the set-up stage says so
     "layer.forward",
     "LSTMCell",
-    "takes the gates in the order i, f, o, g",
 )
 def _() -> Planting:
     class Step(_LSTMStep):
