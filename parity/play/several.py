@@ -72,10 +72,10 @@ class Several:
         """The gradient of the first input; the others are kept."""
         first, *others = flat(found)
         if self.attends and len(others) == 2:
-            key = take(others[0]) + take(others[1])
+            of_memory = others[0] + others[1]
             if "memory" not in self.inputs:
-                return take(first) + key
-            self.input_grads = {"memory": key}
+                return first + of_memory
+            self.input_grads = {"memory": take(of_memory)}
             return first
         names = [name for name, x in self.inputs.items() if x.is_floating_point()]
         given = zip(names, others, strict=False)
