@@ -11,6 +11,10 @@ from parity.judge.comparison import GRADIENT_FACTOR, Comparison
 
 STEP = 1e-3
 
+ROUNDINGS = 100
+"""How many roundings of f's value each difference may be off by: of a sum of many terms that nearly
+cancel, the terms round and not the sum. A mistake is a million times larger."""
+
 MOST = 8
 """In how many directions a tensor is moved: of no more entries each by itself, else all of them at
 once, at random. Each takes four evaluations, and sees a mistake in any entry."""
@@ -39,7 +43,7 @@ def compare_with_differences(
     wide, narrow = (_central(f, x, ways, step) for step in (STEP, STEP / 2))
     extrapolated = (4 * narrow - wide) / 3
     rounding = torch.finfo(x.dtype).eps * max(float(f(x).abs()), 1.0) / STEP
-    allowed = GRADIENT_FACTOR * ((extrapolated - narrow).abs().max() + 10 * rounding)
+    allowed = GRADIENT_FACTOR * ((extrapolated - narrow).abs().max() + ROUNDINGS * rounding)
     error = (ways.flatten(1) @ gradient.flatten() - extrapolated).abs().max()
     return Comparison(name, float(error / allowed), float(error), 0.0, float(allowed))
 
