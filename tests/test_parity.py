@@ -21,7 +21,7 @@ from parity.play.describe import describe
 from parity.play.guard import randomness_kept, seed_all
 from parity.run.plan import planned
 
-SEEDS = 5
+SEEDS = 3
 SESSION = parity.Local(SUBJECT)
 
 
