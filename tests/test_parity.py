@@ -176,6 +176,16 @@ def test_differences_take_float64() -> None:
         parity.compare_with_differences("grad", _cube, torch.ones(2), torch.ones(2))
 
 
+@pytest.mark.parametrize("place", [0, 41, 599])
+def test_differences_see_one_wrong_entry_of_hundreds(place: int) -> None:
+    """Though they go in few directions."""
+    x = torch.linspace(-1, 1, 600, dtype=torch.float64)
+    wrong = 3 * x**2
+    assert parity.compare_with_differences("grad", _cube, x, wrong.clone()).ratio < 0.5
+    wrong[place] += 1e-6
+    assert not parity.compare_with_differences("grad", _cube, x, wrong).passed
+
+
 def test_a_verdict_reads_as_a_sentence() -> None:
     truth = parity.truth(lambda inputs: {"y": 2 * inputs["x"]}, {"x": torch.tensor([[1.0, 3.0]])})
     (verdict,) = parity.compare({"y": torch.tensor([[2.0, 7.0]])}, truth)
