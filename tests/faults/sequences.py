@@ -746,3 +746,20 @@ def _() -> Planting:
         return turned
 
     return swap(scratch.RoPE, backward=backward)
+
+
+@fault(
+    "its table has the first sequence's length, and its last row serves all that are longer",
+    "layer.repeated",
+    "RoPE",
+    subtle="for sequences no longer than the first",
+)
+def _() -> Planting:
+    right = scratch.RoPE._turned
+
+    def turned(self: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        length = vars(self).setdefault("_length", len(cos))
+        rows = torch.arange(len(cos)).clamp(max=length - 1)
+        return right(self, x, cos[rows], sin[rows])
+
+    return swap(scratch.RoPE, _turned=turned)
