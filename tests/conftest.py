@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from parity import Comparison
+from parity.plugin import CheckTest
 from tests import warm
 from tests.browser import Browser, found_browser
 
@@ -31,6 +32,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--tier", choices=TIERS, default="fast",
         help="fast (default), slow: what is marked so and nothing else, or all",
     )  # fmt: skip
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """The checks of a case in a dtype share what torch says: one worker runs them all."""
+    check = (
+        item.callspec.params.get("check")
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+        else None
+    )
+    if isinstance(check, CheckTest):
+        group = f"{check.planned.case}-{check.planned.dtype}"
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.hookimpl(trylast=True)  # of what -k and -m have left

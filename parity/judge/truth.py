@@ -262,29 +262,28 @@ class _Moves(TorchDispatchMode):
         return x.mul_(self._factors(x)) if x.is_floating_point() else x
 
     def _factors(self, x: Tensor) -> Tensor:
-        """The next of those that are drawn; of more than there are, drawn for themselves."""
+        """The next of those that are drawn; of more than there are, all of them again."""
         count = x.numel()
+        drawn = _drawn(self.share, self.seed, x.device)
         if count > POOL:
-            self.place += 1
-            return _drawn(self.share, self.seed + self.place, x.device, count).view(x.shape).to(x)
-        self.place = (self.place + count) % (POOL - count + 1)
-        drawn = _kept(self.share, self.seed, x.device)
-        return drawn[self.place : self.place + count].view(x.shape).to(x.dtype)
+            self.place = (self.place + count) % POOL
+            drawn = drawn.roll(-self.place).repeat(-(-count // POOL))[:count]
+        else:
+            self.place = (self.place + count) % (POOL - count + 1)
+            drawn = drawn[self.place : self.place + count]
+        return drawn.view(x.shape).to(x.dtype)
 
 
-POOL = 1 << 19
-"""How many factors are drawn at once: to draw those of each move anew was half of its time."""
-
-
-def _drawn(share: float, seed: int, device: torch.device, count: int) -> Tensor:
-    generator = torch.Generator(device).manual_seed(seed)
-    parts = torch.rand(count, dtype=torch.float64, device=device, generator=generator)
-    return 1 - share * parts
+POOL = (1 << 19) - 1
+"""How many factors are drawn at once: to draw those of each move anew was half of its time. A prime
+number: where they are used again, no row of a tensor has those of another."""
 
 
 @functools.lru_cache(maxsize=8)
-def _kept(share: float, seed: int, device: torch.device) -> Tensor:
-    return _drawn(share, seed, device, POOL)
+def _drawn(share: float, seed: int, device: torch.device) -> Tensor:
+    generator = torch.Generator(device).manual_seed(seed)
+    parts = torch.rand(POOL, dtype=torch.float64, device=device, generator=generator)
+    return 1 - share * parts
 
 
 @functools.cache
