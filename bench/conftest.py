@@ -37,6 +37,7 @@ def pytest_addoption(parser: pytest.Parser, pluginmanager: pytest.PytestPluginMa
     group.addoption("--runs", type=positive, default=default.runs, help="of the table (10)")
     group.addoption("--epochs", type=positive, default=default.epochs, help="of a run (30)")
     group.addoption("--batch-size", type=positive, default=default.batch_size, help="(10)")
+    group.addoption("--rounds", type=positive, default=40, help="of each ratio of steps (40)")
     group.addoption("--threads", type=processors, default=default.threads, help="of torch (1)")
     group.addoption(
         "--model-1",

@@ -200,8 +200,8 @@ def _truth(given: Setting, run: int) -> parity.Truth:
         twin, given.pair.loss[1](), given.pair.optimizer[1], [[None] * dropouts] * len(chosen)
     )
 
-    def last(inputs: Tensors) -> Tensors:
-        every = evaluate(inputs)
+    def last(inputs: Tensors, over: Any = parity.evaluate.alone) -> Tensors:
+        every = evaluate(inputs, over)
         return {name: every[f"step {len(chosen)}: {name}"] for name in given.weights[run]}
 
     return parity.truth(last, inputs)

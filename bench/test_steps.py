@@ -20,7 +20,6 @@ from reference import pairs
 from reference.pairs import ModelPair
 from scratch import data, runs
 
-ROUNDS = 40
 RUNS = 10
 
 
@@ -46,15 +45,15 @@ def test_step_ratios(
     request: pytest.FixtureRequest,
 ) -> None:
     """Interleaved in one process; a time stands beside the parity verdict of the same code."""
-    batch_size = request.config.getoption("--batch-size")
+    batch_size, rounds = (request.config.getoption(f"--{of}") for of in ("batch-size", "rounds"))
     rows: list[dict[str, Any]] = []
     raw: dict[str, Any] = {}
 
     def measured() -> None:
         for pair in pairs.MODELS:
             ours, theirs = (epoch(pair, s, batch_size, device) for s in ("scratch", "torch"))
-            measure.interleaved(ours, theirs, 5, device)
-            times = measure.interleaved(ours, theirs, ROUNDS, device)
+            measure.interleaved(ours, theirs, -(-rounds // 8), device)
+            times = measure.interleaved(ours, theirs, rounds, device)
             raw[pair.name] = {"scratch": times[0], "torch": times[1]}
             rows.append(_row(pair, times, verdict(pair, batch_size, device)))
 
@@ -63,7 +62,7 @@ def test_step_ratios(
     table = tabulate(rows, headers="keys", tablefmt="simple", disable_numparse=True)
     show(
         f"one training step at batch {batch_size} on {device}",
-        f"{table}\n\nMedian of {ROUNDS} epochs of {STEPS} steps, the two sides in turn; "
+        f"{table}\n\nMedian of {rounds} epochs of {STEPS} steps, the two sides in turn; "
         f"in brackets the 95 % interval.\n{PARITY}\nMeasured on {caption(environment(device))}.",
     )
     assert all(row["parity"].startswith("ok") for row in rows), table
@@ -89,15 +88,15 @@ def test_stacked_runs(
     request: pytest.FixtureRequest,
 ) -> None:
     """Ten runs at once, and the same ten one after another."""
-    batch_size = request.config.getoption("--batch-size")
+    batch_size, rounds = (request.config.getoption(f"--{of}") for of in ("batch-size", "rounds"))
     rows: list[dict[str, str]] = []
 
     def measured() -> None:
         for pair in (p for p in pairs.MODELS if p.name in ("model_1", "model_2")):
             together = _fits(pair, batch_size, device, stacked=True)
             apart = _fits(pair, batch_size, device, stacked=False)
-            measure.interleaved(together, apart, 3, device)
-            times = measure.interleaved(together, apart, ROUNDS // 2, device)
+            measure.interleaved(together, apart, -(-rounds // 16), device)
+            times = measure.interleaved(together, apart, -(-rounds // 2), device)
             gain = measure.median([b / a for a, b in zip(*times, strict=True)])
             rows.append({"network": pair.name, "times faster [95 %]": str(gain)})
 
