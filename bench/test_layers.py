@@ -1,4 +1,5 @@
-"""Every pair, scratch and torch side by side: forward, forward and backward, optimizer steps."""
+"""Every pair, scratch and torch side by side: forward, forward and backward, optimizer steps.
+One table has the time and the memory of layers at the sizes of real use."""
 
 from __future__ import annotations
 
@@ -8,8 +9,10 @@ from typing import Any
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
+from tabulate import tabulate
 
-from bench import measure
+from bench import cost, measure
+from bench.environment import caption, environment
 from bench.torchs import torchs
 from parity import Case
 from parity.play.several import flat
@@ -56,6 +59,45 @@ def _pass(
         return ys
 
     return recorded
+
+
+def test_cost(
+    benchmark: BenchmarkFixture,
+    device: str,
+    show: Callable[[str, str], None],
+    request: pytest.FixtureRequest,
+) -> None:
+    """Time and peak memory of a pass at the sizes of real use, beside torch's, in one table."""
+    rounds = request.config.getoption("--rounds")
+    found: list[cost.Cost] = []
+    benchmark.pedantic(lambda: found.extend(cost.costs(device, rounds)), rounds=1, iterations=1)
+    benchmark.extra_info["seconds of a pass"] = {one.row.name: one.seconds for one in found}
+    table = tabulate([_row(one) for one in found], headers="keys", disable_numparse=True)
+    show(
+        f"forward and backward of a layer on {device}, float32",
+        f"{table}\n\nMedian of {rounds} passes, the two sides in turn; in brackets the 95 % "
+        f"interval. Memory: the bytes that a pass holds at most.\nParity: the largest error of a "
+        f"result at this size, over what is allowed; 1 or less is right.\n"
+        f"Measured on {caption(environment(device))}.",
+    )
+    assert all(one.parity.passed for one in found), table
+    slow = [one.row.name for one in found if one.ratio.low > cost.MOST]
+    assert not slow, f"more than {cost.MOST} times torch's time: {slow}\n{table}"
+
+
+def _row(one: cost.Cost) -> dict[str, str]:
+    millis = [1e3 * measure.median(side).median for side in one.seconds]
+    mebibytes = [held / 2**20 for held in one.bytes]
+    return {
+        "layer": one.row.name,
+        "input": str(list(one.row.shape)),
+        "scratch, ms": f"{millis[0]:.2f}",
+        "torch, ms": f"{millis[1]:.2f}",
+        "ratio [95 %]": str(one.ratio),
+        "scratch, MiB": f"{mebibytes[0]:.2f}",
+        "torch, MiB": f"{mebibytes[1]:.2f}",
+        "parity": f"{'ok' if one.parity.passed else 'WRONG'}, {one.parity.ratio:.2f}",
+    }
 
 
 @QUICK
