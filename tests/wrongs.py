@@ -1,11 +1,14 @@
 """`python -m tests.wrongs`: layers by loops with one mistake each, and what is found of each.
 
 It prints a line for each that has no name or more than one finding, and a table of all. It ends
-with 1 if one is not found.
+with 1 if one is not found. With `--seeds N` it takes the right ones by loops at N seeds instead,
+and prints how often one of them is called wrong.
 """
 
 from __future__ import annotations
 
+import argparse
+import multiprocessing
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +21,8 @@ from tqdm import tqdm
 import parity
 from parity.catalogue.table import by_name
 from parity.explain.causes import Finding
+from parity.judge.outcome import PASSED, UNCHECKED
+from parity.run.plan import planned
 from tests.subjects import (
     layers_by_loops,
     more_by_loops,
@@ -45,6 +50,8 @@ WRONG = [*wrong_layers.WRONG, *more_wrong.WRONG, *wrong_sequences.WRONG]
 TELLING = ("-forward", "-input_grad", "-param_grad", "-ranges", "-statistics", "-eval_mode",
            "-kink", "-differences")  # fmt: skip
 """The checks that tell what is wrong; the others show that it is."""
+WHOLE = ("-forward", "-input_grad", "-param_grad", "-statistics")
+"""Those that judge every result of a pass."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +95,43 @@ def table(found: Sequence[Told]) -> str:
     return tabulate(rows, ["layer", "wrong", "found", "named", "one finding"])
 
 
+def alarms(seed: int) -> tuple[int, list[str], float]:
+    """Of the right ones at a seed: how many comparisons of float64 and float32, what is called
+    wrong, and the worst ratio."""
+    torch.set_num_threads(1)
+    compared, found, worst = 0, [], 0.0
+    for name, cls in BY_LOOPS.items():
+        session = parity.Local(subject(name, cls))
+        for one in planned(session, seed=seed, only=WHOLE):
+            outcome = one.run()
+            compared += len(outcome.comparisons)
+            worst = max(worst, outcome.ratio)
+            if outcome.verdict not in (PASSED, UNCHECKED):
+                found.append(f"{outcome.id}, seed {seed}: {outcome.verdict}: {outcome.diagnosis}")
+    return compared, found, worst
+
+
+def over_seeds(seeds: int) -> int:
+    """Prints the false alarms of so many seeds; 0 if there are none."""
+    context = multiprocessing.get_context("spawn")
+    with context.Pool() as pool:
+        results = list(tqdm(pool.imap_unordered(alarms, range(seeds)), total=seeds, unit="seed"))
+    found = [alarm for _, ones, _ in results for alarm in ones]
+    print(
+        f"false alarms: {len(found)} in {seeds} seeds, {len(BY_LOOPS)} layers by loops: "
+        f"{sum(one[0] for one in results)} comparisons, the worst at "
+        f"{max(one[2] for one in results):.2f} of what is allowed"
+    )
+    print("".join(f"alarm: {alarm}\n" for alarm in found), end="")
+    return int(bool(found))
+
+
 def main() -> int:
+    """Prints what is found; 0 if that is as it should be."""
+    parser = argparse.ArgumentParser(prog="python -m tests.wrongs", description=__doc__)
+    parser.add_argument("--seeds", type=int, help="take the right ones, at so many seeds")
+    if seeds := parser.parse_args().seeds:
+        return over_seeds(seeds)
     torch.set_num_threads(1)
     found = [told(wrong) for wrong in tqdm(WRONG, unit="layer", disable=not sys.stderr.isatty())]
     for one in found:
