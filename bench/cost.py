@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import profiler
 
 import parity
 from bench import measure
@@ -22,7 +21,6 @@ from parity.checks.passes import one_pass
 from parity.play.several import flat
 from reference import pairs
 
-MEMORY_EVENT = "[memory]"
 MOST = 3
 """How many times torch's time scratch's passes may take."""
 
@@ -148,15 +146,8 @@ def peak(function: Callable[[], object], device: str) -> int:
         before = torch.cuda.memory_allocated()
         function()
         return torch.cuda.max_memory_allocated() - before
-    os.environ["KINETO_LOG_LEVEL"] = "99"  # it prints a line at each start and end
-    with profiler.profile(profile_memory=True, use_kineto=True) as recorded:
-        function()
-    changes = [one for one in recorded.kineto_results.events() if one.name() == MEMORY_EVENT]
-    held = most = 0
-    for change in sorted(changes, key=lambda one: one.start_ns()):
-        held += change.nbytes()
-        most = max(most, held)
-    return most
+    held = list(itertools.accumulate(measure.allocations(function)))
+    return max(held, default=0)
 
 
 @dataclass(frozen=True)

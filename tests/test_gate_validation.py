@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.deep import DEEP
 from bench.gate import counts, report, timed, trajectories, trials, validation
 from bench.gate.plan import gate
 from parity.gate.data import baseline
@@ -77,7 +78,7 @@ def test_twice_the_units_are_twice_the_work() -> None:
 
 
 def test_counts_are_the_same_each_time() -> None:
-    first, second = (counts.of_a_step(pairs.MODELS[2]) for _ in range(2))
+    first, second = (counts.of_disk(pairs.MODELS[2]) for _ in range(2))
     assert first == second
     assert first["allocations"] > 0
 
@@ -92,6 +93,19 @@ def test_a_trajectory_leaves_torchs_where_a_derivative_is_wrong(
     before = scratch.Tanh.backward
     monkeypatch.setattr(scratch.Tanh, "backward", lambda self, dy: before(self, dy) * 1.0001)
     assert trajectories.first_steps(pair) > 1
+
+
+@pytest.mark.parametrize(("place", "layer"), [(0, "BatchNorm2d"), (1, "SwiGLU")])
+def test_so_does_that_of_a_model_of_images_or_of_text(
+    place: int, layer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import scratch
+
+    assert trajectories.deep_steps(DEEP[place]) <= 1
+    cls = getattr(scratch, layer)
+    before = cls.backward
+    monkeypatch.setattr(cls, "backward", lambda self, dy: before(self, dy) * 1.001)
+    assert trajectories.deep_steps(DEEP[place]) > 1
 
 
 def trial(number: int, doses: dict[str, float], **ratios: list[float]) -> trials.Trial:

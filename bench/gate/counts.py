@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench import measure
 from reference.pairs import ModelPair
 from scratch import data, train
 
 BATCH = 10
 
 
-def of_a_step(pair: ModelPair) -> dict[str, int]:
-    """Parameters, tensor operations, allocations and bytes allocated, of a step at batch 10."""
+def of_disk(pair: ModelPair) -> dict[str, int]:
+    """What a step of a report's network takes, at batch 10."""
     x, labels = data.disk(BATCH, seed=0)
-    t, model = pair.targets(labels), pair.scratch(generator=torch.Generator().manual_seed(0))
+    return of_a_step(pair, x, pair.targets(labels))
+
+
+def of_a_step(pair: ModelPair, x: Tensor, t: Tensor) -> dict[str, int]:
+    """Parameters, tensor operations, allocations and bytes allocated, of a step."""
+    model = pair.scratch(generator=torch.Generator().manual_seed(0))
     optimizer, criterion = pair.optimizer[0](model.param()), pair.loss[0]()
 
     def step() -> None:
@@ -31,30 +34,13 @@ def of_a_step(pair: ModelPair) -> dict[str, int]:
         step()
     with _Counting() as operations:
         step()
-    with _unheard(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        step()
-    assert profiled.profiler is not None
-    events: Any = profiled.profiler.kineto_results
-    taken = [e.nbytes() for e in events.events() if e.name() == "[memory]" and e.nbytes() > 0]
+    taken = [size for size in measure.allocations(step) if size > 0]
     return {
         "parameters": sum(parameter.numel() for parameter, _ in model.param()),
         "tensor operations": operations.count,
         "allocations": len(taken),
         "bytes allocated": sum(taken),
     }
-
-
-@contextlib.contextmanager
-def _unheard() -> Iterator[None]:
-    """While it is open, nothing reaches stderr: torch's profiler speaks of itself."""
-    before, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(before, 2)
-        os.close(before)
-        os.close(nowhere)
 
 
 class _Counting(TorchDispatchMode):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from bench import own
+from bench import deep, own
 from bench.gate import accuracies, counts, trajectories
 from bench.measure import interleaved
 from bench.steps import epoch
@@ -25,13 +25,25 @@ def step_beside_torch(pair: ModelPair) -> tuple[list[float], list[float]]:
     return interleaved(ours, theirs, ROUNDS, "cpu")
 
 
+def counted(one: deep.Deep) -> dict[str, int]:
+    """What a step of a model beyond the reports' takes, at batch 10."""
+    x, t = trajectories.inputs(one, BATCH)
+    return counts.of_a_step(one.pair, x, t.flatten())
+
+
 gate = Gate(
     subject=own.SUBJECT,
     trajectories={
         **{f"{p}, 10 steps": partial(trajectories.first_steps, p) for p in pairs.MODELS},
         **{f"{p}, a whole run": partial(trajectories.whole_run, p) for p in REPORTED},
+        **{
+            f"{one}, {deep.STEPS} steps": partial(trajectories.deep_steps, one) for one in deep.DEEP
+        },
     },
-    counts={f"{pair} step": partial(counts.of_a_step, pair) for pair in pairs.MODELS},
+    counts={
+        **{f"{pair} step": partial(counts.of_disk, pair) for pair in pairs.MODELS},
+        **{f"{one} step": partial(counted, one) for one in deep.DEEP},
+    },
     timed=Path(__file__).with_name("timed.py"),
     against_torch={f"{pair} step": partial(step_beside_torch, pair) for pair in REPORTED},
     pairs={str(pair): partial(accuracies.of_pairs, pair) for pair in REPORTED},

@@ -1,8 +1,8 @@
 """What the regression gate times in both trees: one sample is so many units of work.
 
-Every layer, loss and optimizer of the table of pairs, with its first options, and the reports'
-networks. Loaded by path into the arms, from the head's tree for both of them: it takes from the
-project what both are likely to have.
+Every layer, loss and optimizer of the table of pairs, with its first options, the reports'
+networks, and two beyond them. Loaded by path into the arms, from the head's tree for both of them:
+it takes from the project what both are likely to have.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from scratch import data, runs, train
 
 Sample = Callable[[], Callable[[], object]]
 BATCH, RUNS = 10, 10
+TOKENS, LENGTH = 50, 32
 
 
 def benchmarks() -> dict[str, Callable[[int], Sample]]:
@@ -38,6 +39,8 @@ def benchmarks() -> dict[str, Callable[[int], Sample]]:
     by_name = {pair.name: pair for pair in pairs.MODELS}
     for name in ("model_1", "model_2", "model_a_cross_entropy_dropout"):
         found[f"{name} step"] = partial(_step, by_name[name], None)
+    for name in ("lenet", "transformer"):
+        found[f"{name} step"] = partial(_deep_step, name)
     for name in ("model_1", "model_2"):
         found[f"{name} step, {RUNS} runs"] = partial(_step, by_name[name], RUNS)
         found[f"{name} training, {RUNS} runs, fused"] = partial(
@@ -123,6 +126,26 @@ def _step(pair: ModelPair, count: int | None, units: int) -> Sample:
     if count:
         x, t = x.expand(count, *x.shape), t.expand(count, *t.shape)
     optimizer, criterion = pair.optimizer[0](model.param()), pair.loss[0]()
+
+    def steps() -> None:
+        for _ in range(units):
+            train.step(model, criterion, optimizer, x, t)
+
+    return lambda: steps
+
+
+def _deep_step(name: str, units: int) -> Sample:
+    """Of the convolutional network, on images of noise, or of the transformer, on tokens."""
+    generator = torch.Generator().manual_seed(0)
+    if name == "lenet":
+        model = scratch.models.lenet(generator=generator)
+        x = torch.randn(BATCH, 1, 8, 8, generator=generator)
+        t = torch.randint(10, (BATCH,), generator=generator)
+    else:
+        model = scratch.models.transformer(TOKENS, generator=generator)
+        x = torch.randint(TOKENS, (BATCH, LENGTH), generator=generator)
+        t = torch.randint(TOKENS, (BATCH * LENGTH,), generator=generator)
+    optimizer, criterion = scratch.Adam(model.param()), scratch.CrossEntropyLoss()
 
     def steps() -> None:
         for _ in range(units):

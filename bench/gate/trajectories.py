@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 import parity
 import scratch
+from bench.deep import Deep, verdict
 from bench.lockstep import batches
 from parity import Tensors
 from parity.judge.evaluate import dropping
@@ -42,6 +45,23 @@ def whole_run(pair: ModelPair, epochs: int = 30, near: int = 4) -> float:
         away = (trained.evaluate(moved)["loss"] - truth.oracle["loss"]).abs()
         truth.floor["loss"] = torch.maximum(truth.floor["loss"], away)
     return trained.ratio(truth)
+
+
+def deep_steps(deep: Deep) -> float:
+    """A pass and ten steps of a convolutional network or a transformer, layer by layer: the worst
+    error over what is allowed."""
+    return verdict(replace(deep, data=lambda: (inputs(deep), inputs(deep)))).ratio
+
+
+def inputs(deep: Deep, samples: int = 40) -> tuple[Tensor, Tensor]:
+    """What such a model may be given, without the data of its training: images of noise, or a
+    text; and the classes."""
+    if deep.figure == "loss":
+        x, t = deep.data()[0]
+        return x[:samples], t[:samples]
+    generator = torch.Generator().manual_seed(SEED)
+    images = torch.randn(samples, 1, 8, 8, generator=generator)
+    return images, torch.randint(10, (samples,), generator=generator)
 
 
 def _uniform(like: Tensor, generator: torch.Generator) -> Tensor:
