@@ -90,14 +90,20 @@ class Layout:
         return x.contiguous()
 
 
+def is_tensor(y: Any) -> bool:
+    """Whether it is one, whatever it says its class is."""
+    return issubclass(type(y), Tensor)
+
+
 def tensor(y: Any) -> Tensor:
     """A copy of an array of whatever kind as a torch tensor.
 
     Raises:
         Misfit: it is no array of numbers that are there.
     """
-    if isinstance(y, Tensor) and y.layout == torch.strided and not (y.is_quantized or y.is_meta):
-        return y.detach().to("cpu", copy=True).as_subclass(Tensor)
+    if is_tensor(y) and y.layout == torch.strided and not (y.is_quantized or y.is_meta):
+        copy: Tensor = y.detach().to("cpu", copy=True).as_subclass(Tensor)
+        return copy
     if np.ma.is_masked(y):
         raise Misfit("it gives a masked array, of which some entries are not there")
     if isinstance(y, (np.ndarray, np.generic, int, float, list, tuple)) and not _ragged(y):
@@ -105,7 +111,7 @@ def tensor(y: Any) -> Tensor:
         if array.dtype.kind in "biuf" and array.dtype.itemsize <= 8:
             return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), copy=False))
     kind = f" of {y.dtype}" if hasattr(y, "dtype") else ""
-    kind += f" on {y.device} ({y.layout})" if isinstance(y, Tensor) else ""
+    kind += f" on {y.device} ({y.layout})" if is_tensor(y) else ""
     raise Misfit(f"it gives {legible(type(y).__name__, 60)}{kind}, where an array is due")
 
 
@@ -136,7 +142,7 @@ def write(array: Any, value: Tensor) -> None:
         raise Misfit(f"it is {list(shape)}, where torch's is {list(value.shape)}")
     value = value.reshape(shape)
     try:
-        if isinstance(array, Tensor):
+        if is_tensor(array):
             with torch.no_grad():
                 array.copy_(value)
         else:
@@ -171,7 +177,7 @@ class Watch:
     def scribble(self) -> None:
         """Overwrites all of them: who still reads them gives himself away."""
         for _, array, _ in self.seen:
-            if isinstance(array, Tensor):
+            if is_tensor(array):
                 with torch.no_grad():
                     array.fill_(123.0 if array.is_floating_point() else 0)
             elif array.flags.writeable:

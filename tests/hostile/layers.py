@@ -152,8 +152,8 @@ layer("memory", "a text of ten million characters", "raises ValueError: xxx",
       forward="raise ValueError('x' * 10**7)", worst=True)  # fmt: skip
 layer("memory", "a name of a million characters", "an array is due",
       forward="return type('x' * 10**6, (), {})()")  # fmt: skip
-layer("memory", "a number of ten million digits", "it gives int, where",
-      forward="return 10**10**7", options=("--only=-forward",))  # fmt: skip
+layer("memory", "a number of a million digits", "it gives int, where",
+      forward="return 10**10**6", options=("--only=-forward",))  # fmt: skip
 
 # ---- trust ----
 
