@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import os
 import platform
 import shlex
 import signal
@@ -14,7 +15,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from parity.gate import command
 from parity.play.broken import Broken, Own, Stopped, legible, place
@@ -124,6 +125,8 @@ def _positive(text: str) -> float:
 def _check(options: argparse.Namespace) -> int:
     # A GPU's memory is mapped into the address space, which is what the limit is on.
     memory = options.memory if options.device == "cpu" else 0.0
+    if any(name.startswith("TQDM_") for name in os.environ):
+        _progress(0).close()  # torch imports it too, here and in the subject's process
     with _started(options.adapter, memory) as process:
         return _checked(options, process, memory)
 
@@ -162,7 +165,6 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
     with _undisturbed():
         import parity.run.run
         import parity.show.html  # noqa: F401
-    from tqdm import tqdm
 
     from parity.run.plan import planned
     from parity.run.run import opened, run
@@ -195,8 +197,7 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
             reasons = {f"{c}: {c.missing}": 0 for c in session.description.cases if c.missing}
             what += f" ({'; '.join(reasons)})" if reasons and not only else ""
             raise AdapterError(f"{options.adapter}: {what}; see `parity list {options.adapter}`")
-        quiet = True if sys.stderr is None else None  # None: where it is no terminal
-        with tqdm(total=len(checks), unit="check", leave=False, disable=quiet) as bar:
+        with _progress(len(checks)) as bar:
 
             def on_outcome(outcome: Outcome) -> None:
                 bar.set_postfix_str(plain(outcome.case), refresh=False)
@@ -221,6 +222,25 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
     if found.stopped or found.errors or not found.outcomes:
         return COULD_NOT_RUN
     return PASSED if found.passed else FAULT
+
+
+def _progress(total: int) -> Any:
+    """A line that shows how many checks are done.
+
+    Raises:
+        AdapterError: a variable of the environment makes it impossible.
+    """
+    quiet = True if sys.stderr is None else None  # None: where it is no terminal
+    try:
+        from tqdm import tqdm
+
+        return tqdm(total=total, unit="check", leave=False, disable=quiet)
+    except Exception as error:
+        named = [name for name in os.environ if name.startswith("TQDM_")]
+        if not named:
+            raise
+        raise AdapterError(f"{' or '.join(named)} of the environment is no setting that tqdm, "
+                           f"which shows progress, can use: {error}") from None  # fmt: skip
 
 
 def _settings(options: argparse.Namespace) -> dict[str, object]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -16,6 +17,9 @@ from typing import Any, ClassVar
 
 KINDS = ("layer", "loss", "optimizer", "network", "model")
 DOMAINS = ("real", "probability", "apart", "index")
+
+LARGEST = 1 << 20
+"""How many numbers an input may have: what is checked is evaluated some hundred times."""
 
 Options = dict[str, Any]
 Variants = dict[str, Options]
@@ -111,6 +115,9 @@ class Entry:
         for shape in map(self.shape_of, self.variants):
             if len(shape) < 2 or not all(isinstance(n, int) and n > 0 for n in shape):
                 raise ValueError(f"{self.name} has shape {shape!r}, and it is (batch, features)")
+            if math.prod(shape) > LARGEST:
+                most = f"{LARGEST:,} numbers at most"
+                raise ValueError(f"{self.name} has shape {shape!r}, and inputs are of {most}")
 
     def shape_of(self, variant: str) -> tuple[int, ...]:
         return self.shape[variant] if isinstance(self.shape, Mapping) else self.shape

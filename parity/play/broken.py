@@ -62,8 +62,8 @@ def raised_by_us(error: BaseException) -> bool:
 
 
 def _library(file: str) -> bool:
-    """Whether a file is parity's, Python's, torch's or numpy's."""
-    if file.startswith(("<frozen", _PARITY)):
+    """Whether a file is parity's, Python's, torch's or numpy's, or what one of them has made."""
+    if file.startswith(("<frozen", "<string>", _PARITY)):
         return True
     if file.startswith(_PYTHON):
         return "-packages" not in file

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -135,9 +134,6 @@ def _entry_of(data: Any) -> tuple[Entry, bool]:
         return made, not made.parts
     row = data["entry"]
     _text(row["name"])
-    shapes = row["shape"].values() if isinstance(row["shape"], dict) else [row["shape"]]
-    if any(math.prod(shape) > LARGEST for shape in shapes):
-        raise ValueError(f"a shape of {row['shape']}")
     found = _of_torch(*(data["reference"] or ("", "")))
     return Entry(found or _Elsewhere, **row), found is None
 
@@ -156,8 +152,6 @@ def _of_torch(module: str, name: str) -> type | None:
     return found if known and found.__module__ == module else None
 
 
-LARGEST = 1 << 20
-"""How many numbers the input of an entry of one's own may have."""
 LONGEST_TEXT = 2000
 """How long a name, a pattern or a reason may be."""
 

@@ -40,6 +40,11 @@ def command(
 
 # ---- adapters ----
 
+HUGE = """
+entry = parity.Entry(nn.Tanh, "layer", shape=(10_000, 10_000), name="Vast")
+subject = parity.Subject({entry: Tanh})
+"""
+
 for name, content, says in (
     ("does not parse", "def (", "SyntaxError"),
     ("defines no subject", "x = 1", "defines no `subject"),
@@ -160,6 +165,10 @@ command("the environment", "a torch beside it", *PASSED, prepare=shadow_of_torch
         shell="$PARITY $ADAPTER --only=-forward")  # fmt: skip
 command("the environment", "warnings are errors", *PASSED, environment={"PYTHONWARNINGS": "error"},
         options=())  # fmt: skip
+command("the environment", "a width of lines that is none", "TQDM_NCOLS of the environment is no",
+        code=2, shell="TQDM_NCOLS=wide $PARITY $ADAPTER --only=-forward")  # fmt: skip
+command("adapters", "a hundred million numbers", "inputs are of 1,048,576 numbers at most",
+        code=2, text=RIGHT + HUGE)  # fmt: skip
 command("the environment", "optimized", *PASSED, environment={"PYTHONOPTIMIZE": "2"},
         shell="$PARITY $ADAPTER --only=-forward")  # fmt: skip
 command("the environment", "no home", *PASSED, shell="env -u HOME $PARITY $ADAPTER --only=-forward")
