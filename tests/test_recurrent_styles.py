@@ -249,6 +249,57 @@ class Attention(own.SelfAttention):
         return tuple(found)
 
 
+MASKS = {
+    "keep": own.DotProductAttention,
+    "hide": own.HiddenAttention,
+    "additive": own.AddedAttention,
+}
+
+
+def of_masks(cls: Any, masks: str) -> parity.Subject:
+    """Of attention that is not causal, and takes masks."""
+    fixed = {parity.ScaledDotProductAttention: {"is_causal": False}}
+    layers = {parity.ScaledDotProductAttention: cls}
+    return parity.Subject(layers, array="numpy", masks=masks, fixed=fixed)
+
+
+@pytest.mark.parametrize("said", MASKS)
+@pytest.mark.parametrize("meant", MASKS)
+def test_what_a_mask_says_is_a_setting_that_is_asked_for(said: str, meant: str) -> None:
+    subject = of_masks(MASKS[meant], said)
+    if said == meant:
+        report = parity.check(subject, strict=True)
+        assert report.passed, report.findings
+        assert any("-mask-" in one.id for one in report.outcomes if one.verdict == "passed")
+        return
+    with pytest.raises(parity.AdapterError, match=f'SETUP: .*: masks="{meant}"'):
+        parity.check(subject)
+
+
+class SumLeftOut(own.AddedAttention):
+    """The softmax has p dp for its derivative."""
+
+    def backward(self, dy: Array) -> tuple[Array, ...]:
+        query, key, value = self.given
+        ds = self.p * (dy @ value.swapaxes(-1, -2)) / query.shape[-1] ** 0.5
+        return ds @ key, ds.swapaxes(-1, -2) @ query, self.p.swapaxes(-1, -2) @ dy
+
+
+class MaskLeftOut(own.HiddenAttention):
+    def masked(self, scores: Array, mask: Array) -> Array:
+        return scores
+
+
+def test_what_is_wrong_with_a_mask_is_no_setting() -> None:
+    for cls, masks, says in (
+        (SumLeftOut, "additive", "lacks the sum over the row in the derivative of the softmax"),
+        (MaskLeftOut, "hide", "ignores the mask"),
+    ):
+        found = parity.check(of_masks(cls, masks), only=("-float64-forward", "-float64-input_grad"))
+        (finding,) = found.findings
+        assert says in finding.sentence
+
+
 def test_query_key_and_value_are_one_where_it_attends_to_itself() -> None:
     report = parity.check(parity.Subject({nn.MultiheadAttention: Attention}, **OF_ATTENTION))
     assert report.passed, report.findings

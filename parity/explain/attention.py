@@ -178,7 +178,7 @@ def _of_hidden(causal: bool, masked: bool) -> list[Slip]:
     if masked:
         return [
             *slips,
-            Slip("reads the mask as what is hidden", {"hidden": lambda hidden, q, k: ~hidden}),
+            Slip("reads the mask the other way round", {"hidden": lambda hidden, q, k: ~hidden}),
             Slip("adds the mask to the scores as zeros and ones", {
                 "shown": lambda y, scores, hidden: scores + (~hidden).to(scores),
             }),

@@ -121,11 +121,12 @@ class Layer(Instance):
         self.several: Several | None = None
         self.order = Order()
 
-    def set_beside(self, inputs: Tensors, gradients: Tensors) -> None:
+    def set_beside(self, inputs: Tensors, gradients: Tensors, masks: str = "") -> None:
         """What comes in after the first input, and after the first output's gradient, from now
-        on."""
+        on; `masks`: what a mask says, if not what the adapter says."""
         assert self.several is not None
         self.several.inputs, self.several.gradients = inputs, gradients
+        self.several.masks = masks or self.several.masks
 
     def forward(self, x: Tensor, lies: str = "") -> Tensor:
         """The output, or the first of them: `outputs` has the others."""

@@ -63,7 +63,7 @@ class Local:
                     if case.entry.several:
                         attends = "qkv" in case.entry.blocks.values()
                         states = {} if attends else case.entry.states
-                        made.several = Several(case.entry.results, attends, states)
+                        made.several = Several(case.entry.results, attends, states, subject.masks)
                     made.again = partial(
                         objects.build, subject, name, options, dtype, seed, poison, device
                     )

@@ -31,6 +31,7 @@ class Several:
             that takes all three, the gradients add up.
         states: inputs that a layer may ask for though none are given, zeros then: the shape of
             each by its name, without the batch's axis.
+        masks: what a mask says, as `Subject` has it.
         inputs: those that are given, by name.
         gradients: of further outputs, by name.
         outputs: further outputs of the last forward.
@@ -40,23 +41,30 @@ class Several:
     results: tuple[str, ...] = ()
     attends: bool = False
     states: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    masks: str = "keep"
     inputs: Tensors = field(default_factory=dict)
     gradients: Tensors = field(default_factory=dict)
     outputs: Tensors = field(default_factory=dict)
     input_grads: Tensors = field(default_factory=dict)
 
     def with_states(self, made: Any, x: Tensor) -> Tensors:
-        """The inputs after the first, and zeros for states that forward cannot do without."""
+        """The inputs after the first, and what forward cannot do without: states of zeros, and a
+        mask that hides nothing."""
         needs, _ = arity(made, "forward")
+        given = dict(self.inputs)
         if self.attends and needs >= 3:  # forward(query, key, value), though two are one
-            memory = self.inputs.get("memory", x)
-            return {"key": memory, "value": memory}
-        missing = needs - 1 - len(self.inputs)
-        states = [name for name in self.states if name not in self.inputs]
-        if not 0 < missing <= len(states):
-            return self.inputs
-        zeros = {n: torch.zeros(len(x), *self.states[n], dtype=x.dtype) for n in states[:missing]}
-        return self.inputs | zeros
+            memory = given.get("memory", x)
+            given = {"key": memory, "value": memory}
+        missing = needs - 1 - len(given)
+        states = [name for name in self.states if name not in given]
+        if 0 < missing <= len(states):
+            names = states[:missing]
+            given |= {n: torch.zeros(len(x), *self.states[n], dtype=x.dtype) for n in names}
+        elif missing == 1 and "key" in given and "mask" not in given:
+            given["mask"] = x.new_ones(*x.shape[:-1], given["key"].shape[-2], dtype=torch.bool)
+        if "mask" in given:
+            given["mask"] = said(given["mask"], self.masks, x.dtype)
+        return given
 
     def took(self, found: Any, take: Callable[[Any], Tensor]) -> Any:
         """The first output; the others are kept. What comes after them, such as the weights of an
@@ -77,10 +85,20 @@ class Several:
                 return first + of_memory
             self.input_grads = {"memory": take(of_memory)}
             return first
-        names = [name for name, x in self.inputs.items() if x.is_floating_point()]
+        names = [name for name in self.inputs if name != "mask"]
         given = zip(names, others, strict=False)
         self.input_grads = {name: take(dx) for name, dx in given if dx is not None}
         return first
+
+
+def said(seen: Tensor, masks: str, dtype: torch.dtype) -> Tensor:
+    """A mask as the subject takes it, of one that is true where a place may be seen."""
+    match masks:
+        case "hide":
+            return ~seen
+        case "additive":
+            return torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, -math.inf)
+    return seen
 
 
 def flat(found: Any) -> list[Any]:

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from parity.catalogue.case import Case
 from parity.catalogue.values import Tensors
-from parity.checks.trial import Trial, weights
+from parity.checks.trial import Trial, beside, weights
 from parity.judge import evaluate
 from parity.judge.truth import Refused
 from parity.play.broken import Broken, Setting
@@ -44,11 +45,10 @@ def set_up(session: Any) -> None:
     seen = set()
     with one_thread(), randomness_kept():
         for case in session.description.cases:
-            name = case.entry.name
-            look = _LOOKS.get("loss" if case.kind == "loss" else name)
-            if look is None or case.missing or case.elsewhere or name in seen:
+            name, look = case.entry.name, _look_of(case)
+            if look is None or case.missing or case.elsewhere or (name, look) in seen:
                 continue
-            seen.add(name)
+            seen.add((name, look))
             for dtype in session.description.dtypes:
                 try:
                     found |= dict.fromkeys(look(Trial(session, case, DTYPES[dtype])))
@@ -158,10 +158,12 @@ def _of_heads(trial: Trial) -> Iterator[str]:
     for causal in (False,) if _offers(trial, "causal") else (False, True):
         module = trial.case.entry.reference(**trial.case.options | {"causal": causal})
         right = evaluate.layer(module)(inputs)["output"]
-        for turned in (False, True):
+        for turned, masks in itertools.product((False, True), ("", *MASKS)):
             given = {n: _each_turned(p) if "weight" in n and turned else p
                      for n, p in weights(inputs).items()}  # fmt: skip
-            if _gives(trial, inputs | given, right):
+            if _gives(trial, inputs | given, right, masks):
+                if masks:
+                    yield _masks_are(trial, masks)
                 if turned:
                     yield 'its MultiheadAttention has weights [in, out]: weight="in_out"'
                 if causal:
@@ -170,6 +172,26 @@ def _of_heads(trial: Trial) -> Iterator[str]:
                         'fixed={nn.MultiheadAttention: {"causal": True}}'
                     )
                 return
+
+
+def _of_masks(trial: Trial) -> Iterator[str]:
+    """Of attention that takes a mask: what it says."""
+    inputs = trial.inputs()
+    right = evaluate.layer(trial.case.module())(inputs)["output"]
+    if not _gives(trial, inputs, right):
+        fit = (_masks_are(trial, how) for how in MASKS if _gives(trial, inputs, right, how))
+        yield from itertools.islice(fit, 1)
+
+
+def _masks_are(trial: Trial, how: str) -> str:
+    return f'its {trial.case.entry.name} takes masks that are {MASKS[how]}: masks="{how}"'
+
+
+MASKS = {
+    "keep": "true where a place may be seen",
+    "hide": "true where a place is hidden",
+    "additive": "added to the scores, 0 and -inf",
+}
 
 
 def _offers(trial: Trial, option: str) -> bool:
@@ -201,8 +223,11 @@ def _of_option(option: str) -> Callable[[Trial], Iterator[str]]:
     return look
 
 
-def _gives(trial: Trial, inputs: Tensors, due: Tensor) -> bool:
-    refused, y = trial.layer(inputs).attempt("forward", inputs["x"])
+def _gives(trial: Trial, inputs: Tensors, due: Tensor, masks: str = "") -> bool:
+    layer = trial.layer(inputs)
+    if masks:
+        layer.set_beside(*beside(inputs), masks)
+    refused, y = layer.attempt("forward", inputs["x"])
     return not refused and y.shape == due.shape and bool((y - due).abs().max() < NEAR)
 
 
@@ -245,6 +270,13 @@ def _of_loss(trial: Trial) -> Iterator[str]:
             f"its {trial.case.entry.name} takes (target, prediction): "
             "loss_forward=lambda loss, p, t: loss.forward(t, p)"
         )
+
+
+def _look_of(case: Case) -> Callable[[Trial], Iterator[str]] | None:
+    """How a case is looked at."""
+    if "mask" in case.beside:
+        return _of_masks
+    return _LOOKS.get("loss" if case.kind == "loss" else case.entry.name)
 
 
 _LOOKS: dict[str, Callable[[Trial], Iterator[str]]] = {

@@ -46,6 +46,7 @@ CHOICES = {
     "channels": ("first", "last"),
     "sequences": ("batch_first", "time_first"),
     "biases": ("two", "one"),
+    "masks": ("keep", "hide", "additive"),
     "conventions": ("", *PRESETS),
 }
 SEVERAL = {
@@ -95,6 +96,8 @@ class Subject:
             letters in another order, or a mapping by torch class. Where each gate has parameters
             of its own, that is the order in which they are given.
         biases: a recurrent layer has "two" (default), as torch, one for x and one for h; or "one".
+        masks: what a mask of attention says: "keep" (default), true where a place may be seen;
+            "hide", true where it must not be; "additive", what is added to the scores, 0 and -inf.
         parameters: what a layer's `param()` (or `params`, `parameters`, as a method or an
             attribute) gives: "pairs" (default), a list of (parameter, gradient); "flat", such as
             [w, b, dw, db]; "lists", (parameters, gradients); "objects" with `.data` or `.value`,
@@ -159,6 +162,7 @@ class Subject:
     sequences: str = "batch_first"
     gates: str | Mapping[Any, str] = ""
     biases: str = "two"
+    masks: str = "keep"
     parameters: str | Callable[[Any], Any] = "pairs"
     gradients: str = "accumulated"
     reduction: str | Mapping[Any, str] = "mean"

@@ -161,6 +161,49 @@ class LSTM:
             gradient[...] = 0
 
 
+def softmax(scores: Array) -> Array:
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
+    y: Array = weights / weights.sum(-1, keepdims=True)
+    return y
+
+
+class DotProductAttention:
+    """A mask is true where a place may be seen."""
+
+    def forward(self, query: Array, key: Array, value: Array, mask: Array | None = None) -> Array:
+        scores = query @ key.swapaxes(-1, -2) / query.shape[-1] ** 0.5
+        self.p = softmax(scores if mask is None else self.masked(scores, mask))
+        self.given = query, key, value
+        y: Array = self.p @ value
+        return y
+
+    def masked(self, scores: Array, mask: Array) -> Array:
+        return np.where(mask, scores, -np.inf)
+
+    def backward(self, dy: Array) -> tuple[Array, ...]:
+        query, key, value = self.given
+        dp = dy @ value.swapaxes(-1, -2)
+        ds = self.p * (dp - (dp * self.p).sum(-1, keepdims=True)) / query.shape[-1] ** 0.5
+        return ds @ key, ds.swapaxes(-1, -2) @ query, self.p.swapaxes(-1, -2) @ dy
+
+
+class HiddenAttention(DotProductAttention):
+    """A mask is true where a place is hidden, and it cannot do without one."""
+
+    def forward(self, query: Array, key: Array, value: Array, mask: Array) -> Array:  # type: ignore[override]
+        return super().forward(query, key, value, mask)
+
+    def masked(self, scores: Array, mask: Array) -> Array:
+        return np.where(~mask, scores, -1e9)
+
+
+class AddedAttention(DotProductAttention):
+    """A mask is added to the scores."""
+
+    def masked(self, scores: Array, mask: Array) -> Array:
+        return scores + mask
+
+
 class SelfAttention:
     """A matrix for each of query, key and value, and several heads, without a bias."""
 

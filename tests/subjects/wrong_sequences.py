@@ -819,12 +819,6 @@ class MaskAdded(ScaledDotProductAttention):
         return super().softmax(scores + seen.astype(scores.dtype), np.ones_like(seen))
 
 
-@wrong("the mask is read as what is hidden", "output", ScaledDotProductAttention)
-class MaskInverted(ScaledDotProductAttention):
-    def sees(self, shape: tuple[int, ...], mask: Array | None) -> Array:
-        return super().sees(shape, None if mask is None else ~mask.astype(bool))
-
-
 @wrong("the mask is ignored", "output", ScaledDotProductAttention)
 class MaskIgnored(ScaledDotProductAttention):
     def sees(self, shape: tuple[int, ...], mask: Array | None) -> Array:
