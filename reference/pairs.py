@@ -159,6 +159,7 @@ PAIRS: list[Pair] = [
     Pair(scratch.BCEWithLogitsLoss, CATALOGUE[nn.BCEWithLogitsLoss]),
     Pair(scratch.CrossEntropyLoss, CATALOGUE[nn.CrossEntropyLoss]),
     Pair(scratch.NLLLoss, CATALOGUE[nn.NLLLoss]),
+    Pair(scratch.KLDivLoss, CATALOGUE[nn.KLDivLoss]),
     Pair(scratch.SGD, CATALOGUE[torch.optim.SGD]),
     Pair(scratch.Adam, CATALOGUE[torch.optim.Adam]),
     Pair(scratch.AdamW, CATALOGUE[torch.optim.AdamW]),

@@ -34,10 +34,12 @@ class Loss:
     """
 
     _axes: tuple[int, ...] = (-2, -1)  # of `_entries`, those that one run's loss is reduced over
+    _reductions: tuple[str, ...] = ("mean", "sum", "none")
 
     def __init__(self, reduction: str = "mean") -> None:
-        if reduction not in ("mean", "sum", "none"):
-            raise ValueError(f"reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+        if reduction not in self._reductions:
+            *others, last = map(repr, self._reductions)
+            raise ValueError(f"reduction is {', '.join(others)} or {last}, not {reduction!r}")
         self.reduction = reduction
         self._kept: Kept | None = None
         self._shape = torch.Size()
@@ -56,7 +58,7 @@ class Loss:
             loss = entries.sum(self._axes)
         else:
             loss = entries.mean(self._axes)
-        if self.reduction == "mean" and self._total is not None:
+        if self._averages and self._total is not None:
             loss = loss / self._total
         if math.isnan(loss.sum() if loss.dim() else loss):
             self._explain_nan(prediction, target)
@@ -81,9 +83,9 @@ class Loss:
             raise ValueError(f"{self} got a gradient {describe(dy)}; its loss is {list(due)}")
         kept, self._kept = self._kept, None
         dx = self._derivative(*kept)
-        if self.reduction == "mean" and self._total is not None:
+        if self._averages and self._total is not None:
             dx = dx / self._total.reshape(reduced + (1,) * (dx.dim() - len(reduced)))
-        elif self.reduction == "mean":
+        elif self._averages:
             dx = dx / constant(math.prod(self._shape[self._axes[0] :]), dx.dtype)
         if dy is None:
             return dx
@@ -100,6 +102,11 @@ class Loss:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.extra_repr()})"
+
+    @property
+    def _averages(self) -> bool:
+        """Whether its reduction is some mean."""
+        return self.reduction not in ("sum", "none")
 
     def _entries(self, x: Tensor, t: Tensor) -> tuple[Tensor, Kept]:
         """The loss before its reduction, `[R, B, features]`, and what `_derivative` needs."""
@@ -253,6 +260,44 @@ class BCEWithLogitsLoss(Loss):
     def _derivative(self, x: Tensor, t: Tensor) -> Tensor:
         """`sigmoid(x) - t`."""
         return torch.sigmoid(x) - t
+
+
+class KLDivLoss(Loss):
+    """`t * (log t - x)` for logarithms of probabilities x: torch.nn.KLDivLoss, 0 where t is 0.
+
+    Kullback and Leibler 1951. The sum over the features of a sample is its divergence: "batchmean"
+    is the mean of those, "mean" that over all entries.
+
+    Args:
+        reduction: as for every loss, or "batchmean", the sum divided by the number of samples.
+        log_target: whether the target is of logarithms too. Default: probabilities.
+
+    Raises:
+        ValueError: as for every loss.
+    """
+
+    _reductions = (*Loss._reductions, "batchmean")
+
+    def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
+        super().__init__(reduction)
+        self.log_target = log_target
+
+    def _entries(self, x: Tensor, t: Tensor) -> tuple[Tensor, Kept]:
+        self._total = None
+        if self.reduction == "batchmean":
+            self._total = x.new_full(x.shape[:-2], x.shape[-2])  # of each run, its samples
+        if self.log_target:
+            p = torch.exp(t)
+            return p * (t - x), (p, t)
+        own = torch.where(t == 0, t, t * torch.log(t))
+        return own - t * x, (t, t)
+
+    def _derivative(self, p: Tensor, t: Tensor) -> Tensor:
+        """`-t`; of logarithms `-e^t`."""
+        return -p
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + ", log_target=True" * self.log_target
 
 
 def _range(t: Tensor) -> tuple[int, int]:

@@ -15,7 +15,7 @@ import scratch
 READY_MADE = (
     "softmax log_softmax logsumexp logaddexp relu relu_ prelu rrelu selu elu celu gelu dropout "
     "alpha_dropout feature_dropout batch_norm layer_norm binary_cross_entropy_with_logits "
-    "nll_loss threshold hardshrink native_dropout linear "
+    "nll_loss kl_div threshold hardshrink native_dropout linear "
     "conv2d convolution _convolution mkldnn_convolution conv_transpose2d "
     "max_pool2d mkldnn_max_pool2d batch_norm native_batch_norm instance_norm group_norm "
     "native_layer_norm native_group_norm rms_norm _fused_rms_norm var std var_mean std_mean "
@@ -142,6 +142,8 @@ def train_everything() -> None:
         (scratch.Sequential(scratch.Linear(2, 2, bias=False), scratch.LogSoftmax()),
          scratch.MSELoss("none"), one_hot),
         (scratch.Sequential(scratch.Linear(2, 2)), scratch.HuberLoss(), one_hot),
+        *((scratch.Sequential(scratch.Linear(2, 2), scratch.LogSoftmax()),
+           scratch.KLDivLoss("batchmean", log_target), one_hot) for log_target in (False, True)),
     ]  # fmt: skip
     trainings = [(*plan, x) for plan in plans] + layered(labels)
     optimizers: list[Any] = [

@@ -172,14 +172,15 @@ class WrongZeroPad2d(ZeroPad2d):
 
 
 class KLDivLoss:
-    def __init__(self, reduction: str = "mean") -> None:
-        self.reduction = reduction
+    def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
+        self.reduction, self.log_target = reduction, log_target
 
     def entries(self, x: Array, t: Array) -> Array:
         entries: Array = t * (np.log(np.where(t > 0, t, 1)) - x)
         return entries
 
     def forward(self, x: Array, t: Array) -> Any:
+        t = np.exp(t) if self.log_target else t
         entries = self.entries(x, t)
         counts = {"mean": x.size, "sum": 1, "batchmean": len(x)}
         self.dx = -t / counts.get(self.reduction, 1)

@@ -64,6 +64,8 @@ def test_where_all_are_ignored_the_mean_is_none() -> None:
         (lambda: scratch.GELU("sigmoid"), "approximate 'none' or 'tanh', not 'sigmoid'"),
         (lambda: scratch.Softplus(beta=0), "a beta above 0, not 0"),
         (lambda: scratch.HuberLoss(delta=-1), "a delta above 0, not -1"),
+        (lambda: scratch.KLDivLoss("batch_mean"), "'sum', 'none' or 'batchmean', not 'batch_mean'"),
+        (lambda: scratch.NLLLoss(reduction="batchmean"), "'mean', 'sum' or 'none', not 'batchm"),
         (lambda: scratch.CrossEntropyLoss(label_smoothing=1.5), "from 0 to 1, not 1.5"),
         (lambda: scratch.NLLLoss(weight=torch.ones(2, 3)), r"\[classes\], not float32 \[2, 3\]"),
         (lambda: scratch.NLLLoss(weight=torch.ones(4))(LOGITS, INDICES), "weights of 4 classes"),
@@ -115,6 +117,7 @@ def test_a_residual_has_its_modules_by_their_places_and_can_be_stacked() -> None
         (scratch.CrossEntropyLoss(ignore_index=1), INDICES),
         (scratch.NLLLoss(), INDICES),
         (scratch.HuberLoss(), LOGITS),
+        (scratch.KLDivLoss("batchmean", log_target=True), LOGITS),
     ],
     ids=str,
 )

@@ -186,10 +186,10 @@ def named(options: Iterable[Options]) -> Variants:
     return names
 
 
-def reductions(**variants: Options) -> Variants:
-    """Each variant with each reduction."""
+def reductions(*more: str, **variants: Options) -> Variants:
+    """Each variant with each reduction that every loss has, and with those of its own."""
     return {
         "_".join(part for part in (name, reduction) if part): options | {"reduction": reduction}
         for name, options in variants.items()
-        for reduction in ("mean", "sum", "none")
+        for reduction in ("mean", "sum", "none", *more)
     }

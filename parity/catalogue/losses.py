@@ -30,7 +30,7 @@ _CROSS_ENTROPY = reductions(
     distribution={},
     **{"distribution_label_smoothing=0.1": {"label_smoothing": 0.1}},
 )
-_DIVERGENCE = _LOSS | {"batchmean": {"reduction": "batchmean"}}
+_DIVERGENCE = reductions("batchmean", **{"": {}, "log_target": {"log_target": True}})
 _CLASSES = ("index", "one_hot", "distribution")
 _CLASS = {name: next(kind for kind in _CLASSES if name.startswith(kind)) for name in _CROSS_ENTROPY}
 
@@ -39,7 +39,10 @@ class KLDivLoss(nn.KLDivLoss):
     """torch.nn.KLDivLoss written out: torch's own warns of its mean, and is slow under vmap."""
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        entries = torch.xlogy(target, target) - target * prediction
+        if self.log_target:
+            entries = target.exp() * (target - prediction)
+        else:
+            entries = torch.xlogy(target, target) - target * prediction
         match self.reduction:
             case "none":
                 return entries

@@ -144,6 +144,7 @@ class Trial:
         match case.target:
             case "probability":
                 target = torch.sigmoid(target)
+                target = target.log() if case.options.get("log_target") else target
             case "distribution":  # weights, which need not sum to 1
                 scale = torch.linspace(0.5, 2, max(rows, 1), dtype=self.dtype)[:rows, None]
                 target = torch.softmax(target, -1) * scale

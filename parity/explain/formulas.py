@@ -109,6 +109,7 @@ _FORWARD = {
     "BCEWithLogitsLoss": "loss = sum(max(x, 0) - x * t + log(1 + e^-|x|)) / N",
     "CrossEntropyLoss": "loss = -sum(t * (x - log(sum(e^x)))) / N, N the number of samples",
     "NLLLoss": "loss = -sum(x at the target's class) / N, N the number of samples",
+    "KLDivLoss": "loss = sum(t * (log(t) - x)) / N; with log_target sum(e^t * (t - x)) / N",
 }  # fmt: skip
 
 _BACKWARD = {
@@ -158,6 +159,7 @@ _BACKWARD = {
     "BCEWithLogitsLoss": "dx = (sigmoid(x) - t) / N",
     "CrossEntropyLoss": "dx = (softmax(x) * sum(t) - t) / N, N the number of samples",
     "NLLLoss": "dx = -1 / N at the target's class, else 0",
+    "KLDivLoss": "dx = -t / N; with log_target -e^t / N",
 }
 
 _OF_NORM = {

@@ -44,15 +44,7 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
             twin = nn.HuberLoss(reduction="none", delta=case.options.get("beta", 1.0))
             _of_another(made, twin, text, x, t, how)
         case "KLDivLoss":
-            for text, entries in (
-                ("lacks the target's own part, t log t: it is a cross-entropy", -t * x),
-                ("takes the prediction for a probability, not for its logarithm",
-                 t * (t.log() - x.exp())),
-                ("has the two distributions swapped", x.exp() * (x - t.log())),
-            ):  # fmt: skip
-                made["loss"].append(Mistake(text, text, _scaled(entries, how, len(x))))
-            text = "is that of a softmax before it: p - t"
-            derivative.append(Mistake("by the logit", text, count * (x.exp() - t)))
+            _of_divergence(made, x, t, how, count, logs=case.options.get("log_target", False))
         case "BCEWithLogitsLoss":
             y = torch.sigmoid(x)
             by = count * (y - t) / (y * (1 - y))
@@ -112,6 +104,27 @@ def _of_another(
     (gradient,) = torch.autograd.grad(value.sum(), leaf)
     made["loss"].append(Mistake("another", text, value.detach()))
     made["prediction_grad"].append(Mistake("another", text, gradient))
+
+
+def _of_divergence(
+    made: Mistakes, x: Tensor, t: Tensor, how: str, count: float, *, logs: bool
+) -> None:
+    """Of KLDivLoss; `logs`: the target is of logarithms too."""
+    given = t
+    t, log_t = (t.exp(), t) if logs else (t, t.log())
+    for text, entries in (
+        ("lacks the target's own part, t log t: it is a cross-entropy", -t * x),
+        ("takes the prediction for a probability, not for its logarithm", t * (log_t - x.exp())),
+        ("has the two distributions swapped", x.exp() * (x - log_t)),
+        *([("multiplies by the logarithm of the target, not by the target", given * (given - x))]
+          if logs else []),
+    ):  # fmt: skip
+        made["loss"].append(Mistake(text, text, _scaled(entries, how, len(x))))
+    derivative = made["prediction_grad"]
+    text = "is that of a softmax before it: p - t"
+    derivative.append(Mistake("by the logit", text, count * (x.exp() - t)))
+    text = "is the derivative by the probability, not by its logarithm"
+    derivative.append(Mistake("by the probability", text, -count * t / x.exp()))
 
 
 def _of_smoothing(made: Mistakes, case: Case, x: Tensor, t: Tensor, how: str) -> None:

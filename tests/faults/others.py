@@ -85,6 +85,85 @@ def _() -> Planting:
     return _without_total(scratch.CrossEntropyLoss)
 
 
+@fault(
+    "t log t is left out",
+    "loss.value",
+    "KLDivLoss",
+    "lacks the target's own part, t log t: it is a cross-entropy",
+    subtle="where targets are 0 and 1",
+)
+def _() -> Planting:
+    right = scratch.KLDivLoss._entries
+
+    def entries(self: Any, x: Tensor, t: Tensor) -> Any:
+        _, kept = right(self, x, t)
+        return -kept[0] * x, kept
+
+    return swap(scratch.KLDivLoss, _entries=entries)
+
+
+@fault(
+    "0 log 0 is NaN",
+    "loss.extremes",
+    "KLDivLoss-mean",
+    subtle="where no target is 0",
+)
+def _() -> Planting:
+    right = scratch.KLDivLoss._entries
+
+    def entries(self: Any, x: Tensor, t: Tensor) -> Any:
+        _, kept = right(self, x, t)
+        return t * (torch.log(t) - x), kept
+
+    return swap(scratch.KLDivLoss, _entries=entries)
+
+
+@fault(
+    "a mean over the batch is one over all entries",
+    "loss.value",
+    "KLDivLoss-batchmean",
+    "is the mean, where batchmean is declared",
+    subtle="but for batchmean",
+)
+def _() -> Planting:
+    right = scratch.KLDivLoss._entries
+
+    def entries(self: Any, x: Tensor, t: Tensor) -> Any:
+        found, kept = right(self, x, t)
+        self._total = None if self._total is None else self._total * x.shape[-1]
+        return found, kept
+
+    return swap(scratch.KLDivLoss, _entries=entries)
+
+
+@fault(
+    "the mean over the batch is not in the derivative",
+    "loss.gradient",
+    "KLDivLoss-batchmean",
+    "7 is the batch size; the loss averages, its backward does not",
+    subtle="but for batchmean",
+)
+def _() -> Planting:
+    right = scratch.Loss.backward
+
+    def backward(self: Any, dy: Tensor | None = None) -> Tensor:
+        dx = right(self, dy)
+        return dx * dx.shape[-2] if self.reduction == "batchmean" else dx
+
+    return swap(scratch.KLDivLoss, backward=backward)
+
+
+@fault(
+    "the derivative multiplies by the target's logarithm",
+    "loss.gradient",
+    "KLDivLoss-log_target",
+    "ignores log_target",
+    subtle="but for log_target",
+)
+def _() -> Planting:
+    return swap(scratch.KLDivLoss, _derivative=lambda self, p, t: -t)
+
+
 def _without_total(loss: Any) -> Planting:
     """A loss whose mean is over the samples."""
     right = loss._entries
