@@ -249,6 +249,64 @@ class Attention(own.SelfAttention):
         return tuple(found)
 
 
+OF_RNN: dict[str, Any] = {"array": "numpy", "biases": "one"}
+STYLES: list[tuple[Any, Any, dict[str, Any], str]] = [
+    (nn.GRUCell, own.StateFirstCell, OF_PARTS | {"states": "before"}, 'states="before"'),
+    (nn.GRUCell, own.ColumnCell, OF_PARTS | {"batch": "columns"}, 'batch="columns"'),
+    (nn.RNN, own.FeaturesFirst, OF_RNN | {"sequences": "fbt"}, 'sequences="fbt"'),
+    (nn.RNN, own.Steps, OF_RNN | {"sequences": "steps"}, 'sequences="steps"'),
+    (nn.RNN, own.LastAlone, OF_RNN | {"fixed": {nn.RNN: {"last": True}}},
+     'fixed={nn.RNN: {"last": True}}'),
+]  # fmt: skip
+"""Layers that differ in one setting, and how it is asked for."""
+
+
+def without(settings: dict[str, Any], text: str) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if not text.startswith(f"{name}=")}
+
+
+@pytest.mark.parametrize(("name", "cls", "settings", "text"), STYLES)
+def test_how_it_is_called_is_a_setting_that_is_asked_for(
+    name: Any, cls: Any, settings: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(parity.AdapterError, match="SETUP: ") as raised:
+        parity.check(parity.Subject({name: cls}, **without(settings, text)))
+    assert str(raised.value).endswith(f": {text}")
+    report = parity.check(parity.Subject({name: cls}, **settings), strict=True)
+    assert report.passed, report.findings
+    assert report.count("passed") >= 70
+
+
+@pytest.mark.parametrize(("name", "cls", "settings", "text"), STYLES)
+def test_what_is_wrong_is_named_however_it_is_called(
+    name: Any, cls: Any, settings: dict[str, Any], text: str
+) -> None:
+    class Wrong(cls):  # type: ignore[misc]
+        def slope(self, h: Array) -> Array:
+            return np.ones_like(h)
+
+        def kept(self, dy: Array) -> Array:
+            return 0 * dy
+
+    subject = parity.Subject({name: Wrong}, **settings)
+    report = parity.check(subject, only=("-float64-forward", "-float64-*_grad"))
+    says = {nn.GRUCell: "lacks what h' has of h", nn.RNN: "lacks the derivative of the nonlin"}
+    assert says[name] in report.findings[0].sentence
+
+
+class WritingSteps(own.Steps):
+    def forward(self, x: Any, h: Array | None = None) -> Any:
+        y = super().forward(x, h)
+        x[-1] += 1
+        return y
+
+
+def test_each_step_of_a_list_is_watched() -> None:
+    settings = OF_RNN | {"sequences": "steps"}
+    report = parity.check(parity.Subject({nn.RNN: WritingSteps}, **settings), only="no_mutation")
+    assert [one.sentence for one in report.findings] == ["RNN writes into its input"]
+
+
 MASKS = {
     "keep": own.DotProductAttention,
     "hide": own.HiddenAttention,

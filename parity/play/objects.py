@@ -10,6 +10,7 @@ import contextlib
 import inspect
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from parity.catalogue.entry import Options
+from parity.catalogue.entry import Entry, Options
 from parity.catalogue.values import Tensors
 from parity.play.arrays import Layout, Watch, real, tensor, write
 from parity.play.broken import Broken, Misfit, Unoffered, legible
@@ -118,15 +119,39 @@ class Layer(Instance):
         self.due: dict[str, torch.Size] = {}
         self.again: Callable[[], Any] | None = None
         """Makes another of its kind."""
+        self.entry: Entry | None = None
         self.several: Several | None = None
         self.order = Order()
 
-    def set_beside(self, inputs: Tensors, gradients: Tensors, masks: str = "") -> None:
+    def play(self, entry: Entry) -> None:
+        """Takes on the adapter's conventions for layers of a catalogue entry."""
+        subject, self.entry = self.subject, entry
+        self.layout = Layout(
+            subject.array,
+            subject.batch,
+            subject.kernel_of(entry.reference),
+            channels_last=subject.channels == "last" and entry.images,
+            sequence=subject.axes_of(entry),
+            steps=subject.sequences == "steps" and entry.sequence,
+        )
+        self.order = Order(entry.blocks, subject.gates_of(entry))
+        if entry.several:
+            attends = "qkv" in entry.blocks.values()
+            states = {} if attends else entry.states
+            before = subject.states == "before" and entry.recurrent
+            self.several = Several(entry.results, attends, states, subject.masks, before)
+
+    def assume(self, settings: dict[str, Any]) -> None:
+        """Plays by other settings than the adapter's, to find out whether they fit."""
+        assert self.entry is not None
+        self.subject = replace(self.subject, **settings)
+        self.play(self.entry)
+
+    def set_beside(self, inputs: Tensors, gradients: Tensors) -> None:
         """What comes in after the first input, and after the first output's gradient, from now
-        on; `masks`: what a mask says, if not what the adapter says."""
+        on."""
         assert self.several is not None
         self.several.inputs, self.several.gradients = inputs, gradients
-        self.several.masks = masks or self.several.masks
 
     def forward(self, x: Tensor, lies: str = "") -> Tensor:
         """The output, or the first of them: `outputs` has the others."""
@@ -134,7 +159,8 @@ class Layer(Instance):
         self.indexed, self.shape = not x.is_floating_point(), x.shape
         if self.several is None:
             with self.guard():
-                y = forward(self.subject, self.made, given)
+                found = forward(self.subject, self.made, given)
+            y = self._whole("output", found)
         else:
             beside = self.several.with_states(self._called, x)
             others = [
@@ -142,10 +168,10 @@ class Layer(Instance):
                 for name, one in beside.items()
             ]
             with self.guard():
-                found = forward(
-                    self.subject, self.made, *grouped(self._called, "forward", given, others)
-                )
-            y = self.several.took(found, self.layout.take)
+                before = self.several.before
+                ordered = grouped(self._called, "forward", given, others, before)
+                found = forward(self.subject, self.made, *ordered)
+            y = self.several.took(self._whole("output", found), self.layout.take)
         return self.layout.take(self.watch.keep("output", y))
 
     @property
@@ -163,8 +189,9 @@ class Layer(Instance):
             gradients = grouped(self._called, "backward", given, others)
         with self.guard():
             dx = backward(self.subject, self.made, *gradients)
+        dx = self._whole("input_grad", dx)
         if self.several is not None:
-            dx = self.several.returned(dx, self.layout.take)
+            dx = self.several.returned(dx, self.layout.take, self.shape)
         if self.indexed:
             return None
         if dx is None:
@@ -178,6 +205,13 @@ class Layer(Instance):
         ):
             return dx.reshape(self.shape)  # of one sample, in a row of its own
         return dx
+
+    def _whole(self, name: str, found: Any) -> Any:
+        """What a method returned, in which a list of steps, each of which is watched, is one
+        array."""
+        if not self.layout.steps:
+            return found
+        return self.layout.joined(self.watch.keep(name, found), self.shape[1])
 
     def outputs(self) -> Tensors:
         """Those of the last forward that come after the first: `c.output`."""

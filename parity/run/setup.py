@@ -17,12 +17,11 @@ from torch import Tensor
 
 from parity.catalogue.case import Case
 from parity.catalogue.values import Tensors
-from parity.checks.trial import Trial, beside, weights
+from parity.checks.trial import Trial, weights
 from parity.judge import evaluate
 from parity.judge.truth import Refused
 from parity.play.broken import Broken, Setting
 from parity.play.guard import randomness_kept
-from parity.play.parameters import Order
 from parity.run.plan import DTYPES, one_thread
 from parity.subject.error import MissingSetting
 
@@ -133,19 +132,58 @@ def _of_recurrent(trial: Trial) -> Iterator[str]:
         yield from missing
         return
     right = evaluate.layer(trial.case.module())(inputs)["output"]
+    if not _gives(trial, inputs, right):
+        yield from _way_of(trial, inputs, right)
+
+
+def _way_of(trial: Trial, inputs: Tensors, right: Tensor) -> Iterator[str]:
+    """How a recurrent layer takes and returns what it does, if not as the adapter says: of what
+    has the right shape the values are tried with every order of the gates."""
+    entry = trial.case.entry
     letters = next(iter(entry.blocks.values()), "")
-    if letters and not _gives(trial, inputs, right):
-        for order in itertools.permutations(letters):
-            own = Order(entry.blocks, "".join(order))
-            turned = {name: own.own(name, p) for name, p in weights(inputs).items()}
-            if _gives(trial, inputs | turned, right):
-                named = ", ".join(order)
-                yield f'its {entry.name} has its gates in the order {named}: gates="{own.gates}"'
+    orders = [{}, *({"gates": "".join(order)} for order in itertools.permutations(letters))]
+    dues = {"": right} | ({"last": right[:, -1]} if right.dim() == 3 else {})
+    for way in _ways(trial):
+        y = _output(trial, inputs, way)
+        last, due = next(((n, d) for n, d in dues.items() if y.shape == d.shape), ("", right))
+        for order in orders if y.shape == due.shape else []:
+            if _gives(trial, inputs, due, **way | order):
+                for setting, value in (way | order).items():
+                    yield f'its {entry.name} {_told(setting, value)}: {setting}="{value}"'
+                if last:
+                    fixed = f'fixed={{nn.{entry.name}: {{"last": True}}}}'
+                    yield f"its {entry.name} returns its last state alone: {fixed}"
                 return
-    if entry.sequence and not trial.case.single and not _gives(trial, inputs, right):
-        time_first = {"x": inputs["x"].transpose(0, 1).contiguous()}
-        if _gives(trial, inputs | time_first, right.transpose(0, 1)):
-            yield f'its {entry.name} takes [T, B, features]: sequences="time_first"'
+
+
+def _ways(trial: Trial) -> Iterator[dict[str, str]]:
+    """The settings by which recurrent layers differ, but for the gates."""
+    layouts: list[dict[str, str]] = [{}]
+    if trial.case.entry.sequence and not trial.case.single:
+        layouts += [{"sequences": how} for how in SEQUENCES]
+    elif not trial.case.single:
+        layouts += [{"batch": how} for how in ("columns", "rows")]
+    for states in ({}, {"states": "before"}, {"states": "after"}):
+        yield from (states | layout for layout in layouts)
+
+
+SEQUENCES = {
+    "batch_first": "[B, T, features]", "time_first": "[T, B, features]",
+    "steps": "a list of [B, features]", "fbt": "[features, B, T]", "bft": "[B, features, T]",
+    "tfb": "[T, features, B]", "ftb": "[features, T, B]",
+}  # fmt: skip
+"""How sequences lie."""
+
+
+def _told(setting: str, value: str) -> str:
+    match setting:
+        case "gates":
+            return f"has its gates in the order {', '.join(value)}"
+        case "states":
+            return f"takes its states {value} x"
+        case "sequences":
+            return f"takes {SEQUENCES[value]}"
+    return f"takes {'features' if value == 'columns' else 'samples'} first"
 
 
 def _of_heads(trial: Trial) -> Iterator[str]:
@@ -158,12 +196,13 @@ def _of_heads(trial: Trial) -> Iterator[str]:
     for causal in (False,) if _offers(trial, "causal") else (False, True):
         module = trial.case.entry.reference(**trial.case.options | {"causal": causal})
         right = evaluate.layer(module)(inputs)["output"]
-        for turned, masks in itertools.product((False, True), ("", *MASKS)):
+        masks = [{}, *({"masks": how} for how in MASKS)]
+        for turned, said in itertools.product((False, True), masks):
             given = {n: _each_turned(p) if "weight" in n and turned else p
                      for n, p in weights(inputs).items()}  # fmt: skip
-            if _gives(trial, inputs | given, right, masks):
-                if masks:
-                    yield _masks_are(trial, masks)
+            if _gives(trial, inputs | given, right, **said):
+                if said:
+                    yield _masks_are(trial, said["masks"])
                 if turned:
                     yield 'its MultiheadAttention has weights [in, out]: weight="in_out"'
                 if causal:
@@ -179,7 +218,7 @@ def _of_masks(trial: Trial) -> Iterator[str]:
     inputs = trial.inputs()
     right = evaluate.layer(trial.case.module())(inputs)["output"]
     if not _gives(trial, inputs, right):
-        fit = (_masks_are(trial, how) for how in MASKS if _gives(trial, inputs, right, how))
+        fit = (_masks_are(trial, how) for how in MASKS if _gives(trial, inputs, right, masks=how))
         yield from itertools.islice(fit, 1)
 
 
@@ -223,12 +262,17 @@ def _of_option(option: str) -> Callable[[Trial], Iterator[str]]:
     return look
 
 
-def _gives(trial: Trial, inputs: Tensors, due: Tensor, masks: str = "") -> bool:
-    layer = trial.layer(inputs)
-    if masks:
-        layer.set_beside(*beside(inputs), masks)
+def _gives(trial: Trial, inputs: Tensors, due: Tensor, **settings: str) -> bool:
+    """Whether a layer gives what is due, by these settings beside the adapter's."""
+    y = _output(trial, inputs, settings)
+    return y.shape == due.shape and bool((y - due).abs().max() < NEAR)
+
+
+def _output(trial: Trial, inputs: Tensors, settings: dict[str, str]) -> Tensor:
+    """What a layer gives by these settings; of one that refuses it nothing."""
+    layer = trial.layer(inputs, settings)
     refused, y = layer.attempt("forward", inputs["x"])
-    return not refused and y.shape == due.shape and bool((y - due).abs().max() < NEAR)
+    return torch.empty(0) if refused else y
 
 
 def _of_loss(trial: Trial) -> Iterator[str]:

@@ -121,7 +121,12 @@ class GRUCell:
             setattr(self, f"db{gate}h", dh.sum(0))
         dx = dr @ self.Wrx + dz @ self.Wzx + dn @ self.Wnx
         dh = dr @ self.Wrh + dz @ self.Wzh + (dn * self.r) @ self.Wnh
-        return dx, dh + dy * self.z
+        return dx, dh + self.kept(dy)
+
+    def kept(self, dy: Array) -> Array:
+        """What h has of h' by z h."""
+        dh: Array = dy * self.z
+        return dh
 
 
 class LSTM:
@@ -159,6 +164,95 @@ class LSTM:
     def zero_grad(self) -> None:
         for gradient in self.gradients:
             gradient[...] = 0
+
+
+class StateFirstCell(GRUCell):
+    """Its state comes before the input, and so do their gradients."""
+
+    def forward(self, h: Array, x: Array) -> Array:  # type: ignore[override]
+        return super().forward(x, h)
+
+    def backward(self, dy: Array) -> tuple[Array, Array]:
+        dx, dh = super().backward(dy)
+        return dh, dx
+
+
+class ColumnCell(GRUCell):
+    """A sample is a column."""
+
+    def forward(self, x: Array, h: Array) -> Array:
+        return super().forward(x.T, h.T).T
+
+    def backward(self, dy: Array) -> tuple[Array, Array]:
+        dx, dh = super().backward(dy.T)
+        return dx.T, dh.T
+
+
+class RNN:
+    """Of [B, T, features], with one bias."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        shapes = (hidden_size, input_size), (hidden_size, hidden_size), (hidden_size,)
+        self.params = [filled(shape, number) for number, shape in enumerate(shapes)]
+        self.grads = [np.zeros_like(p) for p in self.params]
+
+    def slope(self, h: Array) -> Array:
+        return 1 - h**2
+
+    def forward(self, x: Any, h: Array | None = None) -> Any:
+        w, u, b = self.params
+        self.x, states = x, [np.zeros((len(x), len(u)), x.dtype) if h is None else h]
+        for t in range(x.shape[1]):
+            states.append(np.tanh(x[:, t] @ w.T + states[-1] @ u.T + b))
+        self.states = states
+        return np.stack(states[1:], 1)
+
+    def backward(self, dy: Any) -> Any:
+        w, u, _ = self.params
+        dx, dh = np.zeros_like(self.x), np.zeros_like(self.states[0])
+        for t in reversed(range(dy.shape[1])):
+            da = (dy[:, t] + dh) * self.slope(self.states[t + 1])
+            for kept, new in zip(
+                self.grads, (da.T @ self.x[:, t], da.T @ self.states[t], da.sum(0)), strict=True
+            ):
+                kept += new
+            dx[:, t], dh = da @ w, da @ u
+        return dx, dh
+
+
+class FeaturesFirst(RNN):
+    """Of [features, B, T], and of states [features, B]."""
+
+    def forward(self, x: Any, h: Array | None = None) -> Any:
+        given = None if h is None else h.T
+        return super().forward(x.transpose(1, 2, 0), given).transpose(2, 0, 1)
+
+    def backward(self, dy: Any) -> Any:
+        dx, dh = super().backward(dy.transpose(1, 2, 0))
+        return dx.transpose(2, 0, 1), dh.T
+
+
+class Steps(RNN):
+    """Of lists: [B, features] for each time."""
+
+    def forward(self, x: Any, h: Array | None = None) -> Any:
+        return list(super().forward(np.stack(x, 1), h).swapaxes(0, 1))
+
+    def backward(self, dy: Any) -> Any:
+        dx, dh = super().backward(np.stack(dy, 1))
+        return list(dx.swapaxes(0, 1)), dh
+
+
+class LastAlone(RNN):
+    """It returns the last state."""
+
+    def forward(self, x: Any, h: Array | None = None) -> Any:
+        return super().forward(x, h)[:, -1]
+
+    def backward(self, dh: Any) -> Any:
+        dy = np.zeros((*self.x.shape[:2], dh.shape[1]), dh.dtype)
+        dy[:, -1] = dh
+        return super().backward(dy)
 
 
 def softmax(scores: Array) -> Array:
