@@ -307,6 +307,48 @@ def test_each_step_of_a_list_is_watched() -> None:
     assert [one.sentence for one in report.findings] == ["RNN writes into its input"]
 
 
+class Stateless(own.RNN):
+    def forward(self, x: Any) -> Any:  # type: ignore[override]
+        return super().forward(x)
+
+
+def test_of_inputs_that_are_refused_no_check_passes() -> None:
+    report = parity.check(parity.Subject({nn.RNN: Stateless}, **OF_RNN), only="float64-")
+    assert report.passed
+    assert not [one.id for one in report.outcomes if one.case == "RNN-state"]
+    assert any("refuses state" in gap for gap in report.gaps)
+
+
+class Refusing:
+    def forward(self, *inputs: Any) -> Any:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("name", [nn.ReLU, nn.MSELoss])
+def test_who_refuses_everything_does_not_pass_for_refusing_nan(name: Any) -> None:
+    report = parity.check(parity.Subject({name: Refusing}), only="-nan")
+    assert report.count("passed") == 0
+    assert report.count("FAILED") >= 2
+
+
+@pytest.mark.parametrize(
+    ("cls", "names", "meant"),
+    [
+        (nn.RNNCell, ("weigth_ih", "weight_hh", "b"), OF_CELL),
+        (nn.RNNCell, OF_LAYER, OF_CELL),
+        (nn.LSTMCell, ("Wx", "Wh", "b"), ("weight_ih", "weight_hh", "bias_ih")),
+        (nn.BatchNorm1d, ("gamma", "beta"), ("weight", "bias")),
+        (nn.ReLU, ("slope",), ()),
+    ],
+)
+def test_a_parameter_that_torch_has_not_is_named(cls: Any, names: Any, meant: Any) -> None:
+    functions = parity.functions(own.rnn_step_forward, own.rnn_step_backward, parameters=names)
+    with pytest.raises(parity.AdapterError, match="SETUP: functions of ") as raised:
+        parity.check(parity.Subject({cls: functions}, **OF_FUNCTIONS))
+    assert all(name in str(raised.value) for name in set(names) - set(meant))
+    assert str(raised.value).endswith(f"did you mean parameters={meant!r}?")
+
+
 MASKS = {
     "keep": own.DotProductAttention,
     "hide": own.HiddenAttention,
