@@ -390,6 +390,50 @@ class MaskLeftOut(own.HiddenAttention):
         return scores
 
 
+@pytest.mark.parametrize("cls", [own.HeadsApart, own.HeadsStacked, own.HeadsByAttributes])
+def test_each_head_may_have_its_own_matrices(cls: Any) -> None:
+    report = parity.check(
+        parity.Subject({nn.MultiheadAttention: cls}, **OF_ATTENTION), quick=True, strict=True
+    )
+    assert report.passed, report.findings
+    assert {one.case for one in report.outcomes} == {
+        "MultiheadAttention", "MultiheadAttention-heads=3"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cls", "left_out", "says"),
+    [
+        (own.HeadsApart, "weight", 'weight="in_out"'),
+        (own.HeadByHead, "", "`parameters` has to give all heads of query first"),
+    ],
+)
+def test_how_the_matrices_of_heads_lie_is_asked_for(cls: Any, left_out: str, says: str) -> None:
+    settings = {name: value for name, value in OF_ATTENTION.items() if name != left_out}
+    with pytest.raises(parity.AdapterError, match="SETUP: ") as raised:
+        parity.check(parity.Subject({nn.MultiheadAttention: cls}, **settings))
+    assert says in str(raised.value)
+
+
+class HeadsWithoutTheSum(own.HeadsApart):
+    attention = SumLeftOut
+
+
+class HeadsWithOneMatrixMore(own.HeadsApart):
+    def params(self) -> Any:
+        return [*super().params(), (np.ones((5, 5)), np.ones((5, 5)))]
+
+
+def test_what_is_wrong_with_heads_of_their_own_is_found() -> None:
+    for cls, says in (
+        (HeadsWithoutTheSum, "lacks the sum over the row in the derivative of the softmax"),
+        (HeadsWithOneMatrixMore, "it has parameters of [5, 5] too, which torch has not"),
+    ):
+        subject = parity.Subject({nn.MultiheadAttention: cls}, **OF_ATTENTION)
+        report = parity.check(subject, only=("-float64-forward", "-float64-*_grad"))
+        assert says in report.findings[0].sentence
+
+
 def test_what_is_wrong_with_a_mask_is_no_setting() -> None:
     for cls, masks, says in (
         (SumLeftOut, "additive", "lacks the sum over the row in the derivative of the softmax"),

@@ -28,6 +28,7 @@ from parity.play.parameters import (
     Order,
     Parameters,
     Parts,
+    apart,
     by_attributes,
     is_weight,
     own_parameters,
@@ -348,7 +349,7 @@ class Layer(Instance):
         found = self._found()
         if len(found) == len(self.names):
             return dict(zip(self.names, found, strict=True))
-        if len(found) == sum(self.order.count(name) for name in self.names):
+        if self.order.blocks and len(found) > len(self.names):
             return self._parted(found)
         due = f"{len(self.names)} ({', '.join(self.names)})" if self.names else "none"
         how = "" if callable(self.subject.parameters) else f" as {self.subject.parameters!r}"
@@ -358,31 +359,51 @@ class Layer(Instance):
         """Parameters of which the subject has each part by itself: the next of its shape."""
         left, pairs = list(found), Parameters()
         for name in self.names:
-            count = self.order.count(name)
-            part = torch.empty(self.due[name]).chunk(count)[0]
-            due = [n for n in self.turned(name, part).shape if n != 1]
-            fitting = [one for one in left if [n for n in np.shape(one[0]) if n != 1] == due]
-            if len(fitting) < count:
-                raise Misfit(f"{name}: it has {len(fitting)} parts of {due}, where {count} are due")
-            left = [one for one in left if not any(one is taken for taken in fitting[:count])]
-            both = zip(*fitting[:count], strict=True)
+            counts = self._counts(name)
+            fit = (self._fitting(name, count, left) for count in counts)
+            fitting = next((f for f, n in zip(fit, counts, strict=True) if len(f) == n), None)
+            if fitting is None:
+                due = self._due_of_part(name, counts[0])
+                has = len(self._fitting(name, counts[0], left))
+                raise Misfit(f"{name}: it has {has} parts of {due}, where {counts[0]} are due")
+            left = [one for one in left if not any(one is taken for taken in fitting)]
+            both = zip(*fitting, strict=True)
             pairs[name] = (Parts(next(both)), Parts(next(both)))
+        if left:
+            shapes = ", ".join(str(list(np.shape(one[0]))) for one in left)
+            raise Misfit(f"it has parameters of {shapes} too, which torch has not")
         return pairs
+
+    def _counts(self, name: str) -> list[int]:
+        """Of how many parts a parameter may be made: of its blocks, or of some of each block, as
+        one for each head."""
+        count, rows = self.order.count(name), self.due[name][0]
+        return [n for n in range(count, rows) if n % count == rows % n == 0] or [count]
+
+    def _due_of_part(self, name: str, count: int) -> list[int]:
+        part = torch.empty(self.due[name]).chunk(count)[0]
+        return [n for n in self.turned(name, part).shape if n != 1]
+
+    def _fitting(self, name: str, count: int, left: list[tuple[Any, Any]]) -> list[Any]:
+        """The first so many that have the shape of such a part."""
+        due = self._due_of_part(name, count)
+        return [one for one in left if [n for n in np.shape(one[0]) if n != 1] == due][:count]
 
     def _found(self) -> list[tuple[Any, Any]]:
         with self.guard():
             pairs = [pair for part in self.parts for pair in parameter_pairs(self.subject, part)]
             if not pairs and self.due and self.subject.parameters == "pairs":
                 pairs = by_attributes(self.made, self._shapes_due())
+        if self.order.blocks:
+            pairs = [part for pair in pairs for part in apart(pair)]
         return [pair for pair in pairs if pair[0] is not None]  # (None, None): it has no bias
 
     def _shapes_due(self) -> list[tuple[int, ...]]:
         """Of its parameters, and of the parts that they may be in; without axes of one entry."""
         shapes = []
         for name, shape in self.due.items():
-            count = self.order.count(name)
-            for first in {shape[0], shape[0] // count}:
-                shapes.append(tuple(n for n in (first, *shape[1:]) if n != 1))
+            for count in (1, *self._counts(name)):
+                shapes.append(tuple(n for n in (shape[0] // count, *shape[1:]) if n != 1))
         return shapes
 
     def turned(self, name: str, value: Tensor) -> Tensor:

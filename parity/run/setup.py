@@ -190,27 +190,51 @@ def _of_heads(trial: Trial) -> Iterator[str]:
     """Of multi-head attention, whose weights are square: what they are only values show."""
     inputs = trial.inputs()
     shapes, due = trial.build().shapes(), tuple(inputs["in_proj_weight"].shape)
-    if shapes and tuple(shapes[0]) == due[::-1]:
+    heads = trial.case.options["num_heads"]
+    of_head = due[1] // heads, due[1]
+    if shapes and tuple(shapes[0]) in (due[::-1], of_head[::-1]) and tuple(shapes[0]) != of_head:
         yield 'its MultiheadAttention has weights [in, out]: weight="in_out"'
         return
+    masks = [{}, *({"masks": how} for how in MASKS)]
     for causal in (False,) if _offers(trial, "causal") else (False, True):
         module = trial.case.entry.reference(**trial.case.options | {"causal": causal})
         right = evaluate.layer(module)(inputs)["output"]
-        masks = [{}, *({"masks": how} for how in MASKS)]
-        for turned, said in itertools.product((False, True), masks):
-            given = {n: _each_turned(p) if "weight" in n and turned else p
-                     for n, p in weights(inputs).items()}  # fmt: skip
+        for (lies, lie), said in itertools.product(_LIES.items(), masks):
+            given = {name: lie(name, p, heads) for name, p in weights(inputs).items()}
             if _gives(trial, inputs | given, right, **said):
                 if said:
                     yield _masks_are(trial, said["masks"])
-                if turned:
-                    yield 'its MultiheadAttention has weights [in, out]: weight="in_out"'
+                if lies:
+                    yield f"its MultiheadAttention has {lies}"
                 if causal:
                     yield (
                         "its MultiheadAttention is causal: "
                         'fixed={nn.MultiheadAttention: {"causal": True}}'
                     )
                 return
+
+
+def _each_turned(name: str, value: Tensor, heads: int) -> Tensor:
+    """A weight whose square blocks, one below the other, are transposed each by itself."""
+    if "weight" not in name:
+        return value
+    return torch.cat([block.mT for block in value.split(value.shape[1])])
+
+
+def _by_head(name: str, value: Tensor, heads: int) -> Tensor:
+    """Query, key and value of one head after another, not the heads of one after another."""
+    if not name.startswith("in_proj"):
+        return value
+    return value.unflatten(0, (3, heads, -1)).transpose(0, 1).flatten(0, 2)
+
+
+_LIES: dict[str, Callable[[str, Tensor, int], Tensor]] = {
+    "": lambda name, value, heads: value,
+    'weights [in, out]: weight="in_out"': _each_turned,
+    "query, key and value of one head after another, and `parameters` has to give all heads of "
+    "query first, then those of key, then those of value": _by_head,
+}
+"""How the weights of multi-head attention may lie."""
 
 
 def _of_masks(trial: Trial) -> Iterator[str]:
@@ -237,12 +261,6 @@ def _offers(trial: Trial, option: str) -> bool:
     """Whether the subject's class has that option, and so has it off where it is not asked for."""
     own = (c for c in trial.session.description.cases if c.entry.name == trial.case.entry.name)
     return any(option in case.options and not case.missing for case in own)
-
-
-def _each_turned(weight: Tensor) -> Tensor:
-    """A weight whose square blocks, one below the other, are transposed each by itself."""
-    width = weight.shape[1]
-    return torch.cat([block.mT for block in weight.split(width)])
 
 
 def _of_option(option: str) -> Callable[[Trial], Iterator[str]]:

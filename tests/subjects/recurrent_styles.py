@@ -348,3 +348,69 @@ class SelfAttention:
     def zero_grad(self) -> None:
         for gradient in self.gradients:
             gradient[...] = 0
+
+
+class HeadsApart:
+    """A matrix [embed_dim, width of a head] for each head, in lists."""
+
+    attention = DotProductAttention
+
+    def __init__(self, embed_dim: int, num_heads: int) -> None:
+        shape = embed_dim, embed_dim // num_heads
+        self.wq, self.wk, self.wv = (self.of_heads(shape, num_heads, n) for n in range(3))
+        self.wo = filled((embed_dim, embed_dim), 3)
+        self.dwq, self.dwk, self.dwv = (self.of_heads(shape, num_heads, n) for n in range(3))
+        self.dwo = filled((embed_dim, embed_dim), 3)
+        self.zero_grad()
+
+    def of_heads(self, shape: tuple[int, ...], heads: int, number: int) -> Any:
+        return [filled(shape, number + 10 * head) for head in range(heads)]
+
+    def params(self) -> Any:
+        return [(self.wq, self.dwq), (self.wk, self.dwk), (self.wv, self.dwv), (self.wo, self.dwo)]
+
+    def forward(self, x: Array) -> Array:
+        self.x, self.heads, outputs = x, [], []
+        for q, k, v in zip(self.wq, self.wk, self.wv, strict=True):
+            self.heads.append(self.attention())
+            outputs.append(self.heads[-1].forward(x @ q, x @ k, x @ v))
+        self.attended = np.concatenate(outputs, -1)
+        return self.attended @ self.wo
+
+    def backward(self, dy: Array) -> Array:
+        self.dwo += np.einsum("bti,bto->io", self.attended, dy)
+        parts = np.split(dy @ self.wo.T, len(self.heads), -1)
+        dx = np.zeros_like(self.x)
+        for number, (head, part) in enumerate(zip(self.heads, parts, strict=True)):
+            both = (self.wq, self.dwq), (self.wk, self.dwk), (self.wv, self.dwv)
+            for (w, dw), d in zip(both, head.backward(part), strict=True):
+                dw[number] += np.einsum("bti,bto->io", self.x, d)
+                dx += d @ w[number].T
+        return dx
+
+    def zero_grad(self) -> None:
+        for gradients in (self.dwq, self.dwk, self.dwv, [self.dwo]):
+            for one in gradients:
+                one[...] = 0
+
+
+class HeadsStacked(HeadsApart):
+    """In arrays [heads, embed_dim, width of a head]."""
+
+    def of_heads(self, shape: tuple[int, ...], heads: int, number: int) -> Any:
+        return np.stack(super().of_heads(shape, heads, number))
+
+
+class HeadsByAttributes(HeadsApart):
+    """Without a list of its parameters."""
+
+    params: Any = None
+
+
+class HeadByHead(HeadsApart):
+    """Its list has query, key and value of the first head, then those of the next."""
+
+    def params(self) -> Any:
+        both = (self.wq, self.dwq), (self.wk, self.dwk), (self.wv, self.dwv)
+        heads = range(len(self.wq))
+        return [(w[h], dw[h]) for h in heads for w, dw in both] + [(self.wo, self.dwo)]
