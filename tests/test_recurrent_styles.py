@@ -249,6 +249,106 @@ class Attention(own.SelfAttention):
         return tuple(found)
 
 
+OF_RNN: dict[str, Any] = {"array": "numpy", "biases": "one"}
+STYLES: list[tuple[Any, Any, dict[str, Any], str]] = [
+    (nn.GRUCell, own.StateFirstCell, OF_PARTS | {"states": "before"}, 'states="before"'),
+    (nn.GRUCell, own.ColumnCell, OF_PARTS | {"batch": "columns"}, 'batch="columns"'),
+    (nn.RNN, own.FeaturesFirst, OF_RNN | {"sequences": "fbt"}, 'sequences="fbt"'),
+    (nn.RNN, own.Steps, OF_RNN | {"sequences": "steps"}, 'sequences="steps"'),
+    (nn.RNN, own.LastAlone, OF_RNN | {"fixed": {nn.RNN: {"last": True}}},
+     'fixed={nn.RNN: {"last": True}}'),
+]  # fmt: skip
+"""Layers that differ in one setting, and how it is asked for."""
+
+
+def without(settings: dict[str, Any], text: str) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if not text.startswith(f"{name}=")}
+
+
+@pytest.mark.parametrize(("name", "cls", "settings", "text"), STYLES)
+def test_how_it_is_called_is_a_setting_that_is_asked_for(
+    name: Any, cls: Any, settings: dict[str, Any], text: str
+) -> None:
+    with pytest.raises(parity.AdapterError, match="SETUP: ") as raised:
+        parity.check(parity.Subject({name: cls}, **without(settings, text)))
+    assert str(raised.value).endswith(f": {text}")
+    report = parity.check(parity.Subject({name: cls}, **settings), strict=True)
+    assert report.passed, report.findings
+    assert report.count("passed") >= 70
+
+
+@pytest.mark.parametrize(("name", "cls", "settings", "text"), STYLES)
+def test_what_is_wrong_is_named_however_it_is_called(
+    name: Any, cls: Any, settings: dict[str, Any], text: str
+) -> None:
+    class Wrong(cls):  # type: ignore[misc]
+        def slope(self, h: Array) -> Array:
+            return np.ones_like(h)
+
+        def kept(self, dy: Array) -> Array:
+            return 0 * dy
+
+    subject = parity.Subject({name: Wrong}, **settings)
+    report = parity.check(subject, only=("-float64-forward", "-float64-*_grad"))
+    says = {nn.GRUCell: "lacks what h' has of h", nn.RNN: "lacks the derivative of the nonlin"}
+    assert says[name] in report.findings[0].sentence
+
+
+class WritingSteps(own.Steps):
+    def forward(self, x: Any, h: Array | None = None) -> Any:
+        y = super().forward(x, h)
+        x[-1] += 1
+        return y
+
+
+def test_each_step_of_a_list_is_watched() -> None:
+    settings = OF_RNN | {"sequences": "steps"}
+    report = parity.check(parity.Subject({nn.RNN: WritingSteps}, **settings), only="no_mutation")
+    assert [one.sentence for one in report.findings] == ["RNN writes into its input"]
+
+
+class Stateless(own.RNN):
+    def forward(self, x: Any) -> Any:  # type: ignore[override]
+        return super().forward(x)
+
+
+def test_of_inputs_that_are_refused_no_check_passes() -> None:
+    report = parity.check(parity.Subject({nn.RNN: Stateless}, **OF_RNN), only="float64-")
+    assert report.passed
+    assert not [one.id for one in report.outcomes if one.case == "RNN-state"]
+    assert any("refuses state" in gap for gap in report.gaps)
+
+
+class Refusing:
+    def forward(self, *inputs: Any) -> Any:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("name", [nn.ReLU, nn.MSELoss])
+def test_who_refuses_everything_does_not_pass_for_refusing_nan(name: Any) -> None:
+    report = parity.check(parity.Subject({name: Refusing}), only="-nan")
+    assert report.count("passed") == 0
+    assert report.count("FAILED") >= 2
+
+
+@pytest.mark.parametrize(
+    ("cls", "names", "meant"),
+    [
+        (nn.RNNCell, ("weigth_ih", "weight_hh", "b"), OF_CELL),
+        (nn.RNNCell, OF_LAYER, OF_CELL),
+        (nn.LSTMCell, ("Wx", "Wh", "b"), ("weight_ih", "weight_hh", "bias_ih")),
+        (nn.BatchNorm1d, ("gamma", "beta"), ("weight", "bias")),
+        (nn.ReLU, ("slope",), ()),
+    ],
+)
+def test_a_parameter_that_torch_has_not_is_named(cls: Any, names: Any, meant: Any) -> None:
+    functions = parity.functions(own.rnn_step_forward, own.rnn_step_backward, parameters=names)
+    with pytest.raises(parity.AdapterError, match="SETUP: functions of ") as raised:
+        parity.check(parity.Subject({cls: functions}, **OF_FUNCTIONS))
+    assert all(name in str(raised.value) for name in set(names) - set(meant))
+    assert str(raised.value).endswith(f"did you mean parameters={meant!r}?")
+
+
 MASKS = {
     "keep": own.DotProductAttention,
     "hide": own.HiddenAttention,
@@ -288,6 +388,50 @@ class SumLeftOut(own.AddedAttention):
 class MaskLeftOut(own.HiddenAttention):
     def masked(self, scores: Array, mask: Array) -> Array:
         return scores
+
+
+@pytest.mark.parametrize("cls", [own.HeadsApart, own.HeadsStacked, own.HeadsByAttributes])
+def test_each_head_may_have_its_own_matrices(cls: Any) -> None:
+    report = parity.check(
+        parity.Subject({nn.MultiheadAttention: cls}, **OF_ATTENTION), quick=True, strict=True
+    )
+    assert report.passed, report.findings
+    assert {one.case for one in report.outcomes} == {
+        "MultiheadAttention", "MultiheadAttention-heads=3"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cls", "left_out", "says"),
+    [
+        (own.HeadsApart, "weight", 'weight="in_out"'),
+        (own.HeadByHead, "", "`parameters` has to give all heads of query first"),
+    ],
+)
+def test_how_the_matrices_of_heads_lie_is_asked_for(cls: Any, left_out: str, says: str) -> None:
+    settings = {name: value for name, value in OF_ATTENTION.items() if name != left_out}
+    with pytest.raises(parity.AdapterError, match="SETUP: ") as raised:
+        parity.check(parity.Subject({nn.MultiheadAttention: cls}, **settings))
+    assert says in str(raised.value)
+
+
+class HeadsWithoutTheSum(own.HeadsApart):
+    attention = SumLeftOut
+
+
+class HeadsWithOneMatrixMore(own.HeadsApart):
+    def params(self) -> Any:
+        return [*super().params(), (np.ones((5, 5)), np.ones((5, 5)))]
+
+
+def test_what_is_wrong_with_heads_of_their_own_is_found() -> None:
+    for cls, says in (
+        (HeadsWithoutTheSum, "lacks the sum over the row in the derivative of the softmax"),
+        (HeadsWithOneMatrixMore, "it has parameters of [5, 5] too, which torch has not"),
+    ):
+        subject = parity.Subject({nn.MultiheadAttention: cls}, **OF_ATTENTION)
+        report = parity.check(subject, only=("-float64-forward", "-float64-*_grad"))
+        assert says in report.findings[0].sentence
 
 
 def test_what_is_wrong_with_a_mask_is_no_setting() -> None:

@@ -138,6 +138,11 @@ class Entry:
         given = [pair for one in self.beside.values() for pair in one.items()]
         return {name: shape[1:] for name, shape in given if name != "mask"}
 
+    @property
+    def recurrent(self) -> bool:
+        """Whether a layer takes states, or carries some from place to place."""
+        return "h" in self.states
+
     def target_of(self, variant: str) -> str:
         return self.target if isinstance(self.target, str) else self.target[variant]
 

@@ -126,6 +126,9 @@ class _Sequence(nn.RNNBase):
 
     A layer of torch's own is one operation, whose inner rounding cannot be moved, and of LSTM's in
     float32 it ended the process now and then (oneDNN's, torch 2.13).
+
+    Args:
+        last: whether the output is that of the last place alone, `[B, hidden_size]`.
     """
 
     def __init__(
@@ -135,9 +138,11 @@ class _Sequence(nn.RNNBase):
         num_layers: int = 1,
         bias: bool = True,
         *,
+        last: bool = False,
         one_bias: bool = False,
     ) -> None:
         super().__init__(type(self).__name__, input_size, hidden_size, num_layers, bias)
+        self.last = last
         if one_bias:
             _with_one_bias(self)
 
@@ -151,7 +156,7 @@ class _Sequence(nn.RNNBase):
                 state = _cell(self.mode, x[:, place], state, weights)
                 outputs.append(state[0])
             x = torch.stack(outputs, 1)
-        return x
+        return x[:, -1] if self.last else x
 
 
 class RNN(_Sequence):
@@ -165,10 +170,12 @@ class RNN(_Sequence):
         nonlinearity: str = "tanh",
         bias: bool = True,
         *,
+        last: bool = False,
         one_bias: bool = False,
     ) -> None:
         mode = f"RNN_{nonlinearity.upper()}"
         nn.RNNBase.__init__(self, mode, input_size, hidden_size, num_layers, bias)
+        self.last = last
         if one_bias:
             _with_one_bias(self)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from parity.checks import domain, life, masks, memory
-from parity.checks.passes import of_pass, one_pass, outputs, passed, rows_of
+from parity.checks.passes import of_pass, one_pass, outputs, passed, rows_of, taken
 from parity.checks.trial import Trial, beside, fact, weights
 from parity.explain import normalization
 from parity.judge.comparison import Comparison
@@ -67,6 +67,7 @@ def empty_batch(trial: Trial) -> list[Comparison]:
     """No samples: empty results of the right shape, and gradients of zero; or they are refused."""
     inputs = trial.inputs(0)
     if trial.layer(inputs).attempt("forward", inputs["x"])[0]:
+        taken(trial)
         raise Unoffered("it refuses an empty batch")
     return one_pass(trial, rows=0)
 

@@ -139,7 +139,8 @@ def repeated(trial: Trial) -> list[Comparison]:
     if not trial.takes(*one["x"].shape):
         del batches["one sample"]
     if trial.case.entry.sequence and inputs["x"].dim() == 3:
-        longer = {n: torch.cat([inputs[n], inputs[n][:, :2] / 2], 1) for n in ("x", "dy")}
+        steps = [n for n in ("x", "dy") if inputs[n].dim() == 3]  # dy may be of the last alone
+        longer = {n: torch.cat([inputs[n], inputs[n][:, :2] / 2], 1) for n in steps}
         batches = {"": inputs, "a longer sequence": longer} | batches
     for name, batch in batches.items():
         results = passed(layer, inputs | batch, seed=trial.seed)

@@ -151,6 +151,8 @@ def nan(trial: Trial) -> list[Comparison]:
     inputs["prediction"].view(-1)[0] = torch.nan
     refused, value = trial.build().attempt("forward", inputs["prediction"], inputs["target"])
     if refused:
+        usual = trial.loss_inputs()
+        trial.build().forward(usual["prediction"], usual["target"])  # else it says nothing
         return [fact("loss", True, "")]
     right = evaluate.loss(trial.case.reference())(inputs)["loss"]
     lost = right.isnan().any() and not value.isnan().any()

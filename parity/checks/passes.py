@@ -49,6 +49,16 @@ def outputs(trial: Trial, layer: Any, x: Tensor, lies: str = "") -> Tensors:
     return {"output": y, **(layer.outputs() if trial.case.entry.results else {})}
 
 
+def taken(trial: Trial) -> None:
+    """Sees that the layer takes ordinary inputs: only then a refusal of others says something.
+
+    Raises:
+        Broken: it does not.
+    """
+    inputs = trial.inputs()
+    trial.layer(inputs).forward(inputs["x"])
+
+
 def rows_of(inputs: Tensors, rows: slice) -> Tensors:
     """Some samples of a batch, and what comes in with them and comes back for them."""
     parts = {n: v for n, v in inputs.items() if n in ("x", "dy") or n.endswith((".x", ".dy"))}

@@ -71,10 +71,14 @@ class Trial:
         """The subject's own object for this case."""
         return self.session.new(self.case, self.dtype, self.device, self.seed, poison)
 
-    def layer(self, inputs: Tensors, *, poison: bool = False) -> Any:
+    def layer(
+        self, inputs: Tensors, settings: dict[str, str] | None = None, *, poison: bool = False
+    ) -> Any:
         """The subject's layer, with the parameters among `inputs`, and the inputs that come after
-        the first."""
+        the first; by these settings beside the adapter's."""
         layer = self.build(poison=poison)
+        if settings:
+            layer.assume(settings)
         layer.set_parameters(weights(inputs))
         if self.case.entry.several:
             layer.set_beside(*beside(inputs))

@@ -35,7 +35,8 @@ def of_recurrent(made: Mistakes, module: Any, inputs: Tensors, oracle: Tensors) 
             slips += _OF_STATES[mode == "LSTM"]
 
         def formula(inputs: Tensors, tap: Taps) -> Tensors:
-            return {"output": _over_time(step, inputs, tap, layers, mode == "LSTM")}
+            y = _over_time(step, inputs, tap, layers, mode == "LSTM")
+            return {"output": y[:, -1] if getattr(module, "last", False) else y}
 
     else:
         slips = [*slips, _OF_GIVEN, *(_OF_TWO if mode == "LSTM" else [])]

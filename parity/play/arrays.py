@@ -17,14 +17,22 @@ LIES = ("gaps", "transposed", "sliced")
 
 @dataclass(frozen=True)
 class Layout:
-    """A subject's conventions for arrays; `array`, `batch` and `kernel` as `Subject` has them, and
-    whether images have their channels last, or sequences their time first."""
+    """A subject's conventions for arrays.
+
+    Args:
+        array, batch, kernel: as `Subject` has them.
+        channels_last: whether images have their channels last.
+        sequence: the axes of a sequence, "btf" of batch, time and features in the subject's order;
+            "" of a layer that takes no sequences.
+        steps: whether a sequence is a list, of an array for each time.
+    """
 
     array: str = "torch"
     batch: str = "rows"
     kernel: str = "oihw"
     channels_last: bool = False
-    time_first: bool = False
+    sequence: str = ""
+    steps: bool = False
 
     @property
     def single(self) -> bool:
@@ -41,17 +49,16 @@ class Layout:
         """A copy of `x` `[B, …]` as the subject takes it; `lies`: how in memory, one of `LIES`."""
         if self.channels_last and x.dim() > 2:
             x = x.movedim(1, -1)
-        if self.time_first and x.dim() == 3:
-            x = x.transpose(0, 1)
-        match self.batch:
-            case "columns" if x.dim() > 1:
-                x = x.movedim(0, -1)
-            case "vector" | "column" if len(x) != 1:
-                raise ValueError(f"the subject takes one sample at a time, not {len(x)}")
-            case "vector":
-                x = x[0]
-            case "column" if x.dim() > 1:
-                x = x[0].unsqueeze(-1)
+        if self.single and len(x) != 1:
+            raise ValueError(f"the subject takes one sample at a time, not {len(x)}")
+        column = self.batch == "column" and x.dim() > 1
+        x = x[0] if column or self.batch == "vector" else x
+        torchs, own = self._sequence(x.dim())
+        if torchs:
+            x = x.permute([torchs.index(axis) for axis in own])
+        elif self.batch == "columns" and x.dim() > 1:
+            x = x.movedim(0, -1)
+        x = x.unsqueeze(-1) if column else x
         match lies:
             case "gaps":
                 given = torch.stack([x, x + 1], -1)[..., 0]
@@ -62,7 +69,16 @@ class Layout:
                 given = torch.cat([x[:1] + 1, x])[1:]
             case _:
                 given = x.clone().contiguous()
-        return given.numpy() if self.array == "numpy" else given
+        array = given.numpy() if self.array == "numpy" else given
+        return list(array) if self.steps and "t" in torchs else array
+
+    def _sequence(self, rank: int) -> tuple[str, str]:
+        """The axes of a sequence, or of a state, torch's and the subject's; "" of another rank."""
+        torchs = "tf" if self.single else "btf"
+        torchs = torchs if rank == len(torchs) else torchs.replace("t", "")
+        if not self.sequence or rank != len(torchs):
+            return "", ""
+        return torchs, "".join(axis for axis in self.sequence if axis in torchs)
 
     def raw(self, x: Tensor) -> Any:
         """A copy of `x` in the subject's kind of array, its axes as they are."""
@@ -76,18 +92,28 @@ class Layout:
             Misfit: it is no array of real numbers.
         """
         x = real(y)
-        match self.batch:
-            case "columns" if x.dim() > 1:
-                x = x.movedim(-1, 0)
-            case "vector":
-                x = x.unsqueeze(0)
-            case "column" if x.dim() > 1 and x.shape[-1] == 1:
-                x = x.squeeze(-1).unsqueeze(0)
+        column = self.batch == "column" and x.dim() > 1 and x.shape[-1] == 1
+        x = x.squeeze(-1) if column else x
+        torchs, own = self._sequence(x.dim())
+        if torchs:
+            x = x.permute([own.index(axis) for axis in torchs])
+        elif self.batch == "columns" and x.dim() > 1:
+            x = x.movedim(-1, 0)
+        x = x.unsqueeze(0) if column or self.batch == "vector" else x
         if self.channels_last and x.dim() > 2:
             x = x.movedim(-1, 1)
-        if self.time_first and x.dim() == 3:
-            x = x.transpose(0, 1)
         return x.contiguous()
+
+    def joined(self, found: Any, count: int) -> Any:
+        """What a method returned, in which a list of so many steps is one array."""
+        if not self.steps or not isinstance(found, (list, tuple)) or not found:
+            return found
+        if isinstance(found[0], (list, tuple)):
+            return (self.joined(found[0], count), *found[1:])
+        steps = [real(one) for one in found] if len(found) == count else []
+        if not steps or any(one.shape != steps[0].shape for one in steps):
+            return found
+        return torch.stack(steps)
 
 
 def is_tensor(y: Any) -> bool:
@@ -163,7 +189,10 @@ class Watch:
     seen: list[tuple[str, Any, Tensor]] = field(default_factory=list)
 
     def keep(self, name: str, array: Any) -> Any:
-        """Remembers an array as it is now, and returns it."""
+        """Remembers an array as it is now, or each of a list, and returns it."""
+        if isinstance(array, (list, tuple)):
+            for one in array:
+                self.keep(name, one)
         if isinstance(array, (Tensor, np.ndarray)):
             self.seen.append((name, array, tensor(array)))
         return array

@@ -10,6 +10,7 @@ import contextlib
 import inspect
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from parity.catalogue.entry import Options
+from parity.catalogue.entry import Entry, Options
 from parity.catalogue.values import Tensors
 from parity.play.arrays import Layout, Watch, real, tensor, write
 from parity.play.broken import Broken, Misfit, Unoffered, legible
@@ -27,6 +28,7 @@ from parity.play.parameters import (
     Order,
     Parameters,
     Parts,
+    apart,
     by_attributes,
     is_weight,
     own_parameters,
@@ -118,15 +120,39 @@ class Layer(Instance):
         self.due: dict[str, torch.Size] = {}
         self.again: Callable[[], Any] | None = None
         """Makes another of its kind."""
+        self.entry: Entry | None = None
         self.several: Several | None = None
         self.order = Order()
 
-    def set_beside(self, inputs: Tensors, gradients: Tensors, masks: str = "") -> None:
+    def play(self, entry: Entry) -> None:
+        """Takes on the adapter's conventions for layers of a catalogue entry."""
+        subject, self.entry = self.subject, entry
+        self.layout = Layout(
+            subject.array,
+            subject.batch,
+            subject.kernel_of(entry.reference),
+            channels_last=subject.channels == "last" and entry.images,
+            sequence=subject.axes_of(entry),
+            steps=subject.sequences == "steps" and entry.sequence,
+        )
+        self.order = Order(entry.blocks, subject.gates_of(entry))
+        if entry.several:
+            attends = "qkv" in entry.blocks.values()
+            states = {} if attends else entry.states
+            before = subject.states == "before" and entry.recurrent
+            self.several = Several(entry.results, attends, states, subject.masks, before)
+
+    def assume(self, settings: dict[str, Any]) -> None:
+        """Plays by other settings than the adapter's, to find out whether they fit."""
+        assert self.entry is not None
+        self.subject = replace(self.subject, **settings)
+        self.play(self.entry)
+
+    def set_beside(self, inputs: Tensors, gradients: Tensors) -> None:
         """What comes in after the first input, and after the first output's gradient, from now
-        on; `masks`: what a mask says, if not what the adapter says."""
+        on."""
         assert self.several is not None
         self.several.inputs, self.several.gradients = inputs, gradients
-        self.several.masks = masks or self.several.masks
 
     def forward(self, x: Tensor, lies: str = "") -> Tensor:
         """The output, or the first of them: `outputs` has the others."""
@@ -134,7 +160,8 @@ class Layer(Instance):
         self.indexed, self.shape = not x.is_floating_point(), x.shape
         if self.several is None:
             with self.guard():
-                y = forward(self.subject, self.made, given)
+                found = forward(self.subject, self.made, given)
+            y = self._whole("output", found)
         else:
             beside = self.several.with_states(self._called, x)
             others = [
@@ -142,10 +169,10 @@ class Layer(Instance):
                 for name, one in beside.items()
             ]
             with self.guard():
-                found = forward(
-                    self.subject, self.made, *grouped(self._called, "forward", given, others)
-                )
-            y = self.several.took(found, self.layout.take)
+                before = self.several.before
+                ordered = grouped(self._called, "forward", given, others, before)
+                found = forward(self.subject, self.made, *ordered)
+            y = self.several.took(self._whole("output", found), self.layout.take)
         return self.layout.take(self.watch.keep("output", y))
 
     @property
@@ -163,8 +190,9 @@ class Layer(Instance):
             gradients = grouped(self._called, "backward", given, others)
         with self.guard():
             dx = backward(self.subject, self.made, *gradients)
+        dx = self._whole("input_grad", dx)
         if self.several is not None:
-            dx = self.several.returned(dx, self.layout.take)
+            dx = self.several.returned(dx, self.layout.take, self.shape)
         if self.indexed:
             return None
         if dx is None:
@@ -178,6 +206,13 @@ class Layer(Instance):
         ):
             return dx.reshape(self.shape)  # of one sample, in a row of its own
         return dx
+
+    def _whole(self, name: str, found: Any) -> Any:
+        """What a method returned, in which a list of steps, each of which is watched, is one
+        array."""
+        if not self.layout.steps:
+            return found
+        return self.layout.joined(self.watch.keep(name, found), self.shape[1])
 
     def outputs(self) -> Tensors:
         """Those of the last forward that come after the first: `c.output`."""
@@ -314,7 +349,7 @@ class Layer(Instance):
         found = self._found()
         if len(found) == len(self.names):
             return dict(zip(self.names, found, strict=True))
-        if len(found) == sum(self.order.count(name) for name in self.names):
+        if self.order.blocks and len(found) > len(self.names):
             return self._parted(found)
         due = f"{len(self.names)} ({', '.join(self.names)})" if self.names else "none"
         how = "" if callable(self.subject.parameters) else f" as {self.subject.parameters!r}"
@@ -324,31 +359,51 @@ class Layer(Instance):
         """Parameters of which the subject has each part by itself: the next of its shape."""
         left, pairs = list(found), Parameters()
         for name in self.names:
-            count = self.order.count(name)
-            part = torch.empty(self.due[name]).chunk(count)[0]
-            due = [n for n in self.turned(name, part).shape if n != 1]
-            fitting = [one for one in left if [n for n in np.shape(one[0]) if n != 1] == due]
-            if len(fitting) < count:
-                raise Misfit(f"{name}: it has {len(fitting)} parts of {due}, where {count} are due")
-            left = [one for one in left if not any(one is taken for taken in fitting[:count])]
-            both = zip(*fitting[:count], strict=True)
+            counts = self._counts(name)
+            fit = (self._fitting(name, count, left) for count in counts)
+            fitting = next((f for f, n in zip(fit, counts, strict=True) if len(f) == n), None)
+            if fitting is None:
+                due = self._due_of_part(name, counts[0])
+                has = len(self._fitting(name, counts[0], left))
+                raise Misfit(f"{name}: it has {has} parts of {due}, where {counts[0]} are due")
+            left = [one for one in left if not any(one is taken for taken in fitting)]
+            both = zip(*fitting, strict=True)
             pairs[name] = (Parts(next(both)), Parts(next(both)))
+        if left:
+            shapes = ", ".join(str(list(np.shape(one[0]))) for one in left)
+            raise Misfit(f"it has parameters of {shapes} too, which torch has not")
         return pairs
+
+    def _counts(self, name: str) -> list[int]:
+        """Of how many parts a parameter may be made: of its blocks, or of some of each block, as
+        one for each head."""
+        count, rows = self.order.count(name), self.due[name][0]
+        return [n for n in range(count, rows) if n % count == rows % n == 0] or [count]
+
+    def _due_of_part(self, name: str, count: int) -> list[int]:
+        part = torch.empty(self.due[name]).chunk(count)[0]
+        return [n for n in self.turned(name, part).shape if n != 1]
+
+    def _fitting(self, name: str, count: int, left: list[tuple[Any, Any]]) -> list[Any]:
+        """The first so many that have the shape of such a part."""
+        due = self._due_of_part(name, count)
+        return [one for one in left if [n for n in np.shape(one[0]) if n != 1] == due][:count]
 
     def _found(self) -> list[tuple[Any, Any]]:
         with self.guard():
             pairs = [pair for part in self.parts for pair in parameter_pairs(self.subject, part)]
             if not pairs and self.due and self.subject.parameters == "pairs":
                 pairs = by_attributes(self.made, self._shapes_due())
+        if self.order.blocks:
+            pairs = [part for pair in pairs for part in apart(pair)]
         return [pair for pair in pairs if pair[0] is not None]  # (None, None): it has no bias
 
     def _shapes_due(self) -> list[tuple[int, ...]]:
         """Of its parameters, and of the parts that they may be in; without axes of one entry."""
         shapes = []
         for name, shape in self.due.items():
-            count = self.order.count(name)
-            for first in {shape[0], shape[0] // count}:
-                shapes.append(tuple(n for n in (first, *shape[1:]) if n != 1))
+            for count in (1, *self._counts(name)):
+                shapes.append(tuple(n for n in (shape[0] // count, *shape[1:]) if n != 1))
         return shapes
 
     def turned(self, name: str, value: Tensor) -> Tensor:

@@ -26,6 +26,16 @@ def parts_of(array: Any) -> tuple[Any, ...]:
     return array if isinstance(array, Parts) else (array,)
 
 
+def apart(pair: tuple[Any, Any]) -> list[tuple[Any, Any]]:
+    """A parameter and its gradient that are lists of parts, or arrays of matrices, as a pair for
+    each: of each gate, of each head."""
+    parameter, gradient = pair
+    if not isinstance(parameter, (list, tuple)) and len(np.shape(parameter)) < 3:
+        return [pair]
+    gradients = [None] * len(parameter) if gradient is None else gradient
+    return [one for both in zip(parameter, gradients, strict=True) for one in apart(both)]
+
+
 def is_weight(name: str) -> bool:
     """Whether a parameter is a weight, whose axes may be turned: `weight_ih_l0`, too."""
     return "weight" in name.rpartition(".")[2]
@@ -156,8 +166,10 @@ def by_attributes(made: Any, shapes: list[tuple[int, ...]]) -> list[tuple[Any, A
     found = []
     for name, value in own.items():
         named = [form.format(name) for form in COUNTERPARTS if form.format(name) in own]
-        plain = tuple(n for n in np.shape(value) if n != 1)
-        if _is_array(value) and named and plain in due:
+        first = value[0] if isinstance(value, list) and value else value
+        shape = np.shape(first) if _is_array(first) else ()
+        plain = tuple(n for n in (shape[1:] if len(shape) == 3 else shape) if n != 1)
+        if shape and named and plain in due:
             found.append((value, own[named[0]]))
     return found
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,8 +15,6 @@ from parity.play import guard, objects
 from parity.play.describe import describe
 from parity.play.network import Model, Whole
 from parity.play.optimizer import Optimizer
-from parity.play.parameters import Order
-from parity.play.several import Several
 from parity.subject.subject import Subject
 
 
@@ -53,17 +50,7 @@ class Local:
                     made = objects.Loss(subject, dtype, own, poison)
                 else:
                     made = objects.Layer(subject, dtype, own, poison)
-                    made.layout = replace(
-                        made.layout,
-                        kernel=subject.kernel_of(case.entry.reference),
-                        channels_last=subject.channels == "last" and case.entry.images,
-                        time_first=subject.sequences == "time_first" and case.entry.sequence,
-                    )
-                    made.order = Order(case.entry.blocks, subject.gates_of(case.entry))
-                    if case.entry.several:
-                        attends = "qkv" in case.entry.blocks.values()
-                        states = {} if attends else case.entry.states
-                        made.several = Several(case.entry.results, attends, states, subject.masks)
+                    made.play(case.entry)
                     made.again = partial(
                         objects.build, subject, name, options, dtype, seed, poison, device
                     )

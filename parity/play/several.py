@@ -2,7 +2,8 @@
 
 What a layer takes comes in torch's order, `forward(x, h, c)`, and so do gradients of outputs,
 `backward(dh, dc)`, and what is returned. Where a method has one argument for several of them, it
-gets a tuple: `forward(x, (h, c))`, `backward((dh, dc))`.
+gets a tuple: `forward(x, (h, c))`, `backward((dh, dc))`. What has its states first takes and
+returns them so: `forward(h, x)`, and `dh, dx`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Several:
             that takes all three, the gradients add up.
         states: inputs that a layer may ask for though none are given, zeros then: the shape of
             each by its name, without the batch's axis.
-        masks: what a mask says, as `Subject` has it.
+        masks, before: what a mask says, and whether states come before the first input.
         inputs: those that are given, by name.
         gradients: of further outputs, by name.
         outputs: further outputs of the last forward.
@@ -42,6 +43,7 @@ class Several:
     attends: bool = False
     states: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     masks: str = "keep"
+    before: bool = False
     inputs: Tensors = field(default_factory=dict)
     gradients: Tensors = field(default_factory=dict)
     outputs: Tensors = field(default_factory=dict)
@@ -76,9 +78,11 @@ class Several:
         self.outputs = {name: take(y) for name, y in zip(self.results, others, strict=False)}
         return first
 
-    def returned(self, found: Any, take: Callable[[Any], Tensor]) -> Any:
-        """The gradient of the first input; the others are kept."""
+    def returned(self, found: Any, take: Callable[[Any], Tensor], shape: tuple[int, ...]) -> Any:
+        """The gradient of the first input, which is of that shape; the others are kept."""
         first, *others = flat(found)
+        if self.before and others and first is not None and take(first).shape != shape:
+            *others, first = first, *others
         if self.attends and len(others) == 2:
             of_memory = others[0] + others[1]
             if "memory" not in self.inputs:
@@ -123,9 +127,13 @@ def arity(made: Any, method: str) -> tuple[int, float]:
     return sum(one.default is one.empty for one in places), most
 
 
-def grouped(made: Any, method: str, first: Any, others: list[Any]) -> list[Any]:
-    """The arguments of a method, several of them as a tuple where it has not as many places."""
+def grouped(
+    made: Any, method: str, first: Any, others: list[Any], before: bool = False
+) -> list[Any]:
+    """The arguments of a method, several of them as a tuple where it has not as many places;
+    `before`: the others come first."""
     _, most = arity(made, method)
-    if 1 + len(others) <= most or not others:
-        return [first, *others]
-    return [first, tuple(others)] if most > 1 else [(first, *others)]
+    fits = 1 + len(others) <= most or not others
+    rest = others if fits or most <= 1 else [tuple(others)]
+    ordered = [*rest, first] if before else [first, *rest]
+    return ordered if fits or most > 1 else [tuple(ordered)]

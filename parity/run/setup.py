@@ -17,12 +17,11 @@ from torch import Tensor
 
 from parity.catalogue.case import Case
 from parity.catalogue.values import Tensors
-from parity.checks.trial import Trial, beside, weights
+from parity.checks.trial import Trial, weights
 from parity.judge import evaluate
 from parity.judge.truth import Refused
 from parity.play.broken import Broken, Setting
 from parity.play.guard import randomness_kept
-from parity.play.parameters import Order
 from parity.run.plan import DTYPES, one_thread
 from parity.subject.error import MissingSetting
 
@@ -133,39 +132,80 @@ def _of_recurrent(trial: Trial) -> Iterator[str]:
         yield from missing
         return
     right = evaluate.layer(trial.case.module())(inputs)["output"]
+    if not _gives(trial, inputs, right):
+        yield from _way_of(trial, inputs, right)
+
+
+def _way_of(trial: Trial, inputs: Tensors, right: Tensor) -> Iterator[str]:
+    """How a recurrent layer takes and returns what it does, if not as the adapter says: of what
+    has the right shape the values are tried with every order of the gates."""
+    entry = trial.case.entry
     letters = next(iter(entry.blocks.values()), "")
-    if letters and not _gives(trial, inputs, right):
-        for order in itertools.permutations(letters):
-            own = Order(entry.blocks, "".join(order))
-            turned = {name: own.own(name, p) for name, p in weights(inputs).items()}
-            if _gives(trial, inputs | turned, right):
-                named = ", ".join(order)
-                yield f'its {entry.name} has its gates in the order {named}: gates="{own.gates}"'
+    orders = [{}, *({"gates": "".join(order)} for order in itertools.permutations(letters))]
+    dues = {"": right} | ({"last": right[:, -1]} if right.dim() == 3 else {})
+    for way in _ways(trial):
+        y = _output(trial, inputs, way)
+        last, due = next(((n, d) for n, d in dues.items() if y.shape == d.shape), ("", right))
+        for order in orders if y.shape == due.shape else []:
+            if _gives(trial, inputs, due, **way | order):
+                for setting, value in (way | order).items():
+                    yield f'its {entry.name} {_told(setting, value)}: {setting}="{value}"'
+                if last:
+                    fixed = f'fixed={{nn.{entry.name}: {{"last": True}}}}'
+                    yield f"its {entry.name} returns its last state alone: {fixed}"
                 return
-    if entry.sequence and not trial.case.single and not _gives(trial, inputs, right):
-        time_first = {"x": inputs["x"].transpose(0, 1).contiguous()}
-        if _gives(trial, inputs | time_first, right.transpose(0, 1)):
-            yield f'its {entry.name} takes [T, B, features]: sequences="time_first"'
+
+
+def _ways(trial: Trial) -> Iterator[dict[str, str]]:
+    """The settings by which recurrent layers differ, but for the gates."""
+    layouts: list[dict[str, str]] = [{}]
+    if trial.case.entry.sequence and not trial.case.single:
+        layouts += [{"sequences": how} for how in SEQUENCES]
+    elif not trial.case.single:
+        layouts += [{"batch": how} for how in ("columns", "rows")]
+    for states in ({}, {"states": "before"}, {"states": "after"}):
+        yield from (states | layout for layout in layouts)
+
+
+SEQUENCES = {
+    "batch_first": "[B, T, features]", "time_first": "[T, B, features]",
+    "steps": "a list of [B, features]", "fbt": "[features, B, T]", "bft": "[B, features, T]",
+    "tfb": "[T, features, B]", "ftb": "[features, T, B]",
+}  # fmt: skip
+"""How sequences lie."""
+
+
+def _told(setting: str, value: str) -> str:
+    match setting:
+        case "gates":
+            return f"has its gates in the order {', '.join(value)}"
+        case "states":
+            return f"takes its states {value} x"
+        case "sequences":
+            return f"takes {SEQUENCES[value]}"
+    return f"takes {'features' if value == 'columns' else 'samples'} first"
 
 
 def _of_heads(trial: Trial) -> Iterator[str]:
     """Of multi-head attention, whose weights are square: what they are only values show."""
     inputs = trial.inputs()
     shapes, due = trial.build().shapes(), tuple(inputs["in_proj_weight"].shape)
-    if shapes and tuple(shapes[0]) == due[::-1]:
+    heads = trial.case.options["num_heads"]
+    of_head = due[1] // heads, due[1]
+    if shapes and tuple(shapes[0]) in (due[::-1], of_head[::-1]) and tuple(shapes[0]) != of_head:
         yield 'its MultiheadAttention has weights [in, out]: weight="in_out"'
         return
+    masks = [{}, *({"masks": how} for how in MASKS)]
     for causal in (False,) if _offers(trial, "causal") else (False, True):
         module = trial.case.entry.reference(**trial.case.options | {"causal": causal})
         right = evaluate.layer(module)(inputs)["output"]
-        for turned, masks in itertools.product((False, True), ("", *MASKS)):
-            given = {n: _each_turned(p) if "weight" in n and turned else p
-                     for n, p in weights(inputs).items()}  # fmt: skip
-            if _gives(trial, inputs | given, right, masks):
-                if masks:
-                    yield _masks_are(trial, masks)
-                if turned:
-                    yield 'its MultiheadAttention has weights [in, out]: weight="in_out"'
+        for (lies, lie), said in itertools.product(_LIES.items(), masks):
+            given = {name: lie(name, p, heads) for name, p in weights(inputs).items()}
+            if _gives(trial, inputs | given, right, **said):
+                if said:
+                    yield _masks_are(trial, said["masks"])
+                if lies:
+                    yield f"its MultiheadAttention has {lies}"
                 if causal:
                     yield (
                         "its MultiheadAttention is causal: "
@@ -174,12 +214,35 @@ def _of_heads(trial: Trial) -> Iterator[str]:
                 return
 
 
+def _each_turned(name: str, value: Tensor, heads: int) -> Tensor:
+    """A weight whose square blocks, one below the other, are transposed each by itself."""
+    if "weight" not in name:
+        return value
+    return torch.cat([block.mT for block in value.split(value.shape[1])])
+
+
+def _by_head(name: str, value: Tensor, heads: int) -> Tensor:
+    """Query, key and value of one head after another, not the heads of one after another."""
+    if not name.startswith("in_proj"):
+        return value
+    return value.unflatten(0, (3, heads, -1)).transpose(0, 1).flatten(0, 2)
+
+
+_LIES: dict[str, Callable[[str, Tensor, int], Tensor]] = {
+    "": lambda name, value, heads: value,
+    'weights [in, out]: weight="in_out"': _each_turned,
+    "query, key and value of one head after another, and `parameters` has to give all heads of "
+    "query first, then those of key, then those of value": _by_head,
+}
+"""How the weights of multi-head attention may lie."""
+
+
 def _of_masks(trial: Trial) -> Iterator[str]:
     """Of attention that takes a mask: what it says."""
     inputs = trial.inputs()
     right = evaluate.layer(trial.case.module())(inputs)["output"]
     if not _gives(trial, inputs, right):
-        fit = (_masks_are(trial, how) for how in MASKS if _gives(trial, inputs, right, how))
+        fit = (_masks_are(trial, how) for how in MASKS if _gives(trial, inputs, right, masks=how))
         yield from itertools.islice(fit, 1)
 
 
@@ -200,12 +263,6 @@ def _offers(trial: Trial, option: str) -> bool:
     return any(option in case.options and not case.missing for case in own)
 
 
-def _each_turned(weight: Tensor) -> Tensor:
-    """A weight whose square blocks, one below the other, are transposed each by itself."""
-    width = weight.shape[1]
-    return torch.cat([block.mT for block in weight.split(width)])
-
-
 def _of_option(option: str) -> Callable[[Trial], Iterator[str]]:
     """Of a layer that may have an option on, and no way to say so."""
 
@@ -223,12 +280,17 @@ def _of_option(option: str) -> Callable[[Trial], Iterator[str]]:
     return look
 
 
-def _gives(trial: Trial, inputs: Tensors, due: Tensor, masks: str = "") -> bool:
-    layer = trial.layer(inputs)
-    if masks:
-        layer.set_beside(*beside(inputs), masks)
+def _gives(trial: Trial, inputs: Tensors, due: Tensor, **settings: str) -> bool:
+    """Whether a layer gives what is due, by these settings beside the adapter's."""
+    y = _output(trial, inputs, settings)
+    return y.shape == due.shape and bool((y - due).abs().max() < NEAR)
+
+
+def _output(trial: Trial, inputs: Tensors, settings: dict[str, str]) -> Tensor:
+    """What a layer gives by these settings; of one that refuses it nothing."""
+    layer = trial.layer(inputs, settings)
     refused, y = layer.attempt("forward", inputs["x"])
-    return not refused and y.shape == due.shape and bool((y - due).abs().max() < NEAR)
+    return torch.empty(0) if refused else y
 
 
 def _of_loss(trial: Trial) -> Iterator[str]:

@@ -6,6 +6,7 @@ value and its gradient at once, or an optimizer's rule that returns the next par
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 
 from parity.catalogue.entry import Entry, Options
-from parity.subject.error import AdapterError
+from parity.subject.error import AdapterError, MissingSetting
 
 Function = Callable[..., Any]
 
@@ -39,6 +40,8 @@ class Functions:
             raise AdapterError(
                 f"functions of {entry.name} takes its forward and its backward; it got one function"
             )
+        if entry.kind == "layer":
+            _known(entry, self.parameters)
 
         def made(*args: Any, **given: Any) -> Any:
             first = entry.kind == "optimizer"
@@ -105,6 +108,31 @@ def functions(
             f"functions takes as parameters torch's names, ('weight', 'bias'), not {parameters!r}"
         )
     return Functions(forward, backward, tuple(parameters), options)
+
+
+def _known(entry: Entry, names: tuple[str, ...]) -> None:
+    """Sees whether torch's side has parameters of these names, at some of its options.
+
+    Raises:
+        MissingSetting: it has not; the text has the names that may be meant.
+    """
+    try:
+        modules = [entry.reference(**options) for options in entry.variants.values()]
+    except Exception:  # of an entry of one's own; its cases say so
+        return
+    theirs = list(dict.fromkeys(name for one in modules for name, _ in one.named_parameters()))
+    unknown = [name for name in names if name not in theirs]
+    left, meant = [name for name in theirs if name not in names], {}
+    for name in unknown[: len(left)]:
+        meant[name] = (difflib.get_close_matches(name.lower(), left, 1) or left)[0]
+        left.remove(meant[name])
+    if unknown:
+        guess = tuple(meant.get(name, name) for name in names if name in theirs or name in meant)
+        raise MissingSetting(
+            f"SETUP: functions of {entry.name} has parameters {', '.join(unknown)}, and torch's "
+            f"has {', '.join(theirs) or 'none'}: did you mean parameters={guess!r}?",
+            [],
+        )
 
 
 def _arrays(module: torch.nn.Module, names: tuple[str, ...], array: str, weight: str) -> list[Any]:

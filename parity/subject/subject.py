@@ -44,7 +44,13 @@ CHOICES = {
     "running_variance": ("unbiased", "biased"),
     "kernel": tuple(map("".join, itertools.permutations("oihw"))),
     "channels": ("first", "last"),
-    "sequences": ("batch_first", "time_first"),
+    "sequences": (
+        "batch_first",
+        "time_first",
+        "steps",
+        *map("".join, itertools.permutations("btf")),
+    ),
+    "states": ("after", "before"),
     "biases": ("two", "one"),
     "masks": ("keep", "hide", "additive"),
     "conventions": ("", *PRESETS),
@@ -89,8 +95,12 @@ class Subject:
         channels: of images are "first" (default), `[B, C, H, W]`, or "last", `[B, H, W, C]`, for
             convolutions, pooling, Upsample, PReLU, BatchNorm2d and GroupNorm, Conv1d's sequences
             alike, and an `Entry` of one's own with `images=True`.
-        sequences: of recurrent layers are "batch_first" (default), `[B, T, features]`, or
-            "time_first", `[T, B, features]`.
+        sequences: of recurrent layers are "batch_first" (default), `[B, T, features]`;
+            "time_first", `[T, B, features]`; "steps", a list of `[B, features]`; or lie in another
+            order of the letters b, t and f: "fbt" is `[features, B, T]`, and states then are
+            `[features, B]`.
+        states: of recurrent layers come "after" (default) the input, `forward(x, h)`, or "before"
+            it, `forward(h, x)`, and so do their gradients.
         gates: in which order the gates of an LSTM or a GRU lie in its parameters, where they are
             not torch's "ifgo" (input, forget, cell, output) and "rzn" (reset, update, new): these
             letters in another order, or a mapping by torch class. Where each gate has parameters
@@ -160,6 +170,7 @@ class Subject:
     kernel: str | Mapping[Any, str] = "oihw"
     channels: str = "first"
     sequences: str = "batch_first"
+    states: str = "after"
     gates: str | Mapping[Any, str] = ""
     biases: str = "two"
     masks: str = "keep"
@@ -321,6 +332,15 @@ class Subject:
         if isinstance(self.gates, str):
             return self.gates
         return self.gates.get(entry.key, "")
+
+    def axes_of(self, entry: Entry) -> str:
+        """In which order the axes of a layer's sequences lie, as "btf"; "" if it takes none."""
+        if not entry.sequence:
+            return ""
+        axes = {"batch_first": "btf", "time_first": "tbf", "steps": "tbf"}
+        if self.sequences in axes and self.batch == "columns":
+            return "tfb"
+        return axes.get(self.sequences, self.sequences)
 
     def reduction_of(self, entry: Entry) -> str:
         """The declared reduction of a loss without such an option."""

@@ -121,7 +121,12 @@ class GRUCell:
             setattr(self, f"db{gate}h", dh.sum(0))
         dx = dr @ self.Wrx + dz @ self.Wzx + dn @ self.Wnx
         dh = dr @ self.Wrh + dz @ self.Wzh + (dn * self.r) @ self.Wnh
-        return dx, dh + dy * self.z
+        return dx, dh + self.kept(dy)
+
+    def kept(self, dy: Array) -> Array:
+        """What h has of h' by z h."""
+        dh: Array = dy * self.z
+        return dh
 
 
 class LSTM:
@@ -159,6 +164,95 @@ class LSTM:
     def zero_grad(self) -> None:
         for gradient in self.gradients:
             gradient[...] = 0
+
+
+class StateFirstCell(GRUCell):
+    """Its state comes before the input, and so do their gradients."""
+
+    def forward(self, h: Array, x: Array) -> Array:  # type: ignore[override]
+        return super().forward(x, h)
+
+    def backward(self, dy: Array) -> tuple[Array, Array]:
+        dx, dh = super().backward(dy)
+        return dh, dx
+
+
+class ColumnCell(GRUCell):
+    """A sample is a column."""
+
+    def forward(self, x: Array, h: Array) -> Array:
+        return super().forward(x.T, h.T).T
+
+    def backward(self, dy: Array) -> tuple[Array, Array]:
+        dx, dh = super().backward(dy.T)
+        return dx.T, dh.T
+
+
+class RNN:
+    """Of [B, T, features], with one bias."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        shapes = (hidden_size, input_size), (hidden_size, hidden_size), (hidden_size,)
+        self.params = [filled(shape, number) for number, shape in enumerate(shapes)]
+        self.grads = [np.zeros_like(p) for p in self.params]
+
+    def slope(self, h: Array) -> Array:
+        return 1 - h**2
+
+    def forward(self, x: Any, h: Array | None = None) -> Any:
+        w, u, b = self.params
+        self.x, states = x, [np.zeros((len(x), len(u)), x.dtype) if h is None else h]
+        for t in range(x.shape[1]):
+            states.append(np.tanh(x[:, t] @ w.T + states[-1] @ u.T + b))
+        self.states = states
+        return np.stack(states[1:], 1)
+
+    def backward(self, dy: Any) -> Any:
+        w, u, _ = self.params
+        dx, dh = np.zeros_like(self.x), np.zeros_like(self.states[0])
+        for t in reversed(range(dy.shape[1])):
+            da = (dy[:, t] + dh) * self.slope(self.states[t + 1])
+            for kept, new in zip(
+                self.grads, (da.T @ self.x[:, t], da.T @ self.states[t], da.sum(0)), strict=True
+            ):
+                kept += new
+            dx[:, t], dh = da @ w, da @ u
+        return dx, dh
+
+
+class FeaturesFirst(RNN):
+    """Of [features, B, T], and of states [features, B]."""
+
+    def forward(self, x: Any, h: Array | None = None) -> Any:
+        given = None if h is None else h.T
+        return super().forward(x.transpose(1, 2, 0), given).transpose(2, 0, 1)
+
+    def backward(self, dy: Any) -> Any:
+        dx, dh = super().backward(dy.transpose(1, 2, 0))
+        return dx.transpose(2, 0, 1), dh.T
+
+
+class Steps(RNN):
+    """Of lists: [B, features] for each time."""
+
+    def forward(self, x: Any, h: Array | None = None) -> Any:
+        return list(super().forward(np.stack(x, 1), h).swapaxes(0, 1))
+
+    def backward(self, dy: Any) -> Any:
+        dx, dh = super().backward(np.stack(dy, 1))
+        return list(dx.swapaxes(0, 1)), dh
+
+
+class LastAlone(RNN):
+    """It returns the last state."""
+
+    def forward(self, x: Any, h: Array | None = None) -> Any:
+        return super().forward(x, h)[:, -1]
+
+    def backward(self, dh: Any) -> Any:
+        dy = np.zeros((*self.x.shape[:2], dh.shape[1]), dh.dtype)
+        dy[:, -1] = dh
+        return super().backward(dy)
 
 
 def softmax(scores: Array) -> Array:
@@ -254,3 +348,69 @@ class SelfAttention:
     def zero_grad(self) -> None:
         for gradient in self.gradients:
             gradient[...] = 0
+
+
+class HeadsApart:
+    """A matrix [embed_dim, width of a head] for each head, in lists."""
+
+    attention = DotProductAttention
+
+    def __init__(self, embed_dim: int, num_heads: int) -> None:
+        shape = embed_dim, embed_dim // num_heads
+        self.wq, self.wk, self.wv = (self.of_heads(shape, num_heads, n) for n in range(3))
+        self.wo = filled((embed_dim, embed_dim), 3)
+        self.dwq, self.dwk, self.dwv = (self.of_heads(shape, num_heads, n) for n in range(3))
+        self.dwo = filled((embed_dim, embed_dim), 3)
+        self.zero_grad()
+
+    def of_heads(self, shape: tuple[int, ...], heads: int, number: int) -> Any:
+        return [filled(shape, number + 10 * head) for head in range(heads)]
+
+    def params(self) -> Any:
+        return [(self.wq, self.dwq), (self.wk, self.dwk), (self.wv, self.dwv), (self.wo, self.dwo)]
+
+    def forward(self, x: Array) -> Array:
+        self.x, self.heads, outputs = x, [], []
+        for q, k, v in zip(self.wq, self.wk, self.wv, strict=True):
+            self.heads.append(self.attention())
+            outputs.append(self.heads[-1].forward(x @ q, x @ k, x @ v))
+        self.attended = np.concatenate(outputs, -1)
+        return self.attended @ self.wo
+
+    def backward(self, dy: Array) -> Array:
+        self.dwo += np.einsum("bti,bto->io", self.attended, dy)
+        parts = np.split(dy @ self.wo.T, len(self.heads), -1)
+        dx = np.zeros_like(self.x)
+        for number, (head, part) in enumerate(zip(self.heads, parts, strict=True)):
+            both = (self.wq, self.dwq), (self.wk, self.dwk), (self.wv, self.dwv)
+            for (w, dw), d in zip(both, head.backward(part), strict=True):
+                dw[number] += np.einsum("bti,bto->io", self.x, d)
+                dx += d @ w[number].T
+        return dx
+
+    def zero_grad(self) -> None:
+        for gradients in (self.dwq, self.dwk, self.dwv, [self.dwo]):
+            for one in gradients:
+                one[...] = 0
+
+
+class HeadsStacked(HeadsApart):
+    """In arrays [heads, embed_dim, width of a head]."""
+
+    def of_heads(self, shape: tuple[int, ...], heads: int, number: int) -> Any:
+        return np.stack(super().of_heads(shape, heads, number))
+
+
+class HeadsByAttributes(HeadsApart):
+    """Without a list of its parameters."""
+
+    params: Any = None
+
+
+class HeadByHead(HeadsApart):
+    """Its list has query, key and value of the first head, then those of the next."""
+
+    def params(self) -> Any:
+        both = (self.wq, self.dwq), (self.wk, self.dwk), (self.wv, self.dwv)
+        heads = range(len(self.wq))
+        return [(w[h], dw[h]) for h in heads for w, dw in both] + [(self.wo, self.dwo)]
