@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from parity.catalogue.entry import Options
 from parity.catalogue.values import Tensors
 from parity.play.arrays import Layout, Watch, real, tensor, write
-from parity.play.broken import Broken, Misfit, Unoffered, legible
+from parity.play.broken import Broken, Misfit, Setting, Unoffered, legible
 from parity.play.guard import guarded, seed_all, seed_own
 from parity.play.parameters import (
     Order,
@@ -29,6 +29,7 @@ from parity.play.parameters import (
     Parts,
     by_attributes,
     is_weight,
+    mode_told,
     own_parameters,
     parameter_pairs,
     parts_of,
@@ -116,6 +117,7 @@ class Layer(Instance):
         self.shape = torch.Size()
         self.indexed = False
         self.due: dict[str, torch.Size] = {}
+        self.training = True
         self.again: Callable[[], Any] | None = None
         """Makes another of its kind."""
         self.several: Several | None = None
@@ -133,7 +135,7 @@ class Layer(Instance):
         self.indexed, self.shape = not x.is_floating_point(), x.shape
         if self.several is None:
             with self.guard():
-                y = forward(self.subject, self.made, given)
+                y = forward(self.subject, self.made, given, training=self.training)
         else:
             beside = self.several.with_states(self._called, x)
             others = [
@@ -141,9 +143,8 @@ class Layer(Instance):
                 for name, one in beside.items()
             ]
             with self.guard():
-                found = forward(
-                    self.subject, self.made, *grouped(self._called, "forward", given, others)
-                )
+                arguments = grouped(self._called, "forward", given, others)
+                found = forward(self.subject, self.made, *arguments, training=self.training)
             y = self.several.took(found, self.layout.take)
         return self.layout.take(self.watch.keep("output", y))
 
@@ -269,12 +270,16 @@ class Layer(Instance):
     def train(self, mode: bool) -> str:
         """Sets training or evaluation mode; returns "" or that there is no such thing."""
         parts = [part for part in self.parts if part is not self.made]
+        self.training = mode
+        told = [part for part in (self.made, *parts) if mode_told(part, mode)]
         with self.guard():
             if self.subject.train:
                 own = [] if isinstance(self.made, Chain) else [self.made]
                 for one in own + parts:
                     self.subject.train(one, mode)
-            elif not switch(self.made, mode) and not [p for p in parts if switch(p, mode)]:
+            elif (
+                not switch(self.made, mode) and not [p for p in parts if switch(p, mode)]
+            ) and not told:
                 return f"it has no {'train' if mode else 'eval'}()"
         return ""
 
@@ -312,7 +317,7 @@ class Layer(Instance):
         """Parameters and gradients of the subject's own, by torch's names."""
         found = self._found()
         if len(found) == len(self.names):
-            return dict(zip(self.names, found, strict=True))
+            return dict(zip(self.names, self._in_order(found), strict=True))
         if len(found) == sum(self.order.count(name) for name in self.names):
             return self._parted(found)
         due = f"{len(self.names)} ({', '.join(self.names)})" if self.names else "none"
@@ -325,8 +330,8 @@ class Layer(Instance):
         for name in self.names:
             count = self.order.count(name)
             part = torch.empty(self.due[name]).chunk(count)[0]
-            due = [n for n in self.turned(name, part).shape if n != 1]
-            fitting = [one for one in left if [n for n in np.shape(one[0]) if n != 1] == due]
+            due = _sizes(self.turned(name, part))
+            fitting = [one for one in left if _sizes(one[0]) == due]
             if len(fitting) < count:
                 raise Misfit(f"{name}: it has {len(fitting)} parts of {due}, where {count} are due")
             left = [one for one in left if not any(one is taken for taken in fitting[:count])]
@@ -334,10 +339,24 @@ class Layer(Instance):
             pairs[name] = (Parts(next(both)), Parts(next(both)))
         return pairs
 
+    def _in_order(self, found: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+        """Parameters in torch's order, for each the next of its shape; as they come, where their
+        shapes are not those that are due."""
+        left, ordered = list(found), []
+        for name in self.names:
+            due = _sizes(self.turned(name, torch.empty(self.due[name])))
+            one = next((pair for pair in left if _sizes(pair[0]) == due), None)
+            if one is None:
+                return found
+            left = [pair for pair in left if pair is not one]
+            ordered.append(one)
+        return ordered
+
     def _found(self) -> list[tuple[Any, Any]]:
         with self.guard():
             pairs = [pair for part in self.parts for pair in parameter_pairs(self.subject, part)]
-            if not pairs and self.due and self.subject.parameters == "pairs":
+            says = callable(self.subject.parameters) or self.subject.parameters == "pairs"
+            if not pairs and self.due and says:
                 pairs = by_attributes(self.made, self._shapes_due())
         return [pair for pair in pairs if pair[0] is not None]  # (None, None): it has no bias
 
@@ -376,6 +395,11 @@ class Layer(Instance):
         whole = torch.cat([self._back(name, x) for x in parts]) if len(parts) > 1 else None
         x = self._back(name, parts[0]) if whole is None else whole
         return self.order.torchs(name, x).contiguous()
+
+
+def _sizes(array: Any) -> list[int]:
+    """The sizes of an array's axes, but for those of one entry."""
+    return [n for n in np.shape(array) if n != 1]
 
 
 CONVOLVING = (3, 4)
@@ -479,6 +503,13 @@ def construct(subject: Subject, name: str, options: Options, *first: Any) -> Any
     call = bound(builder, entry, own)
     if isinstance(call, str):
         raise Misfit(call)
+    if takes := _unfit(builder, (*first, *call[0]), call[1]):
+        given = ", ".join(own)
+        raise Setting(
+            f"what the adapter has for it takes ({takes}), and not ({given}), which torch's has: "
+            f"give a function of these, nn.{name}: lambda {given}: …, and say in fixed= which of "
+            "them have one value"
+        )
     try:
         made = builder(*first, *call[0], **call[1])
     except TypeError as error:  # behind `**options` there is one that takes less
@@ -489,6 +520,19 @@ def construct(subject: Subject, name: str, options: Options, *first: Any) -> Any
     if made is None and entry.kind == "layer" and subject.forward is None:
         raise Misfit(f"what the adapter has for {name} returns None, and not a {name}")
     return made
+
+
+def _unfit(builder: Any, given: tuple[Any, ...], named: dict[str, Any]) -> str:
+    """What a builder takes, if it cannot be called so; "" if it can, or if that cannot be said."""
+    try:
+        signature = inspect.signature(builder)
+    except (TypeError, ValueError):
+        return ""
+    try:
+        signature.bind(*given, **named)
+    except TypeError:
+        return ", ".join(signature.parameters)
+    return ""
 
 
 def _array(subject: Subject, value: Any) -> Any:
@@ -505,11 +549,13 @@ def assembled(subject: Subject, parts: list[Any]) -> Any:
     return container(*parts) if container else Chain(subject, parts)
 
 
-def forward(subject: Subject, made: Any, *inputs: Any) -> Any:
-    """A forward by the adapter's convention."""
-    if subject.forward and not isinstance(made, Chain):
+def forward(subject: Subject, made: Any, *inputs: Any, training: bool = True) -> Any:
+    """A forward by the adapter's convention; one that has an argument for its mode is told it."""
+    if isinstance(made, Chain):
+        return made.forward(inputs[0], training)
+    if subject.forward:
         return subject.forward(made, *inputs)
-    return made.forward(*inputs) if hasattr(made, "forward") else made(*inputs)
+    return getattr(made, "forward", made)(*inputs, **mode_told(made, training))
 
 
 def backward(subject: Subject, made: Any, *gradients: Any) -> Any:
@@ -529,9 +575,9 @@ class Chain:
         ways = partial(forward, subject), partial(backward, subject)
         self.ways: list[tuple[Callable[..., Any], ...]] = [ways for _ in parts]
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any, training: bool = True) -> Any:
         for part, (run, _) in zip(self.parts, self.ways, strict=True):
-            x = run(part, x)
+            x = run(part, x, training=training)
         return x
 
     def backward(self, dy: Any) -> Any:

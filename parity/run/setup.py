@@ -7,6 +7,7 @@ are right once the arguments are.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import re
 from collections.abc import Callable, Iterator
@@ -45,8 +46,8 @@ def set_up(session: Any) -> None:
     with one_thread(), randomness_kept():
         for case in session.description.cases:
             name = case.entry.name
-            look = _LOOKS.get("loss" if case.kind == "loss" else name)
-            if look is None or case.missing or case.elsewhere or name in seen:
+            look = _LOOKS.get("loss" if case.kind == "loss" else name, _of_any)
+            if case.kind not in ("layer", "loss") or case.missing or case.elsewhere or name in seen:
                 continue
             seen.add(name)
             for dtype in session.description.dtypes:
@@ -68,10 +69,33 @@ def set_up(session: Any) -> None:
         raise MissingSetting(text, settings)
 
 
+def _of_any(trial: Trial) -> Iterator[str]:
+    """Of a layer of which no more is known: that it can be built."""
+    trial.build()
+    yield from ()
+
+
+def _without_bias(trial: Trial, shapes: list[tuple[int, ...]]) -> Iterator[str]:
+    """Of a layer that has a weight alone where torch's has a bias, and no such option."""
+    entry = trial.case.entry
+    given = inspect.signature(entry.reference).parameters
+    offered = any(
+        case.options.get("bias") is False and not case.missing
+        for case in trial.session.description.cases
+        if case.entry.name == entry.name
+    )
+    fixed = "bias" in trial.case.options
+    if len(shapes) == 1 and "bias" in given and not offered and not fixed:
+        yield f'its {entry.name} has no bias: fixed={{nn.{entry.name}: {{"bias": False}}}}'
+
+
 def _of_linear(trial: Trial) -> Iterator[str]:
     inputs = trial.inputs()
     layer = trial.build()
     shapes, due = layer.shapes(), tuple(inputs["weight"].shape)
+    if missing := list(_without_bias(trial, shapes)):
+        yield from missing
+        return
     if len(shapes) == len(inputs) - 2 and tuple(shapes[0]) == due[::-1] != due:
         yield 'its Linear has weights [in, out]: weight="in_out"'
         return
@@ -95,6 +119,7 @@ def _of_conv(trial: Trial) -> Iterator[str]:
     layer = trial.build()
     shapes, due = layer.shapes(), tuple(inputs["weight"].shape)
     name = trial.case.entry.name
+    yield from _without_bias(trial, shapes)
     if len(shapes) == len(inputs) - 2 and tuple(shapes[0]) != due and len(shapes[0]) == len(due):
         axes = dict(zip("oihw" if len(due) == 4 else "oiw", due, strict=True))
         fit = [
