@@ -36,9 +36,9 @@ from parity.play.parameters import (
     switch,
     zero_grad,
 )
-from parity.play.several import Several, grouped
+from parity.play.several import Several, flat, grouped
 from parity.subject.builders import bound
-from parity.subject.functions import FunctionLayer
+from parity.subject.functions import FunctionLayer, FunctionLoss, FunctionOptimizer
 from parity.subject.subject import Subject
 
 
@@ -85,6 +85,8 @@ def placed(made: Any) -> list[tuple[str, str]]:
     if isinstance(made, FunctionLayer):
         both = {"forward": made.own.forward, "backward": made.own.backward}
         return [(does, place) for does, f in both.items() for _, place in placed(f)]
+    if isinstance(made, (FunctionLoss, FunctionOptimizer)):
+        return [(does, place) for does in WAYS for _, place in placed(made.own)]
     found = []
     for does, names in (
         ("forward", ("forward", "__call__")), ("backward", ("backward",)), ("step", ("step",)),
@@ -118,6 +120,8 @@ class Layer(Instance):
         self.indexed = False
         self.due: dict[str, torch.Size] = {}
         self.training = True
+        self.returned: list[Any] = []
+        """What its last backward returned after the input's gradient."""
         self.again: Callable[[], Any] | None = None
         """Makes another of its kind."""
         self.several: Several | None = None
@@ -146,7 +150,13 @@ class Layer(Instance):
                 arguments = grouped(self._called, "forward", given, others)
                 found = forward(self.subject, self.made, *arguments, training=self.training)
             y = self.several.took(found, self.layout.take)
-        return self.layout.take(self.watch.keep("output", y))
+        return self._narrow(self.layout.take(self.watch.keep("output", y)))
+
+    def _narrow(self, x: Tensor) -> Tensor:
+        """A result in the dtype that is asked for. Of numpy, which goes over to float64 by itself,
+        that is what a subject means whose adapter says that it is of less digits."""
+        wide = x.dtype == torch.float64 and "float64" not in self.subject.dtypes
+        return x.to(self.dtype) if wide and self.subject.array == "numpy" else x
 
     @property
     def _called(self) -> Any:
@@ -165,12 +175,15 @@ class Layer(Instance):
             dx = backward(self.subject, self.made, *gradients)
         if self.several is not None:
             dx = self.several.returned(dx, self.layout.take)
+        elif isinstance(dx, (tuple, list)) and len(dx) > 1 and self.pairs():
+            dx, *returned = dx
+            self.returned = flat(returned)
         if self.indexed:
             return None
         if dx is None:
             raise Misfit("its backward returned nothing, where the input's gradient is due")
         self.watch.keep("input_grad", dx)
-        dx = self.layout.take(dx)
+        dx = self._narrow(self.layout.take(dx))
         if (
             self.layout.single
             and dx.dim() == len(self.shape) + 1
@@ -210,8 +223,10 @@ class Layer(Instance):
             if all(one is not None for one in parts_of(gradient))
         }
 
-    def shapes(self) -> list[tuple[int, ...]]:
-        """Those of its parameters: of the first, a weight, as the adapter says that it lies."""
+    def shapes(self, due: Tensors) -> list[tuple[int, ...]]:
+        """Those of its parameters, where torch's are `due`: of the first, a weight, as the adapter
+        says that it lies."""
+        self.due = {name: value.shape for name, value in due.items()}
         found = [tuple(getattr(parameter, "shape", ())) for parameter, _ in self._found()]
         if found and len(found[0]) in CONVOLVING:
             torchs, own = self.layout.axes(len(found[0]))
@@ -358,7 +373,10 @@ class Layer(Instance):
             says = callable(self.subject.parameters) or self.subject.parameters == "pairs"
             if not pairs and self.due and says:
                 pairs = by_attributes(self.made, self._shapes_due())
-        return [pair for pair in pairs if pair[0] is not None]  # (None, None): it has no bias
+        pairs = [pair for pair in pairs if pair[0] is not None]  # (None, None): it has no bias
+        if len(self.returned) == len(pairs) and all(gradient is None for _, gradient in pairs):
+            return [(own, new) for (own, _), new in zip(pairs, self.returned, strict=True)]
+        return pairs
 
     def _shapes_due(self) -> list[tuple[int, ...]]:
         """Of its parameters, and of the parts that they may be in; without axes of one entry."""
@@ -394,7 +412,7 @@ class Layer(Instance):
             parts = [x.reshape([n for n in x.shape if n != 1] or [1]) for x in parts]
         whole = torch.cat([self._back(name, x) for x in parts]) if len(parts) > 1 else None
         x = self._back(name, parts[0]) if whole is None else whole
-        return self.order.torchs(name, x).contiguous()
+        return self._narrow(self.order.torchs(name, x).contiguous())
 
 
 def _sizes(array: Any) -> list[int]:
@@ -402,6 +420,7 @@ def _sizes(array: Any) -> list[int]:
     return [n for n in np.shape(array) if n != 1]
 
 
+WAYS = ("forward", "backward", "step")
 CONVOLVING = (3, 4)
 """How many axes the weights of convolutions have."""
 

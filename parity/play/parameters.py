@@ -113,6 +113,8 @@ def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
     if (beside := _with_gradients_beside(made, found)) is not None:
         return beside
     found = list(found) if hasattr(found, "__iter__") else [found]
+    if subject.parameters == "pairs" and _are_values(found):
+        return [(value, None) for value in found]  # a backward returns the gradients, or keeps them
     try:
         return paired(subject.parameters, found)
     except (TypeError, ValueError, AttributeError):
@@ -122,6 +124,13 @@ def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
             f"parameters={subject.parameters!r} has it: say 'pairs', 'flat', 'lists', 'objects', "
             "or give a callable that returns pairs"
         ) from None
+
+
+def _are_values(found: list[Any]) -> bool:
+    """Whether a list has arrays that are parameters alone: `[W, b]`, and not `[W, dW]`."""
+    half = len(found) // 2
+    alike = [np.shape(p) for p in found[:half]] == [np.shape(g) for g in found[half:]]
+    return bool(found) and all(map(_is_array, found)) and (not alike or len(found) % 2 == 1)
 
 
 GRADIENTS = ("grads", "gradients", "grad", "dparams", "gradient")
@@ -181,6 +190,8 @@ def paired(how: str, found: Any) -> list[tuple[Any, Any]]:
     match how:
         case "flat":
             half = len(found) // 2
+            if [np.shape(p) for p in found[:half]] != [np.shape(g) for g in found[half:]]:
+                raise TypeError
             return list(zip(found[:half], found[half:], strict=True))
         case "lists":
             return list(zip(*found, strict=True)) if found else []
