@@ -207,7 +207,7 @@ def _local(twin: nn.Sequential, place: int, weights: Tensors, got: Tensors) -> l
     names = ["output", "input_grad", *(f"{name}.param_grad" for name in own)]
     results = {name: got[f"{place}.{name}"] for name in names if f"{place}.{name}" in got}
     if isinstance(layer, KINKED) and inputs["dy"].shape == inputs["x"].shape:
-        # What its derivative is at exactly 0, which a Dropout before it gives, is a check of its own.
+        # The derivative at exactly 0, which a Dropout before it gives, is a check of its own.
         at_zero = inputs["x"] == 0
         inputs["dy"] = inputs["dy"].masked_fill(at_zero, 0)
         if (dx := results.get("input_grad")) is not None and dx.shape == at_zero.shape:
