@@ -206,9 +206,19 @@ def _local(twin: nn.Sequential, place: int, weights: Tensors, got: Tensors) -> l
     inputs = {"x": got[f"{place}.input"], "dy": got[f"{place}.dy"], **own}
     names = ["output", "input_grad", *(f"{name}.param_grad" for name in own)]
     results = {name: got[f"{place}.{name}"] for name in names if f"{place}.{name}" in got}
+    if isinstance(layer, KINKED) and inputs["dy"].shape == inputs["x"].shape:
+        # The derivative at exactly 0, which a Dropout before it gives, is a check of its own.
+        at_zero = inputs["x"] == 0
+        inputs["dy"] = inputs["dy"].masked_fill(at_zero, 0)
+        if (dx := results.get("input_grad")) is not None and dx.shape == at_zero.shape:
+            results["input_grad"] = dx.masked_fill(at_zero, 0)
     more = _sharing(twin, place, got, inputs)
     verdicts = judge_layer(case_of(layer), inputs, results, label=label, more=more)
     return [replace(v, name=f"{label}: {v.name}, of its input") for v in verdicts]
+
+
+KINKED = (nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.SELU, nn.ReLU6)
+"""Activations that have at 0 one derivative from the left and another from the right."""
 
 
 def _sharing(twin: nn.Sequential, place: int, got: Tensors, inputs: Tensors) -> Mistakes:

@@ -71,7 +71,11 @@ class Finding:
         places = dict(self.outcomes[0].where)
         if "step" in places:
             return places["step"]
-        backward = result_of(self.evidence).endswith("grad") or "backward" in self.sentence
+        backward = (
+            result_of(self.evidence).endswith("grad")
+            or "backward" in self.sentence
+            or self.evidence.name.startswith(("dy ", "output "))  # backward writes into these
+        )
         return places.get("backward" if backward else "forward", "")
 
     @property

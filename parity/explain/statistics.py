@@ -13,7 +13,8 @@ from parity.explain.mistakes import Mistake, Mistakes, simple
 from parity.explain.normalization import BATCH_NORMS, OWN_BATCH, Norm, of
 from parity.judge.comparison import CONVENTION
 
-CHOICES = ("biased", "unbiased", "swapped", "swapped and biased")
+CHOICES = ("biased", "unbiased", "swapped", "swapped and biased", "from zero",
+           "from zero, biased")  # fmt: skip
 """What others choose otherwise than torch."""
 
 
@@ -48,23 +49,28 @@ def of_statistics(
     no_bias = 'keeps the biased variance, and torch the unbiased one: running_variance="biased"'
     other = "keeps the unbiased variance, where the adapter says that it is the biased one"
     from_zero = "begins with a variance of 0, and torch with 1"
+    with_eps = "keeps the variance with eps added, which is added again where it is used"
+    beside = "" if biased_is_due else f"; and {no_bias}"
     mean_of = [torch.stack([f(one) for one in given]).mean(0)
                for f in (lambda one: one.mean(one.x), biased)]  # fmt: skip
     listed = [
         ("biased", no_bias, kept(change=biased)),
         ("unbiased", other, kept()),
         ("swapped", swapped, kept(1 - momentum)),
-        ("swapped and biased", swapped if biased_is_due else f"{swapped}; and {no_bias}",
-         kept(1 - momentum, biased)),
+        ("swapped and biased", swapped + beside, kept(1 - momentum, biased)),
         ("never", "is as if nothing had been kept of the batches", kept(batches=())),
         ("last batch", "keeps the last batch's statistics alone", kept(1.0)),
         ("last batch, biased", "keeps the last batch's statistics alone",
          (last.mean(last.x), last.variance)),
         ("updated", "updates the statistics in evaluation too", kept(batches=[*given, norm])),
-        ("updated, biased", f"updates the statistics in evaluation too; and {no_bias}",
+        ("updated, biased", "updates the statistics in evaluation too" + beside,
          kept(change=biased, batches=[*given, norm])),
         ("from zero", from_zero, kept(first=0.0)),
-        ("from zero, biased", f"{from_zero}; and {no_bias}", kept(change=biased, first=0.0)),
+        ("from zero, biased", from_zero + beside, kept(change=biased, first=0.0)),
+        ("with eps", with_eps, kept(change=lambda one: one.unbiased + one.eps)),
+        ("with eps, biased", with_eps + beside, kept(change=lambda one: one.variance + one.eps)),
+        ("with eps, from zero", f"{with_eps}; and {from_zero}{beside}",
+         kept(change=lambda one: one.variance + one.eps, first=0.0)),
         ("mean of batches", "keeps the mean of the batches' statistics", (mean_of[0], mean_of[1])),
     ]  # fmt: skip
     for text, change in (

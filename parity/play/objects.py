@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from parity.catalogue.entry import Entry, Options
 from parity.catalogue.values import Tensors
 from parity.play.arrays import Layout, Watch, real, tensor, write
-from parity.play.broken import Broken, Misfit, Unoffered, legible
+from parity.play.broken import Broken, Misfit, Setting, Unoffered, legible
 from parity.play.guard import guarded, seed_all, seed_own
 from parity.play.parameters import (
     Order,
@@ -31,15 +31,16 @@ from parity.play.parameters import (
     apart,
     by_attributes,
     is_weight,
+    mode_told,
     own_parameters,
     parameter_pairs,
     parts_of,
     switch,
     zero_grad,
 )
-from parity.play.several import Several, grouped
+from parity.play.several import Several, flat, grouped
 from parity.subject.builders import bound
-from parity.subject.functions import FunctionLayer
+from parity.subject.functions import FunctionLayer, FunctionLoss, FunctionOptimizer
 from parity.subject.subject import Subject
 
 
@@ -86,6 +87,8 @@ def placed(made: Any) -> list[tuple[str, str]]:
     if isinstance(made, FunctionLayer):
         both = {"forward": made.own.forward, "backward": made.own.backward}
         return [(does, place) for does, f in both.items() for _, place in placed(f)]
+    if isinstance(made, (FunctionLoss, FunctionOptimizer)):
+        return [(does, place) for does in WAYS for _, place in placed(made.own)]
     found = []
     for does, names in (
         ("forward", ("forward", "__call__")), ("backward", ("backward",)), ("step", ("step",)),
@@ -118,6 +121,9 @@ class Layer(Instance):
         self.shape = torch.Size()
         self.indexed = False
         self.due: dict[str, torch.Size] = {}
+        self.training = True
+        self.returned: list[Any] = []
+        """What its last backward returned after the input's gradient."""
         self.again: Callable[[], Any] | None = None
         """Makes another of its kind."""
         self.entry: Entry | None = None
@@ -160,7 +166,7 @@ class Layer(Instance):
         self.indexed, self.shape = not x.is_floating_point(), x.shape
         if self.several is None:
             with self.guard():
-                found = forward(self.subject, self.made, given)
+                found = forward(self.subject, self.made, given, training=self.training)
             y = self._whole("output", found)
         else:
             beside = self.several.with_states(self._called, x)
@@ -171,9 +177,15 @@ class Layer(Instance):
             with self.guard():
                 before = self.several.before
                 ordered = grouped(self._called, "forward", given, others, before)
-                found = forward(self.subject, self.made, *ordered)
+                found = forward(self.subject, self.made, *ordered, training=self.training)
             y = self.several.took(self._whole("output", found), self.layout.take)
-        return self.layout.take(self.watch.keep("output", y))
+        return self._narrow(self.layout.take(self.watch.keep("output", y)))
+
+    def _narrow(self, x: Tensor) -> Tensor:
+        """A result in the dtype that is asked for. Of numpy, which goes over to float64 by itself,
+        that is what a subject means whose adapter says that it is of less digits."""
+        wide = x.dtype == torch.float64 and "float64" not in self.subject.dtypes
+        return x.to(self.dtype) if wide and self.subject.array == "numpy" else x
 
     @property
     def _called(self) -> Any:
@@ -193,12 +205,15 @@ class Layer(Instance):
         dx = self._whole("input_grad", dx)
         if self.several is not None:
             dx = self.several.returned(dx, self.layout.take, self.shape)
+        elif isinstance(dx, (tuple, list)) and len(dx) > 1 and self.pairs():
+            dx, *returned = dx
+            self.returned = flat(returned)
         if self.indexed:
             return None
         if dx is None:
             raise Misfit("its backward returned nothing, where the input's gradient is due")
         self.watch.keep("input_grad", dx)
-        dx = self.layout.take(dx)
+        dx = self._narrow(self.layout.take(dx))
         if (
             self.layout.single
             and dx.dim() == len(self.shape) + 1
@@ -245,8 +260,10 @@ class Layer(Instance):
             if all(one is not None for one in parts_of(gradient))
         }
 
-    def shapes(self) -> list[tuple[int, ...]]:
-        """Those of its parameters: of the first, a weight, as the adapter says that it lies."""
+    def shapes(self, due: Tensors) -> list[tuple[int, ...]]:
+        """Those of its parameters, where torch's are `due`: of the first, a weight, as the adapter
+        says that it lies."""
+        self.due = {name: value.shape for name, value in due.items()}
         found = [tuple(getattr(parameter, "shape", ())) for parameter, _ in self._found()]
         if found and len(found[0]) in CONVOLVING:
             torchs, own = self.layout.axes(len(found[0]))
@@ -305,12 +322,16 @@ class Layer(Instance):
     def train(self, mode: bool) -> str:
         """Sets training or evaluation mode; returns "" or that there is no such thing."""
         parts = [part for part in self.parts if part is not self.made]
+        self.training = mode
+        told = [part for part in (self.made, *parts) if mode_told(part, mode)]
         with self.guard():
             if self.subject.train:
                 own = [] if isinstance(self.made, Chain) else [self.made]
                 for one in own + parts:
                     self.subject.train(one, mode)
-            elif not switch(self.made, mode) and not [p for p in parts if switch(p, mode)]:
+            elif (
+                not switch(self.made, mode) and not [p for p in parts if switch(p, mode)]
+            ) and not told:
                 return f"it has no {'train' if mode else 'eval'}()"
         return ""
 
@@ -348,7 +369,7 @@ class Layer(Instance):
         """Parameters and gradients of the subject's own, by torch's names."""
         found = self._found()
         if len(found) == len(self.names):
-            return dict(zip(self.names, found, strict=True))
+            return dict(zip(self.names, self._in_order(found), strict=True))
         if self.order.blocks and len(found) > len(self.names):
             return self._parted(found)
         due = f"{len(self.names)} ({', '.join(self.names)})" if self.names else "none"
@@ -381,22 +402,38 @@ class Layer(Instance):
         return [n for n in range(count, rows) if n % count == rows % n == 0] or [count]
 
     def _due_of_part(self, name: str, count: int) -> list[int]:
-        part = torch.empty(self.due[name]).chunk(count)[0]
-        return [n for n in self.turned(name, part).shape if n != 1]
+        return _sizes(self.turned(name, torch.empty(self.due[name]).chunk(count)[0]))
 
     def _fitting(self, name: str, count: int, left: list[tuple[Any, Any]]) -> list[Any]:
         """The first so many that have the shape of such a part."""
         due = self._due_of_part(name, count)
-        return [one for one in left if [n for n in np.shape(one[0]) if n != 1] == due][:count]
+        return [one for one in left if _sizes(one[0]) == due][:count]
+
+    def _in_order(self, found: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+        """Parameters in torch's order, for each the next of its shape; as they come, where their
+        shapes are not those that are due."""
+        left, ordered = list(found), []
+        for name in self.names:
+            due = _sizes(self.turned(name, torch.empty(self.due[name])))
+            one = next((pair for pair in left if _sizes(pair[0]) == due), None)
+            if one is None:
+                return found
+            left = [pair for pair in left if pair is not one]
+            ordered.append(one)
+        return ordered
 
     def _found(self) -> list[tuple[Any, Any]]:
         with self.guard():
             pairs = [pair for part in self.parts for pair in parameter_pairs(self.subject, part)]
-            if not pairs and self.due and self.subject.parameters == "pairs":
+            says = callable(self.subject.parameters) or self.subject.parameters == "pairs"
+            if not pairs and self.due and says:
                 pairs = by_attributes(self.made, self._shapes_due())
         if self.order.blocks:
             pairs = [part for pair in pairs for part in apart(pair)]
-        return [pair for pair in pairs if pair[0] is not None]  # (None, None): it has no bias
+        pairs = [pair for pair in pairs if pair[0] is not None]  # (None, None): it has no bias
+        if len(self.returned) == len(pairs) and all(gradient is None for _, gradient in pairs):
+            return [(own, new) for (own, _), new in zip(pairs, self.returned, strict=True)]
+        return pairs
 
     def _shapes_due(self) -> list[tuple[int, ...]]:
         """Of its parameters, and of the parts that they may be in; without axes of one entry."""
@@ -431,9 +468,15 @@ class Layer(Instance):
             parts = [x.reshape([n for n in x.shape if n != 1] or [1]) for x in parts]
         whole = torch.cat([self._back(name, x) for x in parts]) if len(parts) > 1 else None
         x = self._back(name, parts[0]) if whole is None else whole
-        return self.order.torchs(name, x).contiguous()
+        return self._narrow(self.order.torchs(name, x).contiguous())
 
 
+def _sizes(array: Any) -> list[int]:
+    """The sizes of an array's axes, but for those of one entry."""
+    return [n for n in np.shape(array) if n != 1]
+
+
+WAYS = ("forward", "backward", "step")
 CONVOLVING = (3, 4)
 """How many axes the weights of convolutions have."""
 
@@ -535,6 +578,13 @@ def construct(subject: Subject, name: str, options: Options, *first: Any) -> Any
     call = bound(builder, entry, own)
     if isinstance(call, str):
         raise Misfit(call)
+    if takes := _unfit(builder, (*first, *call[0]), call[1]):
+        given = ", ".join(own)
+        raise Setting(
+            f"what the adapter has for it takes ({takes}), and not ({given}), which torch's has: "
+            f"give a function of these, nn.{name}: lambda {given}: …, and say in fixed= which of "
+            "them have one value"
+        )
     try:
         made = builder(*first, *call[0], **call[1])
     except TypeError as error:  # behind `**options` there is one that takes less
@@ -545,6 +595,19 @@ def construct(subject: Subject, name: str, options: Options, *first: Any) -> Any
     if made is None and entry.kind == "layer" and subject.forward is None:
         raise Misfit(f"what the adapter has for {name} returns None, and not a {name}")
     return made
+
+
+def _unfit(builder: Any, given: tuple[Any, ...], named: dict[str, Any]) -> str:
+    """What a builder takes, if it cannot be called so; "" if it can, or if that cannot be said."""
+    try:
+        signature = inspect.signature(builder)
+    except (TypeError, ValueError):
+        return ""
+    try:
+        signature.bind(*given, **named)
+    except TypeError:
+        return ", ".join(signature.parameters)
+    return ""
 
 
 def _array(subject: Subject, value: Any) -> Any:
@@ -561,11 +624,13 @@ def assembled(subject: Subject, parts: list[Any]) -> Any:
     return container(*parts) if container else Chain(subject, parts)
 
 
-def forward(subject: Subject, made: Any, *inputs: Any) -> Any:
-    """A forward by the adapter's convention."""
-    if subject.forward and not isinstance(made, Chain):
+def forward(subject: Subject, made: Any, *inputs: Any, training: bool = True) -> Any:
+    """A forward by the adapter's convention; one that has an argument for its mode is told it."""
+    if isinstance(made, Chain):
+        return made.forward(inputs[0], training)
+    if subject.forward:
         return subject.forward(made, *inputs)
-    return made.forward(*inputs) if hasattr(made, "forward") else made(*inputs)
+    return getattr(made, "forward", made)(*inputs, **mode_told(made, training))
 
 
 def backward(subject: Subject, made: Any, *gradients: Any) -> Any:
@@ -585,9 +650,9 @@ class Chain:
         ways = partial(forward, subject), partial(backward, subject)
         self.ways: list[tuple[Callable[..., Any], ...]] = [ways for _ in parts]
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any, training: bool = True) -> Any:
         for part, (run, _) in zip(self.parts, self.ways, strict=True):
-            x = run(part, x)
+            x = run(part, x, training=training)
         return x
 
     def backward(self, dy: Any) -> Any:

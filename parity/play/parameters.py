@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -122,14 +123,24 @@ def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
     if (beside := _with_gradients_beside(made, found)) is not None:
         return beside
     found = list(found) if hasattr(found, "__iter__") else [found]
+    if subject.parameters == "pairs" and _are_values(found):
+        return [(value, None) for value in found]  # a backward returns the gradients, or keeps them
     try:
         return paired(subject.parameters, found)
     except (TypeError, ValueError, AttributeError):
         kinds = ", ".join(dict.fromkeys(type(one).__name__ for one in found))
         raise Setting(
-            f"parameters={subject.parameters!r}, but its list has {len(found)} of {kinds}: say "
-            "'pairs', 'flat', 'lists', 'objects', or give a callable that returns pairs"
+            f"its list of parameters has {len(found)} of {kinds}, and is not as "
+            f"parameters={subject.parameters!r} has it: say 'pairs', 'flat', 'lists', 'objects', "
+            "or give a callable that returns pairs"
         ) from None
+
+
+def _are_values(found: list[Any]) -> bool:
+    """Whether a list has arrays that are parameters alone: `[W, b]`, and not `[W, dW]`."""
+    half = len(found) // 2
+    alike = [np.shape(p) for p in found[:half]] == [np.shape(g) for g in found[half:]]
+    return bool(found) and all(map(_is_array, found)) and (not alike or len(found) % 2 == 1)
 
 
 GRADIENTS = ("grads", "gradients", "grad", "dparams", "gradient")
@@ -143,9 +154,9 @@ def _with_gradients_beside(made: Any, found: Any) -> list[tuple[Any, Any]] | Non
     gradients = [one() if callable(one) else one for one in held]
     for other in gradients:
         if isinstance(found, Mapping) and isinstance(other, Mapping):
-            names = {key: key if key in other else f"d{key}" for key in found}
-            if all(name in other for name in names.values()):
-                return [(found[key], other[name]) for key, name in names.items()]
+            names = {key: f"d{key}" if f"d{key}" in other else key for key in found}
+            if other.keys() <= {*names.values()}:  # a backward may have made none yet
+                return [(found[key], other.get(name)) for key, name in names.items()]
         lists = isinstance(found, (list, tuple)) and isinstance(other, (list, tuple))
         if lists and found and len(found) == len(other):
             both = list(zip(found, other, strict=True))
@@ -154,24 +165,28 @@ def _with_gradients_beside(made: Any, found: Any) -> list[tuple[Any, Any]] | Non
     return None
 
 
-COUNTERPARTS = ("d{}", "d_{}", "{}_grad", "grad_{}", "dL_d{}", "dLd{}")
+COUNTERPARTS = ("d{}", "d_{}", "{}_grad", "grad_{}", "dL_d{}", "dLd{}", "{}_gradient", "grad{}")
 """What an attribute may be called that is the gradient of another."""
 
 
 def by_attributes(made: Any, shapes: list[tuple[int, ...]]) -> list[tuple[Any, Any]]:
     """Pairs of attributes, `W` and `dW`, of a layer that has no list of its parameters: those of
-    the shapes that are due, in the order in which they were set."""
-    own = getattr(made, "__dict__", {})
-    due = {one for shape in shapes for one in (shape, shape[::-1])}
-    found = []
-    for name, value in own.items():
-        named = [form.format(name) for form in COUNTERPARTS if form.format(name) in own]
-        first = value[0] if isinstance(value, list) and value else value
-        shape = np.shape(first) if _is_array(first) else ()
-        plain = tuple(n for n in (shape[1:] if len(shape) == 3 else shape) if n != 1)
-        if shape and named and plain in due:
-            found.append((value, own[named[0]]))
-    return found
+    the shapes that are due, in the order in which they were set; its own, or those of a layer
+    that it is made of."""
+    due = {tuple(sorted(shape)) for shape in shapes}
+    held = getattr(made, "__dict__", {})
+    for own in (held, *(getattr(value, "__dict__", {}) for value in held.values())):
+        found = []
+        for name, value in own.items():
+            named = [form.format(name) for form in COUNTERPARTS if form.format(name) in own]
+            first = value[0] if isinstance(value, list) and value else value
+            shape = np.shape(first) if _is_array(first) else ()
+            plain = sorted(n for n in (shape[1:] if len(shape) == 3 else shape) if n != 1)
+            if shape and named and {tuple(plain), tuple(sorted(n for n in shape if n != 1))} & due:
+                found.append((value, own[named[0]]))
+        if found:
+            return found
+    return []
 
 
 def _is_array(value: Any) -> bool:
@@ -187,6 +202,8 @@ def paired(how: str, found: Any) -> list[tuple[Any, Any]]:
     match how:
         case "flat":
             half = len(found) // 2
+            if [np.shape(p) for p in found[:half]] != [np.shape(g) for g in found[half:]]:
+                raise TypeError
             return list(zip(found[:half], found[half:], strict=True))
         case "lists":
             return list(zip(*found, strict=True)) if found else []
@@ -219,11 +236,41 @@ def switch(made: Any, mode: bool) -> bool:
     for name, in_training in flags:
         if getattr(made, name) is not (mode is in_training):
             setattr(made, name, mode is in_training)
-    return bool(methods or flags)
+    word = getattr(made, "mode", None)
+    if word in WORDS:
+        made.mode = _word(made, mode)
+    return bool(methods or flags or word in WORDS)
 
 
 FLAGS = (
     ("training", True), ("is_training", True), ("train_mode", True), ("train", True),
-    ("eval", False), ("evaluating", False), ("eval_mode", False),
+    ("is_train", True), ("train_flg", True), ("train_flag", True),
+    ("eval", False), ("evaluating", False), ("eval_mode", False), ("is_eval", False),
+    ("test", False), ("testing", False), ("test_mode", False), ("is_test", False),
+    ("inference", False),
 )  # fmt: skip
 """Flags that say in which mode a layer is, and what each is in training."""
+WORDS = ("train", "training", "test", "eval", "evaluation", "testing", "inference")
+"""What an attribute or an argument `mode` may be; the first two are of training."""
+
+
+def _word(made: Any, mode: bool) -> str:
+    """What a layer calls a mode: the word that its forward compares with, else the usual one."""
+    code = getattr(getattr(made, "forward", made), "__code__", None)
+    among = WORDS[:2] if mode else WORDS[2:]
+    return next((word for word in among if word in getattr(code, "co_consts", ())), among[0])
+
+
+def mode_told(made: Any, mode: bool) -> dict[str, Any]:
+    """What tells a layer's forward its mode, where it has an argument for that, by its name:
+    `{"training": True}`, `{"eval": False}` or `{"mode": "train"}`."""
+    try:
+        takes = inspect.signature(getattr(made, "forward", made)).parameters
+    except (TypeError, ValueError):
+        return {}
+    told: dict[str, Any] = {
+        name: mode is in_training for name, in_training in FLAGS if name in takes
+    }
+    if "mode" in takes and takes["mode"].default in (*WORDS, inspect.Parameter.empty):
+        told["mode"] = _word(made, mode)
+    return told

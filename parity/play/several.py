@@ -19,6 +19,7 @@ from torch import Tensor
 
 from parity.catalogue.values import Tensors
 from parity.play.broken import Misfit
+from parity.play.parameters import mode_told
 from parity.subject.functions import FunctionLayer
 
 
@@ -122,7 +123,9 @@ def arity(made: Any, method: str) -> tuple[int, float]:
         takes = inspect.signature(function).parameters.values()  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return 0, math.inf
-    places = [one for one in takes if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    modes = mode_told(made, True) if method == "forward" else {}
+    places = [one for one in takes if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+              and one.name not in modes]  # fmt: skip
     most = math.inf if any(one.kind is one.VAR_POSITIONAL for one in takes) else len(places)
     return sum(one.default is one.empty for one in places), most
 

@@ -7,6 +7,7 @@ are right once the arguments are.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import re
 from collections.abc import Callable, Iterator
@@ -45,7 +46,8 @@ def set_up(session: Any) -> None:
     with one_thread(), randomness_kept():
         for case in session.description.cases:
             name, look = case.entry.name, _look_of(case)
-            if look is None or case.missing or case.elsewhere or (name, look) in seen:
+            checked = case.kind in ("layer", "loss") and not (case.missing or case.elsewhere)
+            if not checked or (name, look) in seen:
                 continue
             seen.add((name, look))
             for dtype in session.description.dtypes:
@@ -67,10 +69,33 @@ def set_up(session: Any) -> None:
         raise MissingSetting(text, settings)
 
 
+def _of_any(trial: Trial) -> Iterator[str]:
+    """Of a layer of which no more is known: that it can be built."""
+    trial.build()
+    yield from ()
+
+
+def _without_bias(trial: Trial, shapes: list[tuple[int, ...]]) -> Iterator[str]:
+    """Of a layer that has a weight alone where torch's has a bias, and no such option."""
+    entry = trial.case.entry
+    given = inspect.signature(entry.reference).parameters
+    offered = any(
+        case.options.get("bias") is False and not case.missing
+        for case in trial.session.description.cases
+        if case.entry.name == entry.name
+    )
+    fixed = "bias" in trial.case.options
+    if len(shapes) == 1 and "bias" in given and not offered and not fixed:
+        yield f'its {entry.name} has no bias: fixed={{nn.{entry.name}: {{"bias": False}}}}'
+
+
 def _of_linear(trial: Trial) -> Iterator[str]:
     inputs = trial.inputs()
     layer = trial.build()
-    shapes, due = layer.shapes(), tuple(inputs["weight"].shape)
+    shapes, due = layer.shapes(weights(inputs)), tuple(inputs["weight"].shape)
+    if missing := list(_without_bias(trial, shapes)):
+        yield from missing
+        return
     if len(shapes) == len(inputs) - 2 and tuple(shapes[0]) == due[::-1] != due:
         yield 'its Linear has weights [in, out]: weight="in_out"'
         return
@@ -84,7 +109,10 @@ def _of_linear(trial: Trial) -> Iterator[str]:
     if trial.case.single or gives(inputs["x"], right):
         return
     if gives(inputs["x"].mT.contiguous(), right.mT):
-        yield 'its Linear takes features first: batch="columns"'
+        layer.forward(inputs["x"].mT.contiguous())
+        several = layer.attempt("backward", inputs["dy"].mT.contiguous())[0]
+        one = 'batch="column"' if several else 'batch="columns"'
+        yield f"its Linear takes features first: {one}"
     elif gives(inputs["x"][0], right[0]):
         yield 'its Linear takes one sample at a time: batch="vector"'
 
@@ -92,8 +120,9 @@ def _of_linear(trial: Trial) -> Iterator[str]:
 def _of_conv(trial: Trial) -> Iterator[str]:
     inputs = trial.inputs()
     layer = trial.build()
-    shapes, due = layer.shapes(), tuple(inputs["weight"].shape)
+    shapes, due = layer.shapes(weights(inputs)), tuple(inputs["weight"].shape)
     name = trial.case.entry.name
+    yield from _without_bias(trial, shapes)
     if len(shapes) == len(inputs) - 2 and tuple(shapes[0]) != due and len(shapes[0]) == len(due):
         axes = dict(zip("oihw" if len(due) == 4 else "oiw", due, strict=True))
         fit = [
@@ -106,12 +135,39 @@ def _of_conv(trial: Trial) -> Iterator[str]:
             return
     layer.set_parameters({name: inputs[name] for name in inputs if name not in ("x", "dy")})
     right = evaluate.layer(trial.case.module())(inputs)["output"]
-    last = inputs["x"].movedim(1, -1).contiguous()
-    refused, y = layer.attempt("forward", last)
-    due_last = right.movedim(1, -1)
-    if not refused and y.shape == due_last.shape and bool((y - due_last).abs().max() < NEAR):
-        what = "images [B, H, W, C]" if len(due) == 4 else "sequences [B, L, C]"
+    yield from _lying(trial, layer, inputs["x"], right)
+
+
+def _of_images(trial: Trial) -> Iterator[str]:
+    """Of a layer of images without parameters."""
+    inputs = trial.inputs()
+    right = evaluate.layer(trial.case.module())(inputs)["output"]
+    yield from _lying(trial, trial.build(), inputs["x"], right)
+
+
+def _lying(trial: Trial, layer: Any, x: Tensor, right: Tensor) -> Iterator[str]:
+    """How a layer takes images: their channels last, one at a time, or both."""
+
+    def last(x: Tensor) -> Tensor:
+        return x.movedim(-3 if right.dim() == 4 else -2, -1).contiguous()
+
+    def gives(given: Tensor, due: Tensor) -> bool:
+        refused, y = layer.attempt("forward", given)
+        return not refused and y.shape == due.shape and bool((y - due).abs().max() < NEAR)
+
+    name, single = trial.case.entry.name, trial.case.single
+    images = right.dim() == 4
+    if gives(x, right):
+        return
+    if gives(last(x), last(right)):
+        what = "images [B, H, W, C]" if images else "sequences [B, L, C]"
         yield f'its {name} takes {what}: channels="last"'
+    elif not single and gives(x[0], right[0]):
+        yield f'its {name} takes one at a time: batch="vector"'
+    elif not single and gives(last(x[0]), last(right[0])):
+        what = "one image [H, W, C]" if images else "one sequence [L, C]"
+        yield f'its {name} takes {what} at a time: channels="last"'
+        yield f'its {name} takes one at a time: batch="vector"'
 
 
 KERNELS = ("oihw", "hwio", "iohw", "hwoi", "ohwi", "ihwo")
@@ -122,7 +178,8 @@ def _of_recurrent(trial: Trial) -> Iterator[str]:
     """Of a cell, or of a layer over a sequence."""
     inputs, entry = trial.inputs(), trial.case.entry
     layer = trial.build()
-    shapes, due = layer.shapes(), [tuple(p.shape) for p in weights(inputs).values()]
+    shapes = layer.shapes(weights(inputs))
+    due = [tuple(p.shape) for p in weights(inputs).values()]
     missing = []
     if len(shapes) == 3 and len(due) == 4 and not trial.case.one_bias:
         missing.append(f'its {entry.name} has one bias: biases="one"')
@@ -189,7 +246,8 @@ def _told(setting: str, value: str) -> str:
 def _of_heads(trial: Trial) -> Iterator[str]:
     """Of multi-head attention, whose weights are square: what they are only values show."""
     inputs = trial.inputs()
-    shapes, due = trial.build().shapes(), tuple(inputs["in_proj_weight"].shape)
+    shapes = trial.build().shapes(weights(inputs))
+    due = tuple(inputs["in_proj_weight"].shape)
     heads = trial.case.options["num_heads"]
     of_head = due[1] // heads, due[1]
     if shapes and tuple(shapes[0]) in (due[::-1], of_head[::-1]) and tuple(shapes[0]) != of_head:
@@ -334,15 +392,16 @@ def _of_loss(trial: Trial) -> Iterator[str]:
         )
 
 
-def _look_of(case: Case) -> Callable[[Trial], Iterator[str]] | None:
+def _look_of(case: Case) -> Callable[[Trial], Iterator[str]]:
     """How a case is looked at."""
     if "mask" in case.beside:
         return _of_masks
-    return _LOOKS.get("loss" if case.kind == "loss" else case.entry.name)
+    return _LOOKS.get("loss" if case.kind == "loss" else case.entry.name, _of_any)
 
 
 _LOOKS: dict[str, Callable[[Trial], Iterator[str]]] = {
     "Linear": _of_linear, "Conv2d": _of_conv, "Conv1d": _of_conv, "ConvTranspose2d": _of_conv,
+    **dict.fromkeys(("MaxPool2d", "AvgPool2d"), _of_images),
     **dict.fromkeys(("RNNCell", "GRUCell", "LSTMCell", "RNN", "GRU", "LSTM"), _of_recurrent),
     "MultiheadAttention": _of_heads,
     "RoPE": _of_option("interleaved"),

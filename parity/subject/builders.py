@@ -74,6 +74,12 @@ def bound(builder: Callable[..., Any], entry: Entry, options: Options) -> tuple[
             return f"takes no {name}"
         elif name not in defaults or defaults[name] != value:
             return f"takes no {name}={value}"
+    stride = takes.get("stride")
+    untold = "kernel_size" in options and "stride" not in {*options, *taken}
+    if stride and untold and defaults.get("stride", 1) is None and stride.default is not None:
+        # Torch's own is that of the window, and what the builder says may be another.
+        named["stride"] = options["kernel_size"]
     # What the builder cannot do without is torch's default, where torch has one.
-    filled = {n: defaults[n] for n in needs if n in defaults and n not in taken | options.keys()}
+    there = taken | options.keys() | named.keys()
+    filled = {n: defaults[n] for n in needs if n in defaults and n not in there}
     return args, filled | named

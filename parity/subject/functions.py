@@ -30,7 +30,7 @@ class Functions:
     parameters: tuple[str, ...]
     options: Function | None
 
-    def of(self, entry: Entry, array: str, weight: str, gradients: str) -> Function:
+    def of(self, entry: Entry, array: str, weight: str, gradients: str, kernel: str) -> Function:
         """The builder of an entry, by a subject's conventions.
 
         Raises:
@@ -51,7 +51,8 @@ class Functions:
                 return FunctionLoss(self.forward, extra)
             if first:
                 return FunctionOptimizer(self.forward, extra, args[0])
-            arrays = _arrays(entry.reference(**named), self.parameters, array, weight)
+            module = entry.reference(**named)
+            arrays = _arrays(module, self.parameters, array, weight, kernel)
             return FunctionLayer(self, arrays, extra, gradients == "accumulated")
 
         made.__signature__ = self._signature(entry)  # type: ignore[attr-defined]
@@ -135,7 +136,9 @@ def _known(entry: Entry, names: tuple[str, ...]) -> None:
         )
 
 
-def _arrays(module: torch.nn.Module, names: tuple[str, ...], array: str, weight: str) -> list[Any]:
+def _arrays(
+    module: torch.nn.Module, names: tuple[str, ...], array: str, weight: str, kernel: str
+) -> list[Any]:
     """Parameters in torch's shapes, as the subject takes them."""
     shapes = {name: tuple(value.shape) for name, value in module.named_parameters()}
     found = []
@@ -148,6 +151,9 @@ def _arrays(module: torch.nn.Module, names: tuple[str, ...], array: str, weight:
             )
         if len(shape) == 2 and weight == "in_out" and "weight" in name.rpartition(".")[2]:
             shape = shape[::-1]
+        if len(shape) in (3, 4):  # a convolution's; of sequences without a height
+            axes = dict(zip("oihw" if len(shape) == 4 else "oiw", shape, strict=True))
+            shape = tuple(axes[axis] for axis in kernel if axis in axes)
         zeros = torch.zeros(shape)  # in the dtype of the check
         found.append(zeros.numpy() if array == "numpy" else zeros)
     return found
@@ -205,11 +211,13 @@ class FunctionLayer:
             due = ", ".join((*names, *(f"d{name}" for name in self.own.parameters)))
             raise AdapterError(f"its backward returns {len(found)} results, due are {due}")
         for kept, gradient in zip(self.gradients, gradients, strict=True):
-            if np.shape(gradient) != np.shape(kept):
+            if [n for n in np.shape(gradient) if n != 1] != [n for n in np.shape(kept) if n != 1]:
                 raise AdapterError(
                     f"its backward returns a gradient of {list(np.shape(gradient))} for a "
                     f"parameter of {list(np.shape(kept))}"
                 )
+            if hasattr(gradient, "reshape"):  # it may have axes of one entry
+                gradient = gradient.reshape(kept.shape)
             kept[...] = kept + gradient if self.accumulates else gradient
         return dx[0] if self.given == 1 else tuple(dx)
 

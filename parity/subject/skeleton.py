@@ -16,6 +16,8 @@ from pathlib import Path
 
 from parity.catalogue.table import CATALOGUE, by_name
 from parity.subject.error import AdapterError
+from parity.subject.made import RATES, builder
+from parity.subject.pairs import SEQUENCES, lines_of, pairs_of
 from parity.subject.source import (
     NAMES,
     Module,
@@ -36,10 +38,7 @@ STEPS = ("step", "update", "apply")
 TARGETS = ("target", "targets", "t", "true", "y_true", "ytrue", "label", "labels", "y")
 PREDICTIONS = ("prediction", "predictions", "pred", "y_pred", "ypred", "y_hat", "yhat", "output",
                "p", "logits")  # fmt: skip
-OUTPUTS = ("out", "output", "n_out", "out_features", "output_size", "output_dim", "out_dim",
-           "units", "neurons", "n_neurons", "n_outputs", "fan_out", "outputs")  # fmt: skip
 MODELS = ("model", "net", "network", "layers", "module")
-RATES = ("lr", "learning_rate", "rate", "eta", "step_size")
 PAIRS = (
     (("W", "w", "weight", "weights", "kernel"),
      ("d{}", "d_{}", "grad_{}", "{}_grad", "{}_gradient", "{}_grads", "grad_{}s", "g{}", "delta_{}",
@@ -72,7 +71,7 @@ def skeleton(given: str, folder: Path) -> str:
     """
     source = source_of(given)
     found, unknown = _classes(source)
-    pairs = {} if found else _functions(source)
+    pairs, left = ({}, []) if found else pairs_of(source)
     if not found and not pairs:
         raise AdapterError(
             f"{given}: no class in it looks like a layer of torch.nn by its name; an adapter "
@@ -89,24 +88,25 @@ def skeleton(given: str, folder: Path) -> str:
     helpers, rows = [], []
     for name, one in sorted(found.items(), key=lambda pair: NAMES.index(pair[0])):
         made = f"{names[one.module.name]}.{one.node.name}"
-        helper, row = _row(name, made, one.node)
+        helper, row = _row(name, made, one, f"{'np' if numpy else 'torch'}.zeros")
         helpers += helper
         rows.append(row)
-    if numpy and any(not pair.parameters for pair in pairs.values()):
-        helpers += ["import numpy as np", ""]
+    if any("np.zeros" in row for row in rows):
+        lines.insert(lines.index("import torch"), "import numpy as np")
     for name, pair in pairs.items():
-        if pair.parameters:
-            both = [f"{names[pair.module.name]}.{pair.stem}_{way}" for way in WAYS]
-            rows.append(f"{_owner(name)}.{name}: parity.functions(")
-            rows += [f"    {', '.join(both)},", f"    parameters={pair.parameters!r},", "),"]
-            continue
-        helpers += _class_of(name, names[pair.module.name], pair, numpy)
-        rows.append(f"{_owner(name)}.{name}: {name},")
+        key = f"{_owner(name)}.{name}"
+        before, own = lines_of(name, key, names[pair.module.name], pair)
+        helpers += before
+        rows += own
     rows += [f"# {names[module.name]}.{cls}: which torch class?" for module, cls in unknown]
+    rows += [f"# {one}: not taken up" for one in left]
     lines += helpers
     lines += ["subject = parity.Subject(", "    {", *(f"        {row}" for row in rows), "    },"]
-    if "Linear" in pairs or any(pair.parameters for pair in pairs.values()):
+    if any(pair.parameters for pair in pairs.values()):
         lines += ['    gradients="overwritten",', '    weight="in_out",  # a guess']
+        normed = any("BatchNorm" in name for name in pairs)
+        lines += ['    running_variance="biased",  # a guess'] * normed
+        lines += [f'    kernel="{pair.kernel}",' for pair in pairs.values() if pair.kernel]
     lines += [f"    {line}" for line in _settings(found, names, numpy)]
     return "\n".join([*lines, ")", ""])
 
@@ -129,6 +129,7 @@ def _classes(source: Source) -> tuple[dict[str, Found], list[tuple[Module, str]]
                 name = None
             if name in SEQUENCES and _is_cell(node):
                 name = f"{name}Cell"
+            name = _by_its_code(name, node)
             if name is not None and (name not in found or _better(node, found[name].node)):
                 found[name] = Found(module, node)
             elif name is None and {"forward", "backward"} <= set(methods(node)):
@@ -136,8 +137,21 @@ def _classes(source: Source) -> tuple[dict[str, Found], list[tuple[Module, str]]
     return found, [(module, name) for module, name in unknown if name not in bases]
 
 
-WAYS = ("forward", "backward")
-SEQUENCES = ("RNN", "GRU", "LSTM")
+def _by_its_code(name: str | None, node: ast.ClassDef) -> str | None:
+    """What a class of a name that says less is: a pool of maxima or means, a norm of images."""
+    source = ast.unparse(node)
+    if name is None and node.name.lower() in (
+        "pooling",
+        "pool",
+        "pool2d",
+        "pooling2d",
+        "poollayer",
+    ):
+        return "MaxPool2d" if re.search(r"max\(", source) else "AvgPool2d"
+    images = re.search(r"\w+, \w+, \w+, \w+\)? = \w+\.shape", source)
+    if name == "BatchNorm1d" and "1" not in node.name and images and "ndim" not in source:
+        return "BatchNorm2d"
+    return name
 
 
 def _is_cell(node: ast.ClassDef) -> bool:
@@ -166,85 +180,6 @@ def _contains(node: ast.ClassDef) -> bool:
     return added or (
         taken and (by_name or bool({"layers", "modules", "args"} & {*names} or not names))
     )
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two functions of the framework, `relu_forward(x)` and `relu_backward(dy, cache)`.
-
-    Args:
-        cache: whether the first returns what the second takes beside the gradient.
-        parameters: torch's names of what the first takes after its inputs.
-    """
-
-    module: Module
-    stem: str
-    cache: bool
-    parameters: tuple[str, ...] = ()
-
-
-def _functions(source: Source) -> dict[str, Pair]:
-    """Pairs of functions by the names of the layers that they are."""
-    found: dict[str, Pair] = {}
-    for module in source.modules:
-        own = {node.name: node for node in module.tree.body if isinstance(node, ast.FunctionDef)}
-        for name, node in own.items():
-            stem = name.removesuffix("_forward")
-            known = torch_name(stem) if f"{stem}_backward" in own and stem != name else None
-            if known in (None, "Sequential") or by_name(str(known)).kind != "layer":
-                continue
-            returned = [one.value for one in ast.walk(node) if isinstance(one, ast.Return)]
-            cache = any(isinstance(one, ast.Tuple) and len(one.elts) == 2 for one in returned)
-            if known is not None and (parameters := _of_recurrence(known, len(node.args.args))):
-                found.setdefault(known, Pair(module, stem, True, parameters))
-            if len(node.args.args) == (3 if known == "Linear" else 1):
-                found.setdefault(str(known), Pair(module, stem, cache))
-    return found
-
-
-def _of_recurrence(known: str, count: int) -> tuple[str, ...]:
-    """The parameters of a recurrent layer's forward of so many arguments: x, a state or two, and
-    these, with one bias or with two; () if it is none."""
-    if known.removesuffix("Cell") not in SEQUENCES:
-        return ()
-    layer = "" if known.endswith("Cell") else "_l0"
-    states = {"LSTMCell": (2,), "LSTM": (1, 2)}.get(known, (1,))
-    names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    for size in (3, 4):
-        if count - 1 - size in states:
-            return tuple(f"{name}{layer}" for name in names[:size])
-    return ()
-
-
-def _class_of(name: str, module: str, pair: Pair, numpy: bool) -> Iterator[str]:
-    """A class that calls two functions."""
-    zeros = "np.zeros" if numpy else "torch.zeros"
-    linear = name == "Linear"
-    given = "x, self.w, self.b" if linear else "x"
-    call = f"{module}.{pair.stem}_forward({given})"
-    passed = "dy, self.cache" if pair.cache else "dy, *self.cache"
-    back = f"{module}.{pair.stem}_backward({passed})"
-    yield from ("", f"class {name}:")
-    if linear:
-        yield from (
-            "    def __init__(self, n_in, n_out):",
-            f"        self.w, self.b = {zeros}((n_in, n_out)), {zeros}(n_out)",
-            f"        self.dw, self.db = {zeros}((n_in, n_out)), {zeros}(n_out)",
-            "",
-            "    def param(self):",
-            "        return [(self.w, self.dw), (self.b, self.db)]",
-            "",
-        )
-    yield "    def forward(self, x):"
-    if pair.cache:
-        yield from (f"        y, self.cache = {call}", "        return y", "")
-    else:
-        yield from (f"        self.cache = ({given},)", f"        return {call}", "")
-    yield "    def backward(self, dy):"
-    if linear:
-        yield from (f"        dx, self.dw[...], self.db[...] = {back}", "        return dx", "", "")
-    else:
-        yield from (f"        return {back}", "", "")
 
 
 def _aliases(names: dict[str, None]) -> dict[str, str]:
@@ -317,16 +252,15 @@ def _owner(name: str) -> str:
     return "parity" if known.key.__module__.startswith("parity.") else "nn"
 
 
-def _row(name: str, made: str, node: ast.ClassDef) -> tuple[list[str], str]:
+def _row(name: str, made: str, one: Found, zeros: str) -> tuple[list[str], str]:
     """What builds a class: lines before the subject, if any, and the subject's row."""
     helper: list[str] = []
-    builder = made
-    needed, names = arguments(methods(node).get("__init__"))
+    built = made
     if name == "Sequential":
-        helper, builder = _container(made, node)
+        helper, built = _container(made, one.node)
     elif _owner(name) != "torch.optim":
-        builder = _builder(name, made, needed, names)
-    return helper, f"{_owner(name)}.{name}: {builder},"
+        built = builder(name, made, one.node, one.module.tree, zeros)
+    return helper, f"{_owner(name)}.{name}: {built},"
 
 
 def _container(made: str, node: ast.ClassDef) -> tuple[list[str], str]:
@@ -342,47 +276,6 @@ def _container(made: str, node: ast.ClassDef) -> tuple[list[str], str]:
         ]  # fmt: skip
         return lines, "sequential"
     return [], f"lambda *layers: {made}(list(layers))" if names else made
-
-
-def _builder(name: str, made: str, needed: list[str], names: list[str]) -> str:
-    """A class itself, or a function where it cannot do without what torch's has not."""
-    entry = by_name(name)
-    if name == "Linear":
-        turned = (
-            bool(needed) and len(needed) > 1 and needed[0] in OUTPUTS and needed[1] not in OUTPUTS
-        )
-        rest = [_guess(one) for one in needed[2:]]
-        bias = next((one for one in ("bias", "use_bias", "has_bias") if one in names[2:]), "")
-        if not turned and not rest and bias in ("", "bias"):
-            return made
-        given = ["n_out", "n_in"] if turned else ["n_in", "n_out"]
-        takes = "n_in, n_out" + (", bias=True" if bias and bias not in needed else "")
-        given += [*rest, *([f"{bias}=bias"] if bias and bias not in needed else [])]
-        return f"lambda {takes}: {made}({', '.join(given)})"
-    first = entry.positional
-    if first and len(needed) > 1 and len(needed) >= len(first) and name != "Dropout":
-        if needed[0] in OUTPUTS and needed[1] not in OUTPUTS:
-            return f"lambda {', '.join(first[:2])}: {made}({first[1]}, {first[0]})"
-        rest = [_guess(one) for one in needed[len(first) :] if one not in entry.defaults()]
-        if not rest:
-            return made  # these come by position, whatever they are called
-        return f"lambda {', '.join(first)}: {made}({', '.join([*first, *rest])})"
-    if len(first) == len(needed) == 1:
-        return made
-    known = {*entry.defaults(), *entry.positional, "dim", "reduction"}
-    missing = [one for one in needed if one not in known]
-    if not missing or name == "Dropout":
-        return made
-    return f"lambda: {made}({', '.join(map(_guess, needed))})"
-
-
-def _guess(argument: str) -> str:
-    """A value for an argument that torch's class has not, by its name."""
-    if argument in ("axis", "dim"):
-        return "-1"
-    if argument == "name":
-        return '"name"'
-    return "0.0" if argument in RATES else "None"
 
 
 def _settings(found: dict[str, Found], names: dict[str, str], numpy: bool) -> Iterator[str]:
@@ -403,7 +296,7 @@ def _settings(found: dict[str, Found], names: dict[str, str], numpy: bool) -> It
         yield from _ways_of_layers(layers, linear, names, found)
     losses = {name: node for name, node in nodes.items() if name.endswith("Loss")}
     if losses:
-        yield from _of_losses(list(losses.values()))
+        yield from _of_losses(list(losses.values()), found[next(iter(losses))].module.tree)
     moved = [node for name, node in nodes.items() if _owner(name) == "torch.optim"]
     if moved:
         _, own = arguments(methods(moved[0]).get("__init__"))
@@ -425,6 +318,8 @@ def _parameters(linear: ast.ClassDef) -> Iterator[str]:
         ("params", "gradients"),
     ):
         pairs = list(zip(keys_of(linear, params), keys_of(linear, grads), strict=False))
+        if pairs and all(gradient in (key, f"d{key}") for key, gradient in pairs):
+            return  # these are found by themselves
         if pairs:
             taken = ", ".join(
                 f"(layer.{params}[{k!r}], layer.{grads}.get({g!r}))" for k, g in pairs
@@ -438,7 +333,15 @@ def _parameters(linear: ast.ClassDef) -> Iterator[str]:
             continue
         called = (form.format(value) for form in gradients)
         named.append((value, next((name for name in called if name in own), None)))
-    if named and all(gradient for _, gradient in named):
+    back = next((name for name in BACKWARD if name in methods(linear)), "")
+    if len(named) == 2 and not any(gradient for _, gradient in named) and _rated(linear, back):
+        taken = ", ".join(f"(layer.{p}, None)" for p, _ in named)
+        yield f'parameters=lambda layer: [{taken}] if hasattr(layer, "{named[0][0]}") else [],'
+        return
+    made = ast.unparse(methods(linear).get("__init__", linear))
+    plain = all(g in (f"d{p}", f"d_{p}", f"{p}_grad", f"grad_{p}", f"dL_d{p}", f"dLd{p}")
+                and f"self.{g} = " in made for p, g in named)  # fmt: skip
+    if named and all(gradient for _, gradient in named) and not plain:
         taken = ", ".join(f'(layer.{p}, getattr(layer, "{g}", None))' for p, g in named)
         yield f'parameters=lambda layer: [{taken}] if hasattr(layer, "{named[0][0]}") else [],'
 
@@ -451,28 +354,44 @@ def _ways_of_layers(
     first = linear if linear is not None else layers[0]
     forward = next((name for name in FORWARD if name in methods(first)), "forward")
     needed, _ = arguments(methods(first).get(forward))
-    if forward not in ("forward", "__call__") or len(needed) > 1:
-        more = ", ".join(["x", *("True" for _ in needed[1:])])
+    modes = [one for one in needed[1:] if one in MODES]
+    if forward not in ("forward", "__call__") or len(needed) > 1 + len(modes):
+        told = 'getattr(layer, "training", True)'
+        more = ", ".join(["x", *(told if one in MODES else "True" for one in needed[1:])])
         yield f"forward=lambda layer, x: layer.{forward}({more}),"
+        if modes:
+            yield 'train=lambda layer, mode: setattr(layer, "training", mode),'
     backward = next((name for name in BACKWARD if name in methods(first)), "backward")
-    takes = [len(arguments(methods(one).get(backward))[0]) for one in layers]
-    needed, _ = arguments(methods(first).get(backward))
-    if len(needed) > 1 and needed[1] in RATES:
+    rated = [one for one in layers if _rated(one, backward)]
+    if rated:
         call = f"layer.{backward}(dy, rate)"
-        if min(takes) < 2 and linear is not None:
-            made = f"{names[found['Linear'].module.name]}.{linear.name}"
-            call += f" if isinstance(layer, {made}) else layer.{backward}(dy)"
+        if len(rated) < len(layers):
+            made = [f"{names[one.module.name]}.{one.node.name}" for one in found.values()
+                    if one.node in rated]  # fmt: skip
+            call += f" if isinstance(layer, ({', '.join(made)},)) else layer.{backward}(dy)"
         yield f"step_in_backward=lambda layer, dy, rate: {call},"
     elif backward != "backward":
         yield f"backward=lambda layer, dy: layer.{backward}(dy),"
 
 
-def _of_losses(losses: list[ast.ClassDef]) -> Iterator[str]:
+MODES = ("training", "is_training", "train", "is_train", "train_flg", "train_mode")
+
+
+def _rated(node: ast.ClassDef, backward: str) -> bool:
+    """Whether a layer's backward takes a rate, and so moves its parameters."""
+    needed, _ = arguments(methods(node).get(backward))
+    return len(needed) > 1 and needed[1] in RATES
+
+
+def _of_losses(losses: list[ast.ClassDef], tree: ast.Module) -> Iterator[str]:
     first = methods(losses[0])
     names = (*FORWARD, "loss", "calculate", "compute", "value", "calc")
     forward = next((name for name in names if name in first), "forward")
     source = ast.unparse(first.get(forward, losses[0]))
-    yield f'reduction="{"mean" if "mean" in source else "sum"}",  # a guess'
+    source += "".join(ast.unparse(one) for one in tree.body
+                      if isinstance(one, ast.FunctionDef) and f"{one.name}(" in source)  # fmt: skip
+    divided = re.search(r"mean|/ \(?(\w+\.)?(batch_?size|shape\[0\]|size|len\(|[Nnm]\b)", source)
+    yield f'reduction="{"mean" if divided else "sum"}",  # a guess'
     given, _ = arguments(first.get(forward))
     turned = len(given) > 1 and given[0] in TARGETS and given[1] in PREDICTIONS
     if turned or forward not in ("forward", "__call__"):

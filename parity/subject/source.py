@@ -33,6 +33,7 @@ ALIASES = {
     "avgpool": "AvgPool2d", "averagepool": "AvgPool2d", "averagepooling": "AvgPool2d",
     "avgpooling": "AvgPool2d", "meanpool": "AvgPool2d", "meanpool2d": "AvgPool2d",
     "averagepool2d": "AvgPool2d", "averagepooling2d": "AvgPool2d", "avgpooling2d": "AvgPool2d",
+    "spatialgroupnorm": "GroupNorm", "multicrossentropy": "CrossEntropyLoss",
     "globalaveragepool": "AdaptiveAvgPool2d", "globalavgpool": "AdaptiveAvgPool2d",
     "globalavgpool2d": "AdaptiveAvgPool2d", "globalaveragepooling": "AdaptiveAvgPool2d",
     "globalaveragepooling2d": "AdaptiveAvgPool2d", "globalaveragepool2d": "AdaptiveAvgPool2d",
@@ -234,6 +235,8 @@ def torch_name(name: str) -> str | None:
         shorter = plain
         for word in AROUND:
             shorter = shorter.removesuffix(word).removeprefix(word)
+        if shorter == plain:
+            shorter = plain.replace("layer", "")  # in the middle of it
         if shorter == plain:
             return None
         plain = shorter

@@ -303,7 +303,8 @@ class Subject:
             if entry.kind == "loss" and (width := self._outputs_of(key)):
                 entry = replace(entry, shape=(entry.shape_of(next(iter(entry.variants)))[0], width))
             if isinstance(builder, Functions):
-                builder = builder.of(entry, self.array, self.weight, self.gradients)
+                how = self.array, self.weight, self.gradients, self.kernel_of(key)
+                builder = builder.of(entry, *how)
             if fixed := self.fixed.get(key):
                 entry, builder = _fixed(entry, fixed), without(builder, tuple(fixed))
             found[entry.name] = (entry, builder)
