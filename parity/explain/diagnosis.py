@@ -157,11 +157,10 @@ def explain(
     if near := _nearly_right(got, right, mistakes, dtype):
         return Explanation(near.sentence, named=True, severity=near.severity)
     for scaled in (False, True):
-        told = dict.fromkeys(
-            (text, mistake.severity)
-            for mistake in known
-            if mistake.scaled == scaled and (text := _fits(mistake, got, tolerance))
-        )
+        alike_so = [mistake for mistake in known if mistake.scaled == scaled]
+        told = _told(alike_so, got, tolerance)
+        if len(told) > 1:  # one of them may be it to the last digits
+            told = _told(alike_so, got, 64 * _eps(dtype)) or told
         if len(told) == 1:
             ((text, severity),) = told
             return Explanation(text, named=True, severity=severity)
@@ -176,6 +175,15 @@ def explain(
     if got.numel() > 1 and bool((got == got.flatten()[0]).all()):
         return Explanation(f"is {float(got.flatten()[0]):.3g} everywhere")
     return Explanation(somewhere(got, right, inputs or {}, tolerance))
+
+
+def _told(
+    mistakes: Sequence[Mistake], got: Tensor, tolerance: float
+) -> dict[tuple[str, str], None]:
+    """What the mistakes say that a result is, and of which class, each once."""
+    return dict.fromkeys(
+        (text, mistake.severity) for mistake in mistakes if (text := _fits(mistake, got, tolerance))
+    )
 
 
 def _nearly_right(
