@@ -120,6 +120,8 @@ class Layer(Instance):
         self.indexed = False
         self.due: dict[str, torch.Size] = {}
         self.training = True
+        self.table = False
+        """Whether its weight is a table that is looked up, `[entries, features]` everywhere."""
         self.returned: list[Any] = []
         """What its last backward returned after the input's gradient."""
         self.again: Callable[[], Any] | None = None
@@ -175,9 +177,9 @@ class Layer(Instance):
             dx = backward(self.subject, self.made, *gradients)
         if self.several is not None:
             dx = self.several.returned(dx, self.layout.take)
-        elif isinstance(dx, (tuple, list)) and len(dx) > 1 and self.pairs():
+        elif isinstance(dx, (tuple, list)) and len(dx) > 1:
             dx, *returned = dx
-            self.returned = flat(returned)
+            self.returned = [one for one in flat(returned) if np.size(one)]
         if self.indexed:
             return None
         if dx is None:
@@ -372,7 +374,8 @@ class Layer(Instance):
             pairs = [pair for part in self.parts for pair in parameter_pairs(self.subject, part)]
             says = callable(self.subject.parameters) or self.subject.parameters == "pairs"
             if not pairs and self.due and says:
-                pairs = by_attributes(self.made, self._shapes_due())
+                shapes = self._shapes_due()
+                pairs = [pair for part in self.parts for pair in by_attributes(part, shapes)]
         pairs = [pair for pair in pairs if pair[0] is not None]  # (None, None): it has no bias
         if len(self.returned) == len(pairs) and all(gradient is None for _, gradient in pairs):
             return [(own, new) for (own, _), new in zip(pairs, self.returned, strict=True)]
@@ -393,7 +396,7 @@ class Layer(Instance):
             torchs, own = self.layout.axes(value.dim())
             return value.permute([torchs.index(axis) for axis in own])
         turned = self.subject.weight == "in_out" and value.dim() == 2 and is_weight(name)
-        return value.mT if turned else value
+        return value.mT if turned and not self.table else value
 
     def _back(self, name: str, value: Tensor) -> Tensor:
         """The same from the subject's layout to torch's."""
