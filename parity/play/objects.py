@@ -122,6 +122,8 @@ class Layer(Instance):
         self.indexed = False
         self.due: dict[str, torch.Size] = {}
         self.training = True
+        self.table = False
+        """Whether its weight is a table that is looked up, `[entries, features]` everywhere."""
         self.returned: list[Any] = []
         """What its last backward returned after the input's gradient."""
         self.again: Callable[[], Any] | None = None
@@ -141,6 +143,7 @@ class Layer(Instance):
             sequence=subject.axes_of(entry),
             steps=subject.sequences == "steps" and entry.sequence,
         )
+        self.table = entry.domain == "index"
         self.order = Order(entry.blocks, subject.gates_of(entry))
         if entry.several:
             attends = "qkv" in entry.blocks.values()
@@ -205,9 +208,9 @@ class Layer(Instance):
         dx = self._whole("input_grad", dx)
         if self.several is not None:
             dx = self.several.returned(dx, self.layout.take, self.shape)
-        elif isinstance(dx, (tuple, list)) and len(dx) > 1 and self.pairs():
+        elif isinstance(dx, (tuple, list)) and len(dx) > 1:
             dx, *returned = dx
-            self.returned = flat(returned)
+            self.returned = [one for one in flat(returned) if np.size(one)]
         if self.indexed:
             return None
         if dx is None:
@@ -427,7 +430,8 @@ class Layer(Instance):
             pairs = [pair for part in self.parts for pair in parameter_pairs(self.subject, part)]
             says = callable(self.subject.parameters) or self.subject.parameters == "pairs"
             if not pairs and self.due and says:
-                pairs = by_attributes(self.made, self._shapes_due())
+                shapes = self._shapes_due()
+                pairs = [pair for part in self.parts for pair in by_attributes(part, shapes)]
         if self.order.blocks:
             pairs = [part for pair in pairs for part in apart(pair)]
         pairs = [pair for pair in pairs if pair[0] is not None]  # (None, None): it has no bias
@@ -449,7 +453,7 @@ class Layer(Instance):
             torchs, own = self.layout.axes(value.dim())
             return value.permute([torchs.index(axis) for axis in own])
         turned = self.subject.weight == "in_out" and value.dim() == 2 and is_weight(name)
-        return value.mT if turned else value
+        return value.mT if turned and not self.table else value
 
     def _back(self, name: str, value: Tensor) -> Tensor:
         """The same from the subject's layout to torch's."""

@@ -52,7 +52,8 @@ def set_up(session: Any) -> None:
             seen.add((name, look))
             for dtype in session.description.dtypes:
                 try:
-                    found |= dict.fromkeys(look(Trial(session, case, DTYPES[dtype])))
+                    trial = Trial(session, case, DTYPES[dtype])
+                    found |= dict.fromkeys([*look(trial), *_of_digits(trial)])
                 except Setting as setting:
                     found[f"{name}: {setting}"] = None
                 except (Broken, Refused) as broken:  # its checks say so
@@ -69,31 +70,53 @@ def set_up(session: Any) -> None:
         raise MissingSetting(text, settings)
 
 
+def _of_digits(trial: Trial) -> Iterator[str]:
+    """Of a layer that computes in float32, where the adapter has float64 alone."""
+    if trial.case.kind != "layer" or trial.session.description.dtypes != ("float64",):
+        return
+    inputs = trial.inputs()
+    refused, y = trial.layer(inputs).attempt("forward", inputs["x"])
+    if not refused and y.dtype == torch.float32:
+        yield f'its {trial.case.entry.name} computes in float32: dtypes=("float32",)'
+
+
 def _of_any(trial: Trial) -> Iterator[str]:
     """Of a layer of which no more is known: that it can be built."""
     trial.build()
     yield from ()
 
 
-def _without_bias(trial: Trial, shapes: list[tuple[int, ...]]) -> Iterator[str]:
-    """Of a layer that has a weight alone where torch's has a bias, and no such option."""
-    entry = trial.case.entry
+def _fixed(trial: Trial, shapes: list[tuple[int, ...]]) -> Iterator[str]:
+    """Of a layer that has a weight alone where torch's has a bias, or kernels of one size, and no
+    option for that."""
+    entry, options = trial.case.entry, trial.case.options
+    own = [case for case in trial.session.description.cases
+           if case.entry.name == entry.name and not case.missing]  # fmt: skip
     given = inspect.signature(entry.reference).parameters
-    offered = any(
-        case.options.get("bias") is False and not case.missing
-        for case in trial.session.description.cases
-        if case.entry.name == entry.name
-    )
-    fixed = "bias" in trial.case.options
-    if len(shapes) == 1 and "bias" in given and not offered and not fixed:
-        yield f'its {entry.name} has no bias: fixed={{nn.{entry.name}: {{"bias": False}}}}'
+    what: list[str] = []
+    fixed: dict[str, Any] = {}
+    if len(shapes) == 1 and "bias" in given and all("bias" not in case.options for case in own):
+        what.append("no bias")
+        fixed["bias"] = False
+    size = options.get("kernel_size")
+    other = next((c for c in own if isinstance(size, int) and c.options["kernel_size"] != size
+                  and not c.optional), None)  # fmt: skip
+    if other is not None and shapes:
+        module = {name: p.detach() for name, p in other.module().named_parameters()}
+        there = Trial(trial.session, other, trial.dtype).build().shapes(module)
+        unlike = there and sorted(module["weight"].shape) != sorted(there[0])
+        if unlike and list(there[0]).count(size) >= 2:
+            what.append(f"kernels of {size} alone")
+            fixed["kernel_size"] = size
+    if fixed:
+        yield f"its {entry.name} has {' and '.join(what)}: fixed={{nn.{entry.name}: {fixed}}}"
 
 
 def _of_linear(trial: Trial) -> Iterator[str]:
     inputs = trial.inputs()
     layer = trial.build()
     shapes, due = layer.shapes(weights(inputs)), tuple(inputs["weight"].shape)
-    if missing := list(_without_bias(trial, shapes)):
+    if missing := list(_fixed(trial, shapes)):
         yield from missing
         return
     if len(shapes) == len(inputs) - 2 and tuple(shapes[0]) == due[::-1] != due:
@@ -122,7 +145,11 @@ def _of_conv(trial: Trial) -> Iterator[str]:
     layer = trial.build()
     shapes, due = layer.shapes(weights(inputs)), tuple(inputs["weight"].shape)
     name = trial.case.entry.name
-    yield from _without_bias(trial, shapes)
+    if missing := list(_fixed(trial, shapes)):
+        yield from missing
+        return
+    layer = trial.build()  # the one before is gone, if another has been built
+    layer.shapes(weights(inputs))
     if len(shapes) == len(inputs) - 2 and tuple(shapes[0]) != due and len(shapes[0]) == len(due):
         axes = dict(zip("oihw" if len(due) == 4 else "oiw", due, strict=True))
         fit = [

@@ -52,7 +52,8 @@ class Functions:
             if first:
                 return FunctionOptimizer(self.forward, extra, args[0])
             module = entry.reference(**named)
-            arrays = _arrays(module, self.parameters, array, weight, kernel)
+            lies = "out_in" if entry.domain == "index" else weight
+            arrays = _arrays(module, self.parameters, array, lies, kernel)
             return FunctionLayer(self, arrays, extra, gradients == "accumulated")
 
         made.__signature__ = self._signature(entry)  # type: ignore[attr-defined]

@@ -27,7 +27,11 @@ def builder(name: str, made: str, node: ast.ClassDef, tree: ast.Module, zeros: s
     bases = {ast.unparse(base) for base in node.bases}
     near = [one for one in tree.body if isinstance(one, ast.ClassDef) and one.name in bases]
     whole = "\n".join(map(ast.unparse, (node, *near)))
-    needed, names = arguments(methods(node).get("__init__"))
+    init = next((methods(one)["__init__"] for one in (node, *near)
+                 if "__init__" in methods(one)), None)  # fmt: skip
+    if init is None and node.bases and len(near) < len(bases):
+        return made  # what it takes stands elsewhere
+    needed, names = arguments(init)
     if of_arrays := _of_arrays(name, made, node, whole, zeros):
         return of_arrays
     if "Pool2d" in name and len(needed) > 1 and _two_sides(needed):
@@ -159,10 +163,13 @@ def _by_torchs(name: str, made: str, needed: list[str], names: list[str]) -> str
     if first and len(needed) > 1 and len(needed) >= len(first) and name != "Dropout":
         if needed[0] in OUTPUTS and needed[1] not in OUTPUTS:
             return f"lambda {', '.join(first[:2])}: {made}({first[1]}, {first[0]})"
-        rest = [guess(one) for one in needed[len(first) :] if one not in entry.defaults()]
-        if not rest:
+        more = needed[len(first) :]
+        if all(one in entry.defaults() for one in more):
             return made  # these come by position, whatever they are called
-        return f"lambda {', '.join(first)}: {made}({', '.join([*first, *rest])})"
+        own = {one: entry.defaults()[one] for one in more if one in entry.defaults()}
+        both = [*first, *(f"{one}={value!r}" for one, value in own.items())]
+        given = [*first, *(f"{one}={one if one in own else guess(one)}" for one in more)]
+        return f"lambda {', '.join(both)}: {made}({', '.join(given)})"
     if len(first) == len(needed) == 1:
         return made
     if len(names) < len(first):  # it has some of them fixed

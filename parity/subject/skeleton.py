@@ -40,7 +40,7 @@ PREDICTIONS = ("prediction", "predictions", "pred", "y_pred", "ypred", "y_hat", 
                "p", "logits")  # fmt: skip
 MODELS = ("model", "net", "network", "layers", "module")
 PAIRS = (
-    (("W", "w", "weight", "weights", "kernel"),
+    (("W", "w", "weight", "weights", "kernel", "kernels", "filters"),
      ("d{}", "d_{}", "grad_{}", "{}_grad", "{}_gradient", "{}_grads", "grad_{}s", "g{}", "delta_{}",
       "dL_d{}", "dLd{}", "grad{}", "{}_g")),
     (("b", "B", "bias", "biases"),
@@ -286,6 +286,8 @@ def _settings(found: dict[str, Found], names: dict[str, str], numpy: bool) -> It
     linear = nodes.get("Linear")
     layers = [node for name, node in nodes.items() if name != "Sequential"
               and by_name(name).kind == "layer" and not by_name(name).several]  # fmt: skip
+    if linear is None and "Conv2d" in nodes:
+        yield from _parameters(nodes["Conv2d"])
     if linear is not None:
         way = next((name for name in BACKWARD if name in methods(linear)), "backward")
         source = ast.unparse(methods(linear).get(way, linear))
@@ -334,7 +336,7 @@ def _parameters(linear: ast.ClassDef) -> Iterator[str]:
         called = (form.format(value) for form in gradients)
         named.append((value, next((name for name in called if name in own), None)))
     back = next((name for name in BACKWARD if name in methods(linear)), "")
-    if len(named) == 2 and not any(gradient for _, gradient in named) and _rated(linear, back):
+    if named and not any(gradient for _, gradient in named) and _rated(linear, back):
         taken = ", ".join(f"(layer.{p}, None)" for p, _ in named)
         yield f'parameters=lambda layer: [{taken}] if hasattr(layer, "{named[0][0]}") else [],'
         return
