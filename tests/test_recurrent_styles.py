@@ -471,6 +471,54 @@ def test_rope_of_neighbours_passes_with_its_option_fixed() -> None:
     assert parity.check(parity.Subject({parity.RoPE: Rope}, array="numpy", fixed=fixed)).passed
 
 
+class TabledRope(Rope):
+    """It wants its width and a length, and its forward the places."""
+
+    def __init__(self, theta: float, head_dim: int, max_seq_len: int) -> None:
+        powers = theta ** (-np.arange(0, head_dim, 2) / head_dim)
+        self.angles = np.outer(np.arange(max_seq_len), powers)
+
+    def turned(self, x: Array, sign: int) -> Array:
+        angles = self.angles[self.places].astype(x.dtype)
+        cos, sin = np.cos(angles), sign * np.sin(angles)
+        a, b = np.split(x, 2, -1)
+        return np.concatenate([a * cos - b * sin, a * sin + b * cos], -1)
+
+    def forward(self, x: Array, token_positions: Array) -> Array:  # type: ignore[override]
+        self.places = token_positions
+        return super().forward(x)
+
+
+class RopeOfCosines(TabledRope):
+    def backward(self, dy: Array) -> Array:
+        return (self.turned(dy, 1) + self.turned(dy, -1)) / 2
+
+
+class RopeByTables(Rope):
+    def forward(self, x: Array, cos: Array, sin: Array) -> Array:  # type: ignore[override]
+        raise AssertionError("it is not called before the adapter says how")
+
+
+def test_rope_of_a_table_gets_its_width_and_asks_for_the_places() -> None:
+    subject = parity.Subject({parity.RoPE: TabledRope}, array="numpy")
+    with pytest.raises(parity.AdapterError, match="takes token_positions beside x: ") as raised:
+        parity.check(subject)
+    call = "lambda layer, x: layer.forward(x, np.arange(x.shape[-2]))"
+    assert str(raised.value).endswith(f"forward={call}")
+    asked = {"array": "numpy", "forward": eval(call, {"np": np})}
+    report = parity.check(parity.Subject({parity.RoPE: TabledRope}, **asked))
+    assert report.passed, report.findings
+    assert {one.case for one in report.outcomes} == {"RoPE", "RoPE-base=50", "RoPE-heads"}
+    wrong = parity.check(parity.Subject({parity.RoPE: RopeOfCosines}, **asked), quick=True)
+    assert [one.sentence for one in wrong.findings] == ["RoPE input gradient has the cosines alone"]
+
+
+def test_rope_that_is_handed_its_tables_asks_for_them() -> None:
+    with pytest.raises(parity.AdapterError, match="takes cos, sin beside x: ") as raised:
+        parity.check(parity.Subject({parity.RoPE: RopeByTables}, array="numpy"))
+    assert str(raised.value).endswith("forward=lambda layer, x: layer.forward(x, cos, sin)")
+
+
 class ByAttributes(own.GRUCell):
     """Its parameters are attributes, and their gradients too, `Wrx` and `dWrx`."""
 

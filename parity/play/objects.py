@@ -37,7 +37,7 @@ from parity.play.parameters import (
     switch,
     zero_grad,
 )
-from parity.play.several import Several, grouped
+from parity.play.several import Several, grouped, needed
 from parity.subject.builders import bound
 from parity.subject.functions import FunctionLayer
 from parity.subject.subject import Subject
@@ -147,6 +147,15 @@ class Layer(Instance):
         assert self.entry is not None
         self.subject = replace(self.subject, **settings)
         self.play(self.entry)
+
+    def lacks(self) -> dict[str, str]:
+        """What its forward cannot do without, and does not get, by name: what may be given for it,
+        such as the places of a sequence."""
+        if self._called is None or self.several is not None:
+            return {}
+        module = "np" if self.subject.array == "numpy" else "torch"
+        names = needed(self.made, "forward")[1:]
+        return {n: f"{module}.arange(x.shape[-2])" if "pos" in n else n for n in names}
 
     def set_beside(self, inputs: Tensors, gradients: Tensors) -> None:
         """What comes in after the first input, and after the first output's gradient, from now

@@ -168,8 +168,8 @@ def by_attributes(made: Any, shapes: list[tuple[int, ...]]) -> list[tuple[Any, A
         named = [form.format(name) for form in COUNTERPARTS if form.format(name) in own]
         first = value[0] if isinstance(value, list) and value else value
         shape = np.shape(first) if _is_array(first) else ()
-        plain = tuple(n for n in (shape[1:] if len(shape) == 3 else shape) if n != 1)
-        if shape and named and plain in due:
+        fitting = (shape, shape[1:] if len(shape) == 3 else shape)  # whole, or for each head
+        if shape and named and any(tuple(n for n in one if n != 1) in due for one in fitting):
             found.append((value, own[named[0]]))
     return found
 

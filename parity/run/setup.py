@@ -269,6 +269,10 @@ def _of_option(option: str) -> Callable[[Trial], Iterator[str]]:
     def look(trial: Trial) -> Iterator[str]:
         entry = trial.case.entry
         inputs = trial.inputs()
+        if lacking := trial.build().lacks():
+            call = f"forward=lambda layer, x: layer.forward(x, {', '.join(lacking.values())})"
+            yield f"its {entry.name} takes {', '.join(lacking)} beside x: {call}"
+            return
         right = evaluate.layer(trial.case.module())(inputs)["output"]
         if _offers(trial, option) or _gives(trial, inputs, right):
             return
