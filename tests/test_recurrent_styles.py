@@ -294,6 +294,43 @@ def test_what_is_wrong_is_named_however_it_is_called(
     assert says[name] in report.findings[0].sentence
 
 
+class Remembering(own.Stateful):
+    """Without a method that sets it back."""
+
+    reset_state: Any = None
+
+
+class WrongAndStateful(own.Stateful):
+    def slope(self, h: Array) -> Array:
+        return np.ones_like(h)
+
+
+@pytest.mark.parametrize(
+    ("cls", "reset"),
+    [
+        (own.Stateful, "lambda layer: layer.reset_state()"),
+        (Remembering, "lambda layer: layer.__dict__.update(h=None)"),
+        (WrongAndStateful, "lambda layer: layer.reset_state()"),
+    ],
+)
+def test_a_state_that_is_kept_is_one_line(cls: Any, reset: str) -> None:
+    with pytest.raises(parity.AdapterError, match="SETUP: ") as raised:
+        parity.check(parity.Subject({nn.RNN: cls}, **OF_RNN))
+    text = "its RNN begins with the state that its last call has left"
+    assert str(raised.value).endswith(f"{text}: reset={reset}")
+    subject = parity.Subject({nn.RNN: cls}, reset=eval(reset), **OF_RNN)
+    report = parity.check(subject, quick=cls is WrongAndStateful)
+    if cls is WrongAndStateful:
+        assert "lacks the derivative of the nonlinearity" in report.findings[0].sentence
+    else:
+        assert report.passed, report.findings
+
+
+def test_a_cell_that_keeps_its_state_is_told_so() -> None:
+    with pytest.raises(parity.AdapterError, match="its GRUCell keeps its state from one call to"):
+        parity.check(parity.Subject({nn.GRUCell: own.StatefulCell}, **OF_PARTS))
+
+
 class WritingSteps(own.Steps):
     def forward(self, x: Any, h: Array | None = None) -> Any:
         y = super().forward(x, h)
