@@ -294,6 +294,43 @@ def test_what_is_wrong_is_named_however_it_is_called(
     assert says[name] in report.findings[0].sentence
 
 
+class Remembering(own.Stateful):
+    """Without a method that sets it back."""
+
+    reset_state: Any = None
+
+
+class WrongAndStateful(own.Stateful):
+    def slope(self, h: Array) -> Array:
+        return np.ones_like(h)
+
+
+@pytest.mark.parametrize(
+    ("cls", "reset"),
+    [
+        (own.Stateful, "lambda layer: layer.reset_state()"),
+        (Remembering, "lambda layer: layer.__dict__.update(h=None)"),
+        (WrongAndStateful, "lambda layer: layer.reset_state()"),
+    ],
+)
+def test_a_state_that_is_kept_is_one_line(cls: Any, reset: str) -> None:
+    with pytest.raises(parity.AdapterError, match="SETUP: ") as raised:
+        parity.check(parity.Subject({nn.RNN: cls}, **OF_RNN))
+    text = "its RNN begins with the state that its last call has left"
+    assert str(raised.value).endswith(f"{text}: reset={reset}")
+    subject = parity.Subject({nn.RNN: cls}, reset=eval(reset), **OF_RNN)
+    report = parity.check(subject, quick=cls is WrongAndStateful)
+    if cls is WrongAndStateful:
+        assert "lacks the derivative of the nonlinearity" in report.findings[0].sentence
+    else:
+        assert report.passed, report.findings
+
+
+def test_a_cell_that_keeps_its_state_is_told_so() -> None:
+    with pytest.raises(parity.AdapterError, match="its GRUCell keeps its state from one call to"):
+        parity.check(parity.Subject({nn.GRUCell: own.StatefulCell}, **OF_PARTS))
+
+
 class WritingSteps(own.Steps):
     def forward(self, x: Any, h: Array | None = None) -> Any:
         y = super().forward(x, h)
@@ -469,6 +506,54 @@ def test_what_only_values_show_is_found_too(
 def test_rope_of_neighbours_passes_with_its_option_fixed() -> None:
     fixed = {parity.RoPE: {"interleaved": True}}
     assert parity.check(parity.Subject({parity.RoPE: Rope}, array="numpy", fixed=fixed)).passed
+
+
+class TabledRope(Rope):
+    """It wants its width and a length, and its forward the places."""
+
+    def __init__(self, theta: float, head_dim: int, max_seq_len: int) -> None:
+        powers = theta ** (-np.arange(0, head_dim, 2) / head_dim)
+        self.angles = np.outer(np.arange(max_seq_len), powers)
+
+    def turned(self, x: Array, sign: int) -> Array:
+        angles = self.angles[self.places].astype(x.dtype)
+        cos, sin = np.cos(angles), sign * np.sin(angles)
+        a, b = np.split(x, 2, -1)
+        return np.concatenate([a * cos - b * sin, a * sin + b * cos], -1)
+
+    def forward(self, x: Array, token_positions: Array) -> Array:  # type: ignore[override]
+        self.places = token_positions
+        return super().forward(x)
+
+
+class RopeOfCosines(TabledRope):
+    def backward(self, dy: Array) -> Array:
+        return (self.turned(dy, 1) + self.turned(dy, -1)) / 2
+
+
+class RopeByTables(Rope):
+    def forward(self, x: Array, cos: Array, sin: Array) -> Array:  # type: ignore[override]
+        raise AssertionError("it is not called before the adapter says how")
+
+
+def test_rope_of_a_table_gets_its_width_and_asks_for_the_places() -> None:
+    subject = parity.Subject({parity.RoPE: TabledRope}, array="numpy")
+    with pytest.raises(parity.AdapterError, match="takes token_positions beside x: ") as raised:
+        parity.check(subject)
+    call = "lambda layer, x: layer.forward(x, np.arange(x.shape[-2]))"
+    assert str(raised.value).endswith(f"forward={call}")
+    asked = {"array": "numpy", "forward": eval(call, {"np": np})}
+    report = parity.check(parity.Subject({parity.RoPE: TabledRope}, **asked))
+    assert report.passed, report.findings
+    assert {one.case for one in report.outcomes} == {"RoPE", "RoPE-base=50", "RoPE-heads"}
+    wrong = parity.check(parity.Subject({parity.RoPE: RopeOfCosines}, **asked), quick=True)
+    assert [one.sentence for one in wrong.findings] == ["RoPE input gradient has the cosines alone"]
+
+
+def test_rope_that_is_handed_its_tables_asks_for_them() -> None:
+    with pytest.raises(parity.AdapterError, match="takes cos, sin beside x: ") as raised:
+        parity.check(parity.Subject({parity.RoPE: RopeByTables}, array="numpy"))
+    assert str(raised.value).endswith("forward=lambda layer, x: layer.forward(x, cos, sin)")
 
 
 class ByAttributes(own.GRUCell):

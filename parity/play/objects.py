@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -38,7 +39,7 @@ from parity.play.parameters import (
     switch,
     zero_grad,
 )
-from parity.play.several import Several, flat, grouped
+from parity.play.several import Several, flat, grouped, needed
 from parity.subject.builders import bound
 from parity.subject.functions import FunctionLayer, FunctionLoss, FunctionOptimizer
 from parity.subject.subject import Subject
@@ -157,6 +158,30 @@ class Layer(Instance):
         self.subject = replace(self.subject, **settings)
         self.play(self.entry)
 
+    def lacks(self) -> dict[str, str]:
+        """What its forward cannot do without, and does not get, by name: what may be given for it,
+        such as the places of a sequence."""
+        if self._called is None or self.several is not None:
+            return {}
+        module = "np" if self.subject.array == "numpy" else "torch"
+        names = needed(self.made, "forward")[1:]
+        return {n: f"{module}.arange(x.shape[-2])" if "pos" in n else n for n in names}
+
+    def resets(self) -> str:
+        """How the state that it keeps may be set back, as of a `layer`: by a method, or by what its
+        attributes are at first; "" if neither is there."""
+        for name in dir(self.made):
+            known = RESETTING.search(name) and not name.startswith("__")
+            if known and callable(getattr(self.made, name)) and not needed(self.made, name):
+                return f"layer.{name}()"
+        states = {n: getattr(self.made, n) for n in dir(self.made) if STATE.fullmatch(n)}
+        first = [
+            f"{n}=None" if value is None else f"{n}=0 * layer.{n}"
+            for n, value in states.items()
+            if value is None or isinstance(value, (Tensor, np.ndarray))
+        ]
+        return f"layer.__dict__.update({', '.join(first)})" if first else ""
+
     def set_beside(self, inputs: Tensors, gradients: Tensors) -> None:
         """What comes in after the first input, and after the first output's gradient, from now
         on."""
@@ -167,6 +192,9 @@ class Layer(Instance):
         """The output, or the first of them: `outputs` has the others."""
         given = self.watch.keep("x", self.give(x, lies))
         self.indexed, self.shape = not x.is_floating_point(), x.shape
+        if self.subject.reset and self.entry is not None and self.entry.recurrent:
+            with self.guard():
+                self.subject.reset(self.made)
         if self.several is None:
             with self.guard():
                 found = forward(self.subject, self.made, given, training=self.training)
@@ -479,6 +507,13 @@ def _sizes(array: Any) -> list[int]:
     """The sizes of an array's axes, but for those of one entry."""
     return [n for n in np.shape(array) if n != 1]
 
+
+RESETTING = re.compile(
+    "(reset|clear|flush|init|zero)_?(all_)?(hidden|state|cell|memory|h$)|^reset$"
+)
+"""What a method may be called that sets a layer's state back."""
+STATE = re.compile("_?(prev_|last_)?(h|c|a|hidden|cell|state|hidden_state|cell_state)(_prev|_t)?")
+"""What an attribute may be called that is a layer's state."""
 
 WAYS = ("forward", "backward", "step")
 CONVOLVING = (3, 4)

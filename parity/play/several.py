@@ -118,16 +118,29 @@ def arity(made: Any, method: str) -> tuple[int, float]:
     that cannot be said."""
     if isinstance(made, FunctionLayer):
         return (made.inputs, made.inputs) if method == "forward" else (0, math.inf)
+    takes = _arguments(made, method)
+    open_ended = not takes or any(one.kind is one.VAR_POSITIONAL for one in takes)
+    return len(needed(made, method)), math.inf if open_ended else len(_places(takes))
+
+
+def needed(made: Any, method: str) -> list[str]:
+    """The arguments that a layer's method cannot do without, by name."""
+    return [one.name for one in _places(_arguments(made, method)) if one.default is one.empty]
+
+
+def _places(takes: list[inspect.Parameter]) -> list[inspect.Parameter]:
+    return [one for one in takes if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+
+
+def _arguments(made: Any, method: str) -> list[inspect.Parameter]:
+    """Those of a layer's method, but for its mode; none if that cannot be said."""
     function = getattr(made, method, made if method == "forward" else None)
+    modes = mode_told(made, True) if method == "forward" else {}
     try:
         takes = inspect.signature(function).parameters.values()  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        return 0, math.inf
-    modes = mode_told(made, True) if method == "forward" else {}
-    places = [one for one in takes if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
-              and one.name not in modes]  # fmt: skip
-    most = math.inf if any(one.kind is one.VAR_POSITIONAL for one in takes) else len(places)
-    return sum(one.default is one.empty for one in places), most
+        return []
+    return [one for one in takes if one.name not in modes]
 
 
 def grouped(

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from parity.catalogue.case import Case
 from parity.catalogue.values import Tensors
@@ -216,8 +217,37 @@ def _of_recurrent(trial: Trial) -> Iterator[str]:
         yield from missing
         return
     right = evaluate.layer(trial.case.module())(inputs)["output"]
-    if not _gives(trial, inputs, right):
+    if _gives(trial, inputs, right):
+        yield from _kept_state(trial, inputs, right)
+    else:
         yield from _way_of(trial, inputs, right)
+
+
+def _kept_state(trial: Trial, inputs: Tensors, right: Tensor) -> Iterator[str]:
+    """Of a layer whose second call gives what torch gives of both sequences in a row."""
+    if not trial.case.entry.sequence:
+        return
+    layer = trial.layer(inputs)
+    layer.attempt("forward", inputs["x"])
+    refused, y = layer.attempt("forward", inputs["x"])
+    row = torch.cat([inputs["x"], inputs["x"]], 1)
+    module = trial.case.module().to(trial.dtype)
+    with torch.no_grad():
+        both = functional_call(module, weights(inputs), (row,))
+    due = both[:, right.shape[1] :] if right.dim() == 3 else both
+    if not refused and _near(y, due) and not _near(y, right):
+        text = f"its {trial.case.entry.name} begins with the state that its last call has left"
+        how = trial.build().resets()
+        yield f"{text}: reset=lambda layer: {how}" if how else f"{text}, and `reset` is to say how"
+
+
+def _keeps_its_state(trial: Trial, inputs: Tensors) -> bool:
+    """Whether a cell takes x alone, and begins with states of zeros."""
+    zeros = {name: 0 * x if name.endswith(".x") else x for name, x in inputs.items()}
+    layer = trial.layer(inputs)
+    layer.set_beside({}, {})
+    refused, y = layer.attempt("forward", inputs["x"])
+    return not refused and _near(y, evaluate.layer(trial.case.module())(zeros)["output"])
 
 
 def _way_of(trial: Trial, inputs: Tensors, right: Tensor) -> Iterator[str]:
@@ -227,6 +257,12 @@ def _way_of(trial: Trial, inputs: Tensors, right: Tensor) -> Iterator[str]:
     letters = next(iter(entry.blocks.values()), "")
     orders = [{}, *({"gates": "".join(order)} for order in itertools.permutations(letters))]
     dues = {"": right} | ({"last": right[:, -1]} if right.dim() == 3 else {})
+    if not entry.sequence and _keeps_its_state(trial, inputs):
+        yield (
+            f"its {entry.name} keeps its state from one call to the next, and does not take it: "
+            f"name it by nn.{entry.name.removesuffix('Cell')}, with a forward over all places"
+        )
+        return
     for way in _ways(trial):
         y = _output(trial, inputs, way)
         last, due = next(((n, d) for n, d in dues.items() if y.shape == d.shape), ("", right))
@@ -354,6 +390,10 @@ def _of_option(option: str) -> Callable[[Trial], Iterator[str]]:
     def look(trial: Trial) -> Iterator[str]:
         entry = trial.case.entry
         inputs = trial.inputs()
+        if lacking := trial.build().lacks():
+            call = f"forward=lambda layer, x: layer.forward(x, {', '.join(lacking.values())})"
+            yield f"its {entry.name} takes {', '.join(lacking)} beside x: {call}"
+            return
         right = evaluate.layer(trial.case.module())(inputs)["output"]
         if _offers(trial, option) or _gives(trial, inputs, right):
             return
@@ -367,7 +407,10 @@ def _of_option(option: str) -> Callable[[Trial], Iterator[str]]:
 
 def _gives(trial: Trial, inputs: Tensors, due: Tensor, **settings: str) -> bool:
     """Whether a layer gives what is due, by these settings beside the adapter's."""
-    y = _output(trial, inputs, settings)
+    return _near(_output(trial, inputs, settings), due)
+
+
+def _near(y: Tensor, due: Tensor) -> bool:
     return y.shape == due.shape and bool((y - due).abs().max() < NEAR)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
@@ -63,10 +64,13 @@ def bound(builder: Callable[..., Any], entry: Entry, options: Options) -> tuple[
     room = [p for p in takes.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     taken = {p.name for p in room[: len(args) + (entry.kind == "optimizer")]}
     defaults, named = entry.defaults(), {}
+    named_so = {own: name for name, others in ALIASES.items() for own in others}
     for name, value in options.items():
         if name in entry.positional or name in taken:
             continue
-        if name in takes or open_ended:
+        if own := next((n for n in (name, *ALIASES.get(name, ())) if n in takes), ""):
+            named[own] = value
+        elif open_ended:
             named[name] = value
         elif (name, value) == ("dim", -1):
             continue  # a softmax without the option is over the features
@@ -81,5 +85,28 @@ def bound(builder: Callable[..., Any], entry: Entry, options: Options) -> tuple[
         named["stride"] = options["kernel_size"]
     # What the builder cannot do without is torch's default, where torch has one.
     there = taken | options.keys() | named.keys()
-    filled = {n: defaults[n] for n in needs if n in defaults and n not in there}
+    torchs = {n: named_so.get(n, n) for n in needs if n not in there}
+    filled = {n: defaults[name] for n, name in torchs.items() if name in defaults}
+    known = taken | filled.keys() | named.keys()
+    meant = {n: _meant(n, entry, options) for n in needs if n not in known}
+    filled |= {name: value for name, value in meant.items() if value}
     return args, filled | named
+
+
+ALIASES = {"base": ("theta", "rope_theta")}
+"""What an option of torch's side may be called."""
+
+LONGEST = 128
+"""How long sequences are at most that a layer is told of when it is made."""
+
+
+def _meant(name: str, entry: Entry, options: Options) -> int:
+    """What an argument of that name means that a layer over a sequence cannot be made without: the
+    width of its input, or how long a sequence is at most; 0 if it is not clear."""
+    if not entry.sequence:
+        return 0
+    if re.search("len|pos|context|max", name):
+        return LONGEST
+    variant = next(n for n, own in entry.variants.items() if own.keys() <= options.keys())
+    width = entry.shape_of(variant)[-1]
+    return width if re.search("dim|width|size|features|embd|^d$|^d_", name) else 0

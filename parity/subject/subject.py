@@ -62,7 +62,7 @@ SEVERAL = {
 GATES = (sorted("ifgo"), sorted("rzn"))
 CALLABLE = (
     "model", "forward", "backward", "step_in_backward", "loss_forward", "loss_backward",
-    "upstream", "zero_grad", "train", "step", "rate", "children",
+    "upstream", "zero_grad", "reset", "train", "step", "rate", "children",
 )  # fmt: skip
 
 
@@ -141,6 +141,8 @@ class Subject:
             and not 1, if it is not `loss.backward(dy)`.
         zero_grad: `zero_grad(layer)`, where it is not `layer.zero_grad()`; a layer without one
             has its gradients set to zero in place.
+        reset: `reset(layer)`, called before each forward of a recurrent layer: sets back the state
+            that it keeps from one call to the next.
         train: `train(layer, mode)`, where it is not `layer.train()` and `layer.eval()`.
         step: `step(optimizer)`, where it is not `optimizer.step()`.
         rate: `rate(optimizer, value)` changes its learning rate, where that is neither its `lr` nor
@@ -191,6 +193,7 @@ class Subject:
     loss_backward: Callable[..., Any] | None = None
     upstream: Callable[[Any, Any], Any] | None = None
     zero_grad: Callable[[Any], Any] | None = None
+    reset: Callable[[Any], Any] | None = None
     train: Callable[[Any, bool], Any] | None = None
     step: Callable[[Any], Any] | None = None
     rate: Callable[[Any, float], Any] | None = None

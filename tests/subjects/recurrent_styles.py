@@ -243,6 +243,34 @@ class Steps(RNN):
         return list(dx.swapaxes(0, 1)), dh
 
 
+class Stateful(RNN):
+    """It begins where its last call has ended, until it is reset."""
+
+    h: Array | None = None
+
+    def reset_state(self) -> None:
+        self.h = None
+
+    def forward(self, x: Any) -> Any:  # type: ignore[override]
+        y = super().forward(x, self.h)
+        self.h = y[:, -1]
+        return y
+
+    def backward(self, dy: Any) -> Any:
+        return super().backward(dy)[0]
+
+
+class StatefulCell(GRUCell):
+    """It keeps its state, and takes x alone."""
+
+    state: Any = 0.0
+
+    def forward(self, x: Array) -> Array:  # type: ignore[override]
+        h = np.zeros((len(x), len(self.brx)), x.dtype) + self.state
+        self.state = super().forward(x, h)
+        return self.state
+
+
 class LastAlone(RNN):
     """It returns the last state."""
 
