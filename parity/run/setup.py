@@ -54,7 +54,8 @@ def set_up(session: Any) -> None:
             for dtype in session.description.dtypes:
                 try:
                     trial = Trial(session, case, DTYPES[dtype])
-                    found |= dict.fromkeys([*look(trial), *_of_digits(trial)])
+                    said = list(look(trial))
+                    found |= dict.fromkeys(said or _of_digits(trial))
                 except Setting as setting:
                     found[f"{name}: {setting}"] = None
                 except (Broken, Refused) as broken:  # its checks say so
@@ -110,7 +111,8 @@ def _fixed(trial: Trial, shapes: list[tuple[int, ...]]) -> Iterator[str]:
             what.append(f"kernels of {size} alone")
             fixed["kernel_size"] = size
     if fixed:
-        yield f"its {entry.name} has {' and '.join(what)}: fixed={{nn.{entry.name}: {fixed}}}"
+        said = f"fixed={{nn.{entry.name}: {fixed}}}".replace("'", '"')
+        yield f"its {entry.name} has {' and '.join(what)}: {said}"
 
 
 def _of_linear(trial: Trial) -> Iterator[str]:
@@ -161,20 +163,33 @@ def _of_conv(trial: Trial) -> Iterator[str]:
             one = f"{{nn.{name}: {fit[0]!r}}}" if name == "ConvTranspose2d" else repr(fit[0])
             yield f"its {name} has weights {list(shapes[0])}: kernel={one}"
             return
-    layer.set_parameters({name: inputs[name] for name in inputs if name not in ("x", "dy")})
     right = evaluate.layer(trial.case.module())(inputs)["output"]
-    yield from _lying(trial, layer, inputs["x"], right)
+    for kernel in KERNELS if len(due) == 4 else KERNELS[:1]:
+        # The axes may be as long as each other: then only values show how they lie.
+        order = ["oihw".index(axis) for axis in kernel] if len(due) == 4 else [0, 1, 2]
+        turned = inputs["weight"].permute(order)
+        if turned.shape != inputs["weight"].shape:
+            continue
+        own = {n: p for n, p in weights(inputs).items() if n != "weight"}
+        layer.set_parameters({"weight": turned.contiguous(), **own})
+        found = _lying(trial, layer, inputs["x"], right)
+        if found is not None:
+            if kernel != KERNELS[0]:
+                yield f"its {name} has weights {list(shapes[0])}: kernel={kernel!r}"
+            yield from found
+            return
 
 
 def _of_images(trial: Trial) -> Iterator[str]:
     """Of a layer of images without parameters."""
     inputs = trial.inputs()
     right = evaluate.layer(trial.case.module())(inputs)["output"]
-    yield from _lying(trial, trial.build(), inputs["x"], right)
+    yield from _lying(trial, trial.build(), inputs["x"], right) or ()
 
 
-def _lying(trial: Trial, layer: Any, x: Tensor, right: Tensor) -> Iterator[str]:
-    """How a layer takes images: their channels last, one at a time, or both."""
+def _lying(trial: Trial, layer: Any, x: Tensor, right: Tensor) -> list[str] | None:
+    """How a layer takes images: their channels last, one at a time, or both; None where it gives
+    what is due in none of these ways."""
 
     def last(x: Tensor) -> Tensor:
         return x.movedim(-3 if right.dim() == 4 else -2, -1).contiguous()
@@ -185,17 +200,18 @@ def _lying(trial: Trial, layer: Any, x: Tensor, right: Tensor) -> Iterator[str]:
 
     name, single = trial.case.entry.name, trial.case.single
     images = right.dim() == 4
+    one = f'its {name} takes one at a time: batch="vector"'
     if gives(x, right):
-        return
+        return []
     if gives(last(x), last(right)):
         what = "images [B, H, W, C]" if images else "sequences [B, L, C]"
-        yield f'its {name} takes {what}: channels="last"'
-    elif not single and gives(x[0], right[0]):
-        yield f'its {name} takes one at a time: batch="vector"'
-    elif not single and gives(last(x[0]), last(right[0])):
-        what = "one image [H, W, C]" if images else "one sequence [L, C]"
-        yield f'its {name} takes {what} at a time: channels="last"'
-        yield f'its {name} takes one at a time: batch="vector"'
+        return [f'its {name} takes {what}: channels="last"']
+    if not single and gives(x[0], right[0]):
+        return [one]
+    if not single and gives(last(x[0]), last(right[0])):
+        what = "[H, W, C]" if images else "[L, C]"
+        return [f'its {name} takes {what}: channels="last"', one]
+    return None
 
 
 KERNELS = ("oihw", "hwio", "iohw", "hwoi", "ohwi", "ihwo")

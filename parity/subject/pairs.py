@@ -185,7 +185,7 @@ def _value(known: str, name: str, source: str) -> tuple[str, str] | None:
 def _axes(node: ast.FunctionDef, own: list[str]) -> int:
     """How many indices a function's bias is asked with."""
     found = [
-        len(one.slice.elts)
+        sum(ast.unparse(part) not in ("None", "np.newaxis") for part in one.slice.elts)
         for one in ast.walk(node)
         if isinstance(one, ast.Subscript)
         and isinstance(one.slice, ast.Tuple)

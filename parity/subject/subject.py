@@ -260,7 +260,8 @@ class Subject:
             raise AdapterError(f"Subject takes as outputs a number above 0, not {self.outputs!r}")
         for key, options in self.fixed.items():
             entry = self.entry(key)
-            unknown = sorted(options.keys() - entry.defaults().keys()) if entry else []
+            known = {*entry.defaults(), *entry.positional} if entry else set()
+            unknown = sorted(options.keys() - known)
             if entry is None or unknown:
                 what = f"has no {unknown[0]}" if unknown else "has no options"
                 raise AdapterError(f"fixed: {_named(key)} {what}")
@@ -309,7 +310,8 @@ class Subject:
                 how = self.array, self.weight, self.gradients, self.kernel_of(key)
                 builder = builder.of(entry, *how)
             if fixed := self.fixed.get(key):
-                entry, builder = _fixed(entry, fixed), without(builder, tuple(fixed))
+                named = tuple(name for name in fixed if name not in entry.positional)
+                entry, builder = _fixed(entry, fixed), without(builder, named)
             found[entry.name] = (entry, builder)
         return found
 
