@@ -106,9 +106,14 @@ def test_functions_pass_as_the_page_has_them(tmp_path: Path) -> None:
 
 
 def test_a_cell_passes_as_the_page_has_it(tmp_path: Path) -> None:
-    (adapter,) = examples("sequences.md")
+    adapter, _ = examples("sequences.md")
     report = checked(adapter, tmp_path)
     assert {case for case, _ in report.missing} == {"LSTMCell-no_bias"}
+
+
+def test_a_ctc_loss_of_probabilities_passes_as_the_page_has_it(tmp_path: Path) -> None:
+    _, adapter = examples("sequences.md")
+    assert checked(adapter, tmp_path).missing == [("CTCLoss-blank=4_sum", "takes no blank=4")]
 
 
 def checked(adapter: str, folder: Path) -> parity.Report:

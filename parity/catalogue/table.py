@@ -6,6 +6,7 @@ from parity.catalogue import (
     activations,
     attention,
     convolution,
+    ctc,
     dropout,
     embedding,
     linear,
@@ -37,6 +38,7 @@ CATALOGUE: dict[type, Entry] = {
         dropout,
         activations,
         losses,
+        ctc,
         optimizers,
     )
     for entry in family.ROWS

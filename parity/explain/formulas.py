@@ -109,6 +109,8 @@ _FORWARD = {
     "BCEWithLogitsLoss": "loss = sum(max(x, 0) - x * t + log(1 + e^-|x|)) / N",
     "CrossEntropyLoss": "loss = -sum(t * (x - log(sum(e^x)))) / N, N the number of samples",
     "NLLLoss": "loss = -sum(x at the target's class) / N, N the number of samples",
+    "CTCLoss": "loss = -log P, P the sum over all alignments of the product of their steps' "
+               "probabilities; mean: of each divided by its target's length",
     "KLDivLoss": "loss = sum(t * (log(t) - x)) / N; with log_target sum(e^t * (t - x)) / N",
 }  # fmt: skip
 
@@ -159,6 +161,8 @@ _BACKWARD = {
     "BCEWithLogitsLoss": "dx = (sigmoid(x) - t) / N",
     "CrossEntropyLoss": "dx = (softmax(x) * sum(t) - t) / N, N the number of samples",
     "NLLLoss": "dx = -1 / N at the target's class, else 0",
+    "CTCLoss": "dx = p - gamma, p the probabilities, gamma[t, k] the share of P of the alignments "
+    "that are at label k at step t",
     "KLDivLoss": "dx = -t / N; with log_target -e^t / N",
 }
 

@@ -127,14 +127,15 @@ def statistics(module: nn.Module, batches: int, biased: bool = False) -> Evaluat
 def loss(criterion: nn.Module) -> Evaluate:
     """A loss and its derivative.
 
-    Inputs: `prediction`, `target`, and `dy`, the gradient of the loss; without it, that is 1 in
-    each entry. Results: `loss`, and `prediction_grad`.
+    Inputs: `prediction`, `target`, lengths, if it takes some, and `dy`, the gradient of the loss;
+    without it, that is 1 in each entry. Results: `loss`, and `prediction_grad`.
     """
 
     def evaluate(inputs: Tensors, over: Over = alone) -> Tensors:
         prediction = _leaf(inputs["prediction"])
         criterion.to(prediction.dtype)  # its weights, of few digits, lose nothing by it
-        value = over(criterion)(prediction, inputs["target"])
+        others = [x for name, x in inputs.items() if name not in ("prediction", "dy")]
+        value = over(criterion)(prediction, *others)
         dy = inputs.get("dy", torch.ones_like(value))
         (gradient,) = torch.autograd.grad(value, prediction, dy)
         return {"loss": value.detach(), "prediction_grad": gradient}

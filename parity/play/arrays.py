@@ -41,7 +41,7 @@ class Layout:
         """A copy of `x` `[B, …]` as the subject takes it; `lies`: how in memory, one of `LIES`."""
         if self.channels_last and x.dim() > 2:
             x = x.movedim(1, -1)
-        if self.time_first and x.dim() == 3:
+        if self.time_first and x.dim() == 3 and not self.single:
             x = x.transpose(0, 1)
         match self.batch:
             case "columns" if x.dim() > 1:
@@ -85,7 +85,7 @@ class Layout:
                 x = x.squeeze(-1).unsqueeze(0)
         if self.channels_last and x.dim() > 2:
             x = x.movedim(-1, 1)
-        if self.time_first and x.dim() == 3:
+        if self.time_first and x.dim() == 3 and not self.single:
             x = x.transpose(0, 1)
         return x.contiguous()
 

@@ -51,6 +51,9 @@ class Local:
                 own = objects.build(subject, name, options, dtype, seed, poison, device)
                 if kind == "loss":
                     made = objects.Loss(subject, dtype, own, poison)
+                    if case.entry.sequence:
+                        batch = "vector" if made.layout.single else "rows"
+                        made.layout = replace(made.layout, batch=batch, time_first=True)
                 else:
                     made = objects.Layer(subject, dtype, own, poison)
                     made.layout = replace(

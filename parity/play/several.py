@@ -18,7 +18,7 @@ from torch import Tensor
 
 from parity.catalogue.values import Tensors
 from parity.play.broken import Misfit
-from parity.subject.functions import FunctionLayer
+from parity.subject.functions import FunctionLayer, FunctionLoss
 
 
 @dataclass
@@ -103,6 +103,24 @@ def arity(made: Any, method: str) -> tuple[int, float]:
     places = [one for one in takes if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
     most = math.inf if any(one.kind is one.VAR_POSITIONAL for one in takes) else len(places)
     return sum(one.default is one.empty for one in places), most
+
+
+def takes_lengths(made: Any, hook: Callable[..., Any] | None) -> bool:
+    """Whether a loss takes the lengths of sequences after its target: its next argument is one that
+    it cannot do without, or is called a length."""
+    own = isinstance(made, FunctionLoss) and not hook
+    function = hook or (made.own if own else getattr(made, "forward", made))
+    try:
+        takes = list(inspect.signature(function).parameters.values())[bool(hook) :]
+    except (TypeError, ValueError):
+        return True
+    if own:
+        takes = takes[: len(takes) - len(made.extra)]
+    if any(one.kind is one.VAR_POSITIONAL for one in takes):
+        return True
+    return len(takes) > 2 and (
+        takes[2].default is inspect.Parameter.empty or "len" in takes[2].name
+    )
 
 
 def grouped(made: Any, method: str, first: Any, others: list[Any]) -> list[Any]:

@@ -207,8 +207,8 @@ class FunctionLoss:
         self.own, self.extra = own, extra
         self.gradient: Any = None
 
-    def forward(self, prediction: Any, target: Any) -> Any:
-        found = self.own(prediction, target, *self.extra)
+    def forward(self, prediction: Any, target: Any, *lengths: Any) -> Any:
+        found = self.own(prediction, target, *lengths, *self.extra)
         value, self.gradient = _two(found, "it", "(value, gradient)")
         return value
 

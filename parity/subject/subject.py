@@ -123,7 +123,8 @@ class Subject:
         step_in_backward: `step_in_backward(layer, dy, rate)`, for a layer whose backward moves its
             parameters as it passes the gradient on. `backward` is then the same at a rate of 0.
         loss_forward, loss_backward: `(loss, prediction, target)`, where they are not
-            `loss.forward(prediction, target)` and `loss.backward()`.
+            `loss.forward(prediction, target)` and `loss.backward()`; a CTCLoss's get
+            `input_lengths` and `target_lengths` too, if they take them.
         upstream: `upstream(loss, dy)`, the gradient of a prediction where that of the loss is `dy`
             and not 1, if it is not `loss.backward(dy)`.
         zero_grad: `zero_grad(layer)`, where it is not `layer.zero_grad()`; a layer without one
@@ -286,7 +287,8 @@ class Subject:
             if entry is None:
                 continue
             if entry.kind == "loss" and (width := self._outputs_of(key)):
-                entry = replace(entry, shape=(entry.shape_of(next(iter(entry.variants)))[0], width))
+                shape = entry.shape_of(next(iter(entry.variants)))
+                entry = replace(entry, shape=(*shape[:-1], width))
             if isinstance(builder, Functions):
                 builder = builder.of(entry, self.array, self.weight, self.gradients)
             if fixed := self.fixed.get(key):
