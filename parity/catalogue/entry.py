@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-KINDS = ("layer", "loss", "optimizer", "network", "model")
+KINDS = ("layer", "loss", "optimizer", "clipping", "network", "model")
 DOMAINS = ("real", "probability", "apart", "index")
 
 Options = dict[str, Any]
@@ -28,7 +28,8 @@ class Entry:
     Args:
         reference: makes the torch side from the options of a variant. An optimizer's takes its
             parameters first.
-        kind: "layer", "loss", "optimizer", or "network": a whole model, see `checks.networks`.
+        kind: "layer", "loss", "optimizer", "clipping" of gradients, or "network", a whole model:
+            see `checks.networks`.
         variants: options by a name that reads well in a test's id.
         shape: of a layer's input or a loss's prediction: `(batch, features)`, `(batch, channels,
             height, width)`, …; by the variant's name where it differs.
@@ -124,6 +125,11 @@ class Entry:
     def key(self) -> Any:
         """What a subject names it by: the torch class that it stands for."""
         return self.stands_for or self.reference
+
+    @property
+    def of_parameters(self) -> bool:
+        """Whether a subject's version gets parameters as its first argument."""
+        return self.kind in ("optimizer", "clipping")
 
     @property
     def several(self) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from parity.catalogue import (
     activations,
     attention,
+    clipping,
     convolution,
     ctc,
     dropout,
@@ -24,8 +27,8 @@ def by_name(name: str) -> Entry:
     return next(entry for entry in CATALOGUE.values() if entry.name == name)
 
 
-#: The rows, by torch class.
-CATALOGUE: dict[type, Entry] = {
+#: The rows, by torch class, or torch's function.
+CATALOGUE: dict[Any, Entry] = {
     entry.key: entry
     for family in (
         linear,
@@ -40,6 +43,7 @@ CATALOGUE: dict[type, Entry] = {
         losses,
         ctc,
         optimizers,
+        clipping,
     )
     for entry in family.ROWS
 }

@@ -212,6 +212,9 @@ _STEP = {
             "p = p - lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)",
     "AdamW": "p = p * (1 - lr * weight_decay), and then a step of Adam without it",
     "RMSprop": "v = alpha * v + (1 - alpha) * g^2; p = p - lr * g / (sqrt(v) + eps)",
+    "clip_grad_norm_": "g = g * min(1, max_norm / (norm + 1e-6)), the norm of all gradients "
+                       "together",
+    "clip_grad_value_": "g = g, not below -clip_value and not above clip_value",
     "Adagrad": "v = v + g^2; p = p - lr / (1 + (t - 1) * lr_decay) * g / (sqrt(v) + eps)",
 }  # fmt: skip
 

@@ -194,6 +194,24 @@ def optimizer(
     return evaluate
 
 
+def clipping(clip: Callable[[list[Tensor]], Tensor | None]) -> Evaluate:
+    """Gradients clipped by torch's function.
+
+    Inputs: gradients by parameter. Results: what they are then, `step 1: 0.weight`, and `norm`, if
+    one is returned.
+    """
+
+    def evaluate(inputs: Tensors) -> Tensors:
+        parameters = {name: torch.zeros_like(g) for name, g in inputs.items()}
+        for name, parameter in parameters.items():
+            parameter.grad = inputs[name].clone()
+        norm = clip(list(parameters.values()))
+        clipped = {f"step 1: {n}": p.grad for n, p in parameters.items() if p.grad is not None}
+        return clipped if norm is None else {**clipped, "norm": norm}
+
+    return evaluate
+
+
 @contextlib.contextmanager
 def _by_default(dtype: torch.dtype) -> Iterator[None]:
     """Makes tensors of this dtype where none is said."""

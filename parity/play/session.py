@@ -15,7 +15,7 @@ from parity.catalogue.network import Network
 from parity.play import guard, objects
 from parity.play.describe import describe
 from parity.play.network import Model, Whole
-from parity.play.optimizer import Optimizer
+from parity.play.optimizer import Clipping, Optimizer
 from parity.play.parameters import Order
 from parity.play.several import Several
 from parity.subject.subject import Subject
@@ -39,13 +39,14 @@ class Local:
                 made = _whole(subject, case.network, dtype, device, seed)
             case "model":
                 made = _model(subject, case.network, dtype, device, seed)
-            case "optimizer":
+            case "optimizer" | "clipping":
 
                 def linear(options: Options) -> Any:
                     return objects.build(subject, "Linear", options, dtype, seed, poison, device)
 
                 name, options = case.entry.name, case.options
-                made = Optimizer(subject, dtype, name, options, linear, poison)
+                kind = Optimizer if case.kind == "optimizer" else Clipping
+                made = kind(subject, dtype, name, options, linear, poison)
             case kind:
                 name, options = case.entry.name, case.options
                 own = objects.build(subject, name, options, dtype, seed, poison, device)

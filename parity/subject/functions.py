@@ -41,7 +41,7 @@ class Functions:
             )
 
         def made(*args: Any, **given: Any) -> Any:
-            first = entry.kind == "optimizer"
+            first = entry.of_parameters
             named = dict(zip(entry.positional, args[first:], strict=False)) | given
             extra = self._extra(named)
             if entry.kind == "loss":
@@ -66,7 +66,7 @@ class Functions:
     def _signature(self, entry: Entry) -> inspect.Signature:
         """The options that it takes: those by position, and those that `options` has."""
         own = dict(inspect.signature(self.options).parameters) if self.options else {}
-        names = ["parameters"] * (entry.kind == "optimizer") + list(entry.positional)
+        names = ["parameters"] * entry.of_parameters + list(entry.positional)
         names += [name for name, one in own.items() if one.kind is not one.VAR_KEYWORD]
         if "bias" in self.parameters and "bias" in entry.defaults() and "bias" in own:
             names.append("bias")

@@ -69,7 +69,9 @@ class Subject:
             rate come by position, other options by torch's names, and only if the callable has
             them: what it has not is listed as not offered. Keys are `torch.nn` layers and losses,
             `torch.nn.Sequential` (a container: gets layers as arguments), `torch.optim`
-            optimizers, an `Entry` of one's own, or a `Network`, a whole model of one's own.
+            optimizers, an `Entry` of one's own, or a `Network`, a whole model of one's own; and
+            `torch.nn.utils.clip_grad_norm_` and `clip_grad_value_`, for functions that take what
+            optimizers take, or, as their first argument's name says, a list of gradients.
         model: for a framework that cannot be taken apart: `build(widths, activation)` returns
             `step(x, t) -> (output, loss, parameters, gradients)`: a network of Linear layers of
             those widths with the activation between them; parameters as weight, bias, weight, …,
@@ -267,7 +269,7 @@ class Subject:
             return None
         if isinstance(key, Entry):
             return key
-        if not isinstance(key, type) or key not in CATALOGUE:
+        if key not in CATALOGUE:
             known = ", ".join(entry.name for entry in CATALOGUE.values())
             raise AdapterError(
                 f"layers has {_named(key)}, and its keys are classes of torch: parity knows "
