@@ -101,14 +101,25 @@ def test_an_entry_passes_as_the_page_has_it(adapter: str, tmp_path: Path) -> Non
 
 
 def test_functions_pass_as_the_page_has_them(tmp_path: Path) -> None:
-    (adapter,) = examples("functions.md")
+    adapter, _ = examples("functions.md")
     assert checked(adapter, tmp_path).missing == [("Linear-no_bias", "takes no bias=False")]
 
 
+def test_gradient_clipping_passes_as_the_page_has_it(tmp_path: Path) -> None:
+    _, adapter = examples("functions.md")
+    missing = {case for case, _ in checked(adapter, tmp_path).missing}
+    assert missing == {"clip_grad_norm_-norm_type=1", "clip_grad_norm_-norm_type=inf"}
+
+
 def test_a_cell_passes_as_the_page_has_it(tmp_path: Path) -> None:
-    (adapter,) = examples("sequences.md")
+    adapter, _ = examples("sequences.md")
     report = checked(adapter, tmp_path)
     assert {case for case, _ in report.missing} == {"LSTMCell-no_bias"}
+
+
+def test_a_ctc_loss_of_probabilities_passes_as_the_page_has_it(tmp_path: Path) -> None:
+    _, adapter = examples("sequences.md")
+    assert checked(adapter, tmp_path).missing == [("CTCLoss-blank=4_sum", "takes no blank=4")]
 
 
 def checked(adapter: str, folder: Path) -> parity.Report:

@@ -158,8 +158,8 @@ class Reduced(nn.Module):
         self.criterion = entry.reference(**options | {"reduction": "none"})
         self.how = reduction
 
-    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        return reduced(self.criterion(prediction, target), len(prediction), self.how)
+    def forward(self, prediction: Tensor, target: Tensor, *lengths: Tensor) -> Tensor:
+        return reduced(self.criterion(prediction, target, *lengths), len(prediction), self.how)
 
 
 REDUCTIONS = ("mean", "sum", "batch_mean", "half_mean", "half_sum", "half_batch_mean")

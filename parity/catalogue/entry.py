@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-KINDS = ("layer", "loss", "optimizer", "network", "model")
+KINDS = ("layer", "loss", "optimizer", "clipping", "network", "model")
 DOMAINS = ("real", "probability", "apart", "index")
 
 LARGEST = 1 << 20
@@ -32,7 +32,8 @@ class Entry:
     Args:
         reference: makes the torch side from the options of a variant. An optimizer's takes its
             parameters first.
-        kind: "layer", "loss", "optimizer", or "network": a whole model, see `checks.networks`.
+        kind: "layer", "loss", "optimizer", "clipping" of gradients, or "network", a whole model:
+            see `checks.networks`.
         variants: options by a name that reads well in a test's id.
         shape: of a layer's input or a loss's prediction: `(batch, features)`, `(batch, channels,
             height, width)`, …; by the variant's name where it differs.
@@ -40,9 +41,11 @@ class Entry:
             each other, for what picks the largest), "index" (int64, from 0 to the first option
             that is positional).
         images: whether the second axis of the input is of channels, which others have last.
-        sequence: whether the second axis of the input is of time, which others have first.
-        beside: the inputs of a layer that come after the first, by the variant's name: the shape
-            of each by its name, its first axis the batch's. One called "mask" is of truth values,
+        sequence: whether the second axis of the input is of time, which others have first; of a
+            loss, which torch has first.
+        beside: the inputs of a layer that come after the first, or those of a loss after the
+            target, by the variant's name: the shape of each by its name, its first axis the
+            batch's. One called "mask" is of truth values,
             and has no gradient.
         results: the names of the outputs of a layer that come after the first.
         blocks: of which blocks parameters are made, one below the other, by the beginning of a
@@ -55,7 +58,8 @@ class Entry:
             what is added to them then.
         target: of a loss: "real", "probability" (for each entry), or one of a class, "index"
             (int64, one for each sample), "one_hot", "distribution" (a weight for each class,
-            which need not sum to 1); by the variant's name where it differs.
+            which need not sum to 1); by the variant's name where it differs. Of CTCLoss "labels",
+            a sequence of them for each sample.
         positional: options that are handed over by position, since frameworks name them in
             their own ways: the widths of a layer, an optimizer's rate.
         mixes: whether samples of a batch see each other, as in `Softmax(dim=0)`; by variant.
@@ -88,7 +92,9 @@ class Entry:
     optional: tuple[str, ...] = ()
     name: str = ""
 
-    TARGETS: ClassVar[tuple[str, ...]] = ("real", "probability", "index", "one_hot", "distribution")
+    TARGETS: ClassVar[tuple[str, ...]] = (
+        "real", "probability", "index", "one_hot", "distribution", "labels",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         if not callable(self.reference):
@@ -126,6 +132,11 @@ class Entry:
     def key(self) -> Any:
         """What a subject names it by: the torch class that it stands for."""
         return self.stands_for or self.reference
+
+    @property
+    def of_parameters(self) -> bool:
+        """Whether a subject's version gets parameters as its first argument."""
+        return self.kind in ("optimizer", "clipping")
 
     @property
     def several(self) -> bool:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from parity.catalogue import (
     activations,
     attention,
+    clipping,
     convolution,
+    ctc,
     dropout,
     embedding,
     linear,
@@ -23,8 +27,8 @@ def by_name(name: str) -> Entry:
     return next(entry for entry in CATALOGUE.values() if entry.name == name)
 
 
-#: The rows, by torch class.
-CATALOGUE: dict[type, Entry] = {
+#: The rows, by torch class, or torch's function.
+CATALOGUE: dict[Any, Entry] = {
     entry.key: entry
     for family in (
         linear,
@@ -37,7 +41,9 @@ CATALOGUE: dict[type, Entry] = {
         dropout,
         activations,
         losses,
+        ctc,
         optimizers,
+        clipping,
     )
     for entry in family.ROWS
 }

@@ -8,7 +8,7 @@ from types import ModuleType
 import torch
 
 from parity.catalogue.case import Case
-from parity.checks import layers, losses, models, networks, optimizers
+from parity.checks import clipping, layers, losses, models, networks, optimizers
 from parity.checks.trial import Trial
 from parity.judge.comparison import Comparison
 from parity.judge.truth import HALF
@@ -19,6 +19,7 @@ KINDS: dict[str, ModuleType] = {
     "layer": layers,
     "loss": losses,
     "optimizer": optimizers,
+    "clipping": clipping,
     "network": networks,
     "model": models,
 }

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from parity.catalogue import ctc
 from parity.catalogue.case import REDUCTIONS, Case
 from parity.catalogue.values import Tensors, normal, weights_of
 from parity.explain import layers, losses, mistakes
@@ -37,6 +38,13 @@ def beside(inputs: Tensors) -> tuple[Tensors, Tensors]:
     """The inputs that come after the first, and the gradients of such outputs, by name."""
     given = {n.removesuffix(".x"): v for n, v in inputs.items() if n.endswith(".x")}
     return given, {n.removesuffix(".dy"): v for n, v in inputs.items() if n.endswith(".dy")}
+
+
+def arguments(inputs: Tensors, lies: tuple[str, str] = ("", "")) -> tuple[Any, ...]:
+    """What a loss's forward is given, and how prediction and target lie in memory."""
+    lengths = {name: x for name, x in inputs.items() if name.endswith("_lengths")}
+    given = inputs["prediction"], inputs["target"], *lies
+    return (*given, lengths) if lengths else given
 
 
 def _beside(name: str) -> bool:
@@ -136,6 +144,9 @@ class Trial:
         that it is to ignore."""
         generator, case = self.generator(), self.case
         rows, features = case.rows if rows is None else rows, case.shape[-1]
+        if case.target == "labels":
+            what = rows, case.shape, case.variant, case.options
+            return ctc.drawn(*what, generator, self.dtype)
         prediction = self.random(rows, features, generator=generator)
         if case.entry.domain == "probability":
             prediction = torch.sigmoid(prediction)
@@ -175,6 +186,8 @@ class Trial:
         """Results of a loss against torch's; its gradient as the derivative of what its own
         forward computes, be that reduced as declared or not; options as for `judge_loss`."""
         verdicts = judge_loss(self.case, inputs, results, **options)
+        if self.case.target == "labels" and not verdicts[-1].passed:
+            verdicts = self._by_log_probabilities(verdicts, inputs, results, **options)
         if (
             all(not one.passed for one in verdicts)
             and len(verdicts) == 2
@@ -187,6 +200,19 @@ class Trial:
                     return [verdicts[0], gradient]
         return verdicts
 
+    def _by_log_probabilities(
+        self, verdicts: list[Comparison], inputs: Tensors, results: Tensors, **options: Any
+    ) -> list[Comparison]:
+        """The verdicts on a CTCLoss whose gradient is -gamma, the derivative by log-probabilities,
+        where torch's is that by the logits before them. It is right if forward takes these as
+        they are: larger ones make a smaller loss. One that takes a softmax first sees none."""
+        other = judge_loss(self.case, inputs, results, by_logits=False, **options)
+        if not other[-1].passed or other[-1].name != "prediction_grad":
+            return verdicts
+        larger = inputs | {"prediction": inputs["prediction"] + 1}
+        values = [self.build().forward(*arguments(one)) for one in (inputs, larger)]
+        return other if bool((values[0] - values[1] > 1e-3).any()) else verdicts
+
 
 def judge_loss(
     case: Case,
@@ -198,15 +224,20 @@ def judge_loss(
     least: float = 0.0,
     terms: int = 1,
     ending: str = "",
+    by_logits: bool = True,
 ) -> list[Comparison]:
     """Value and gradient of a loss against torch's, reduced as the case says; options as for
-    `judge_layer` and `truth`."""
-    what = (case, draws)
-    right = once(
-        ("truth", what),
-        inputs,
-        lambda: truth(evaluate.loss(case.reference()), inputs, draws=draws, pure=case.pure),
-    )
+    `judge_layer` and `truth`. `by_logits`: whether a CTCLoss's gradient is torch's."""
+    what = (case, draws, by_logits)
+
+    def evaluated() -> Truth:
+        criterion = case.reference()
+        for module in criterion.modules():
+            if isinstance(module, ctc.CTCLoss):
+                module.by_logits = by_logits
+        return truth(evaluate.loss(criterion), inputs, draws=draws, pure=case.pure)
+
+    right = once(("truth", what), inputs, evaluated)
     right = _at_least(right, least, terms)
     oracle = right.oracle
     right = right.only(name for name in oracle if name.endswith(ending))

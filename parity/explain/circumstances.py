@@ -56,7 +56,11 @@ def circumstance(kind: str, cls: str, check: str, name: str) -> str:
         case "magnitudes" if which and kind == "loss":
             return f"at predictions of {which} in size"
         case "extremes" if kind == "loss":
-            known = {"BCELoss": "probabilities of exactly 0 and 1", "NLLLoss": "-1e4 and 0"}
+            known = {
+                "BCELoss": "probabilities of exactly 0 and 1",
+                "NLLLoss": "-1e4 and 0",
+                "CTCLoss": "-1e4 and 0",
+            }
             return f"at predictions of {known.get(cls, '±1e4')}"
         case "extremes" if which:
             at = {"large": "as large as 1e4", "subnormal": "as small as 1e-39"}

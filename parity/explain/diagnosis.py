@@ -143,7 +143,7 @@ def explain(
     if got.shape != right.shape:
         return _misshapen(got, right, mistakes)
     if not bool((got.isfinite() | ~right.isfinite()).all()) or not got.numel():
-        return Explanation()
+        return _infinite(got, mistakes)
     dtype = got.dtype
     tolerance = max(EQUAL, 8 * torch.finfo(dtype).eps)
     got = got.double()
@@ -184,6 +184,19 @@ def _told(
     return dict.fromkeys(
         (text, mistake.severity) for mistake in mistakes if (text := _fits(mistake, got, tolerance))
     )
+
+
+def _infinite(got: Tensor, mistakes: Sequence[Mistake]) -> Explanation:
+    """The one mistake that makes infinities where a result has them, and elsewhere the same."""
+    told = {
+        one.sentence
+        for one in mistakes
+        if one.value is not None
+        and one.value.shape == got.shape
+        and bool(one.value.isinf().any())
+        and torch.allclose(got.double(), one.value, EQUAL)
+    }
+    return Explanation(told.pop(), named=True) if len(told) == 1 else Explanation()
 
 
 def _nearly_right(

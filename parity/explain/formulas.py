@@ -109,6 +109,8 @@ _FORWARD = {
     "BCEWithLogitsLoss": "loss = sum(max(x, 0) - x * t + log(1 + e^-|x|)) / N",
     "CrossEntropyLoss": "loss = -sum(t * (x - log(sum(e^x)))) / N, N the number of samples",
     "NLLLoss": "loss = -sum(x at the target's class) / N, N the number of samples",
+    "CTCLoss": "loss = -log P, P the sum over all alignments of the product of their steps' "
+               "probabilities; mean: of each divided by its target's length",
     "KLDivLoss": "loss = sum(t * (log(t) - x)) / N; with log_target sum(e^t * (t - x)) / N",
 }  # fmt: skip
 
@@ -159,6 +161,8 @@ _BACKWARD = {
     "BCEWithLogitsLoss": "dx = (sigmoid(x) - t) / N",
     "CrossEntropyLoss": "dx = (softmax(x) * sum(t) - t) / N, N the number of samples",
     "NLLLoss": "dx = -1 / N at the target's class, else 0",
+    "CTCLoss": "dx = p - gamma, p the probabilities, gamma[t, k] the share of P of the alignments "
+    "that are at label k at step t",
     "KLDivLoss": "dx = -t / N; with log_target -e^t / N",
 }
 
@@ -208,6 +212,9 @@ _STEP = {
             "p = p - lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)",
     "AdamW": "p = p * (1 - lr * weight_decay), and then a step of Adam without it",
     "RMSprop": "v = alpha * v + (1 - alpha) * g^2; p = p - lr * g / (sqrt(v) + eps)",
+    "clip_grad_norm_": "g = g * min(1, max_norm / (norm + 1e-6)), the norm of all gradients "
+                       "together",
+    "clip_grad_value_": "g = g, not below -clip_value and not above clip_value",
     "Adagrad": "v = v + g^2; p = p - lr / (1 + (t - 1) * lr_decay) * g / (sqrt(v) + eps)",
 }  # fmt: skip
 

@@ -9,12 +9,15 @@ from torch import Tensor, nn
 
 from parity.catalogue.case import REDUCTIONS, Case, reduced
 from parity.catalogue.values import Tensors
+from parity.explain.ctc import of_ctc
 from parity.explain.mistakes import Mistake, Mistakes, simple
 from parity.judge.comparison import DIGITS, EDGE
 
 
 def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
     """The mistakes that can be made of a loss, at `inputs` in float64."""
+    if case.target == "labels":
+        return of_ctc(case, inputs, oracle)
     how = case.how
     made: Mistakes = {name: simple(y) for name, y in oracle.items()}
     x, t = inputs["prediction"], inputs["target"]

@@ -77,7 +77,11 @@ def constants(case: Case, inputs: Tensors) -> dict[str, float]:
     found = {"the batch size": float(len(x))}
     if x.dim() > 1:
         found["the number of features"] = float(x.shape[1])
-        if case.kind == "loss":
+        if case.target == "labels":
+            steps, classes = map(float, x.shape[1:])
+            found |= {"the number of steps": steps, "the number of classes": classes}
+            del found["the number of features"]
+        elif case.kind == "loss":
             found["the number of entries"] = float(x.numel())
         elif not x.is_floating_point():
             found = {"the batch size": float(len(x)), "the number of indices": float(x.numel())}

@@ -127,14 +127,15 @@ def statistics(module: nn.Module, batches: int, biased: bool = False) -> Evaluat
 def loss(criterion: nn.Module) -> Evaluate:
     """A loss and its derivative.
 
-    Inputs: `prediction`, `target`, and `dy`, the gradient of the loss; without it, that is 1 in
-    each entry. Results: `loss`, and `prediction_grad`.
+    Inputs: `prediction`, `target`, lengths, if it takes some, and `dy`, the gradient of the loss;
+    without it, that is 1 in each entry. Results: `loss`, and `prediction_grad`.
     """
 
     def evaluate(inputs: Tensors, over: Over = alone) -> Tensors:
         prediction = _leaf(inputs["prediction"])
         criterion.to(prediction.dtype)  # its weights, of few digits, lose nothing by it
-        value = over(criterion)(prediction, inputs["target"])
+        others = [x for name, x in inputs.items() if name not in ("prediction", "dy")]
+        value = over(criterion)(prediction, *others)
         dy = inputs.get("dy", torch.ones_like(value))
         (gradient,) = torch.autograd.grad(value, prediction, dy)
         return {"loss": value.detach(), "prediction_grad": gradient}
@@ -189,6 +190,24 @@ def optimizer(
         parameters = {k: inputs[k].clone().requires_grad_() for k in inputs if ":" not in k}
         with _by_default(next(iter(parameters.values())).dtype):  # NAdam keeps a product in it
             return _stepped(make(list(parameters.values())), parameters, inputs, steps, rates)
+
+    return evaluate
+
+
+def clipping(clip: Callable[[list[Tensor]], Tensor | None]) -> Evaluate:
+    """Gradients clipped by torch's function.
+
+    Inputs: gradients by parameter. Results: what they are then, `step 1: 0.weight`, and `norm`, if
+    one is returned.
+    """
+
+    def evaluate(inputs: Tensors) -> Tensors:
+        parameters = {name: torch.zeros_like(g) for name, g in inputs.items()}
+        for name, parameter in parameters.items():
+            parameter.grad = inputs[name].clone()
+        norm = clip(list(parameters.values()))
+        clipped = {f"step 1: {n}": p.grad for n, p in parameters.items() if p.grad is not None}
+        return clipped if norm is None else {**clipped, "norm": norm}
 
     return evaluate
 

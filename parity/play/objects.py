@@ -39,7 +39,7 @@ from parity.play.parameters import (
     switch,
     zero_grad,
 )
-from parity.play.several import Several, flat, grouped, needed
+from parity.play.several import Several, flat, grouped, needed, takes_lengths
 from parity.subject.builders import bound
 from parity.subject.functions import FunctionLayer, FunctionLoss, FunctionOptimizer
 from parity.subject.subject import Subject
@@ -536,16 +536,33 @@ class Loss(Instance):
     ) -> None:
         super().__init__(subject, dtype, poison)
         self.made = made
-        self.given: tuple[Any, Any] = (None, None)
+        self.given: tuple[Any, ...] = (None, None)
 
     def forward(
-        self, prediction: Tensor, target: Tensor, lies: str = "", target_lies: str = ""
+        self,
+        prediction: Tensor,
+        target: Tensor,
+        lies: str = "",
+        target_lies: str = "",
+        lengths: Tensors | None = None,
     ) -> Tensor:
-        """The loss, in the shape that the subject gives it."""
-        self.given = (
-            self.watch.keep("prediction", self.give(prediction, lies)),
-            self.watch.keep("target", self.give(target, target_lies)),
-        )
+        """The loss, in the shape that the subject gives it; `lengths`: those of the prediction's
+        and the target's sequences.
+
+        Raises:
+            Unoffered: sequences are of several lengths, and the subject takes none.
+        """
+        given = {
+            "prediction": self.give(prediction, lies),
+            "target": self.give(target, target_lies),
+        }
+        if lengths is not None and takes_lengths(self.made, self.subject.loss_forward):
+            given |= {name: self.give(value) for name, value in lengths.items()}
+        elif lengths is not None:
+            whole = zip(lengths.values(), (prediction.shape[1], target.shape[1]), strict=True)
+            if not all(bool((own == most).all()) for own, most in whole):
+                raise Unoffered("its forward takes no lengths, (…, input_lengths, target_lengths)")
+        self.given = tuple(self.watch.keep(name, one) for name, one in given.items())
         with self.guard():
             call = self.subject.loss_forward
             if call:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from parity.catalogue.entry import Options
 from parity.catalogue.values import Tensors
-from parity.play.arrays import real, write
+from parity.play.arrays import real, tensor, write
 from parity.play.broken import Broken, Misfit, Unoffered
 from parity.play.objects import Instance, Layer, assembled, construct, placed
 from parity.play.parameters import held, own_parameters, paired
@@ -72,6 +73,11 @@ class Optimizer(Instance):
 
         Returns: the names of those that it is over, for not every subject takes all of them.
         """
+        self._put_over(values)
+        self.optimizer = self._built()
+        return list(self.over.parameters())
+
+    def _put_over(self, values: Tensors) -> None:
         free = self.subject.optimizer == "parameters" and self.subject.parameters != "objects"
         self.over: _Arrays | _Layers
         if free:
@@ -79,8 +85,6 @@ class Optimizer(Instance):
         else:
             layers = {name: v for name, v in values.items() if name.partition(".")[2]}
             self.over = _Layers(self, layers)
-        self.optimizer = self._built()
-        return list(self.over.parameters())
 
     def places(self) -> list[tuple[str, str]]:
         """Where its step is."""
@@ -168,6 +172,49 @@ class Optimizer(Instance):
         self.optimizer = new
 
 
+class Clipping(Optimizer):
+    """A subject's function that clips gradients."""
+
+    def clip(
+        self, values: Tensors, gradients: Given
+    ) -> tuple[Given, Given, Tensors, Tensor | None]:
+        """The gradients before and after, the parameters then, and the number that is returned.
+
+        What is clipped lies where it was, or is returned.
+        """
+        self._put_over(values)
+        names = list(self.over.parameters())
+        self.over.put({name: gradients[name] for name in names})
+        before = self.over.gradients()
+        target = self.over.own_gradients() if self._takes_gradients() else self.over.target
+        with self.guard():
+            found = construct(self.subject, self.name, self.options, target)
+        after, parameters = self.over.gradients(), self.over.parameters()
+        norm = None
+        for part in (found, *(found if isinstance(found, (tuple, list)) else ())):
+            if isinstance(part, (tuple, list)) and len(part) == len(names) > 1:
+                after = {name: real(one) for name, one in zip(names, part, strict=True)}
+            elif part is not None and norm is None and not isinstance(part, (tuple, list)):
+                number = tensor(part)
+                norm = number.double() if number.numel() == 1 else None
+        return before, after, parameters, norm
+
+    def places(self) -> list[tuple[str, str]]:
+        """Where the function is."""
+        return [("step", place) for _, place in placed(self._function())]
+
+    def _function(self) -> Any:
+        return self.subject.entries()[self.name][1]
+
+    def _takes_gradients(self) -> bool:
+        """Whether its first argument is called gradients."""
+        try:
+            first = next(iter(inspect.signature(self._function()).parameters), "")
+        except (TypeError, ValueError):
+            return False
+        return first.lower().startswith(("grad", "dparam")) or first in ("g", "gs")
+
+
 class _Arrays:
     """Parameters and gradients of parity's own, in the subject's kind of list."""
 
@@ -204,6 +251,9 @@ class _Arrays:
             name: real(g)
             for name, (_, g) in zip(self.names, paired(self.how, self.target), strict=True)
         }
+
+    def own_gradients(self) -> list[Any]:
+        return [gradient for _, gradient in paired(self.how, self.target)]
 
     def parameters(self) -> Tensors:
         return {
@@ -266,6 +316,9 @@ class _Layers:
     def gradients(self) -> Given:
         found = self.layer.gradients()
         return {name: found.get(f"{name}.param_grad") for name in self.layer.names}
+
+    def own_gradients(self) -> list[Any]:
+        return [gradient for _, gradient in self.layer.pairs().values()]
 
     def parameters(self) -> Tensors:
         return self.layer.parameters()

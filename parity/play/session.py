@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from parity.catalogue.network import Network
 from parity.play import guard, objects
 from parity.play.describe import describe
 from parity.play.network import Model, Whole
-from parity.play.optimizer import Optimizer
+from parity.play.optimizer import Clipping, Optimizer
 from parity.subject.subject import Subject
 
 
@@ -36,18 +37,22 @@ class Local:
                 made = _whole(subject, case.network, dtype, device, seed)
             case "model":
                 made = _model(subject, case.network, dtype, device, seed)
-            case "optimizer":
+            case "optimizer" | "clipping":
 
                 def linear(options: Options) -> Any:
                     return objects.build(subject, "Linear", options, dtype, seed, poison, device)
 
                 name, options = case.entry.name, case.options
-                made = Optimizer(subject, dtype, name, options, linear, poison)
+                kind = Optimizer if case.kind == "optimizer" else Clipping
+                made = kind(subject, dtype, name, options, linear, poison)
             case kind:
                 name, options = case.entry.name, case.options
                 own = objects.build(subject, name, options, dtype, seed, poison, device)
                 if kind == "loss":
                     made = objects.Loss(subject, dtype, own, poison)
+                    if case.entry.sequence:
+                        batch = "vector" if made.layout.single else "rows"
+                        made.layout = replace(made.layout, batch=batch, sequence="tbf")
                 else:
                     made = objects.Layer(subject, dtype, own, poison)
                     made.play(case.entry)

@@ -20,7 +20,7 @@ from torch import Tensor
 from parity.catalogue.values import Tensors
 from parity.play.broken import Misfit
 from parity.play.parameters import mode_told
-from parity.subject.functions import FunctionLayer
+from parity.subject.functions import FunctionLayer, FunctionLoss
 
 
 @dataclass
@@ -141,6 +141,24 @@ def _arguments(made: Any, method: str) -> list[inspect.Parameter]:
     except (TypeError, ValueError):
         return []
     return [one for one in takes if one.name not in modes]
+
+
+def takes_lengths(made: Any, hook: Callable[..., Any] | None) -> bool:
+    """Whether a loss takes the lengths of sequences after its target: its next argument is one that
+    it cannot do without, or is called a length."""
+    own = isinstance(made, FunctionLoss) and not hook
+    function = hook or (made.own if own else getattr(made, "forward", made))
+    try:
+        takes = list(inspect.signature(function).parameters.values())[bool(hook) :]
+    except (TypeError, ValueError):
+        return True
+    if own:
+        takes = takes[: len(takes) - len(made.extra)]
+    if any(one.kind is one.VAR_POSITIONAL for one in takes):
+        return True
+    return len(takes) > 2 and (
+        takes[2].default is inspect.Parameter.empty or "len" in takes[2].name
+    )
 
 
 def grouped(

@@ -14,7 +14,7 @@ from parity.catalogue.table import CATALOGUE
 from parity.catalogue.values import Tensors
 from parity.checks.life import BATCHES
 from parity.checks.trial import Trial, in_double
-from parity.explain import layers, losses, optimizers
+from parity.explain import clipping, layers, losses, optimizers
 from parity.explain.circumstances import plainly
 from parity.explain.mistakes import Mistakes
 from parity.explain.statistics import of_statistics
@@ -32,7 +32,8 @@ by a factor, ignore the incoming gradient, or take one sample for the batch.
 
 `python -m tests.catalogue` writes this page; `parity list Conv2d` prints what it says of a class.
 """
-KINDS = {"layer": "Layers", "loss": "Losses", "optimizer": "Optimizers"}
+KINDS = {"layer": "Layers", "loss": "Losses", "optimizer": "Optimizers",
+         "clipping": "Gradient clipping"}  # fmt: skip
 COMMON = ("zero", "sign", "identity", "last sample", "first sample", "all but last",
           "all but first", "not multiplied", "absolute")  # fmt: skip
 """The mistakes that any layer may have."""
@@ -50,7 +51,7 @@ def page() -> str:
 def section(entry: Entry) -> str:
     """One class."""
     lines = [f"### {entry.name}\n", f"Checked at {_options(entry)}."]
-    if entry.kind != "optimizer":
+    if not entry.of_parameters:
         shapes = dict.fromkeys(str(list(entry.shape_of(name))) for name in entry.variants)
         what = "Its input is" if entry.kind == "layer" else "Its prediction is"
         lines.append(f"{what} {' or '.join(shapes)}, and what the axes `sizes` and `rank` add.")
@@ -112,6 +113,10 @@ def _sentences(entry: Entry) -> dict[str, dict[str, None]]:
     subject = Subject({entry: entry.reference}, targets=("index", "one_hot", "distribution"))
     found: dict[str, dict[str, None]] = {}
     for case in describe(subject).cases:
+        if entry.kind == "clipping":
+            gradients = {"p": torch.linspace(-3, 3, 7, dtype=torch.float64)}
+            found |= {says: {"": None} for says, _ in clipping.known(case, gradients)}
+            continue
         if entry.kind == "optimizer":
             found |= {_general(one.sentence): {"": None} for one in _of_optimizer(case)}
             continue

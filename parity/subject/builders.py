@@ -42,7 +42,7 @@ def untouched_options(builder: Callable[..., Any], entry: Entry) -> tuple[str, .
     except (ValueError, TypeError):
         return ()
     given = {name for options in entry.variants.values() for name in options}
-    first = (entry.kind == "optimizer") + sum(name in given for name in entry.positional)
+    first = entry.of_parameters + sum(name in given for name in entry.positional)
     optional = [p for p in takes[first:] if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     return tuple(p.name for p in optional if p.name not in given and p.name not in PLACES)
 
@@ -62,7 +62,7 @@ def bound(builder: Callable[..., Any], entry: Entry, options: Options) -> tuple[
     needs = [p.name for p in takes.values() if p.default is p.empty]
     args = [options[name] for name in entry.positional if name in options]
     room = [p for p in takes.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    taken = {p.name for p in room[: len(args) + (entry.kind == "optimizer")]}
+    taken = {p.name for p in room[: len(args) + entry.of_parameters]}
     defaults, named = entry.defaults(), {}
     named_so = {own: name for name, others in ALIASES.items() for own in others}
     for name, value in options.items():

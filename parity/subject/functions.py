@@ -44,7 +44,7 @@ class Functions:
             _known(entry, self.parameters)
 
         def made(*args: Any, **given: Any) -> Any:
-            first = entry.kind == "optimizer"
+            first = entry.of_parameters
             named = dict(zip(entry.positional, args[first:], strict=False)) | given
             extra = self._extra(named)
             if entry.kind == "loss":
@@ -71,7 +71,7 @@ class Functions:
     def _signature(self, entry: Entry) -> inspect.Signature:
         """The options that it takes: those by position, and those that `options` has."""
         own = dict(inspect.signature(self.options).parameters) if self.options else {}
-        names = ["parameters"] * (entry.kind == "optimizer") + list(entry.positional)
+        names = ["parameters"] * entry.of_parameters + list(entry.positional)
         names += [name for name, one in own.items() if one.kind is not one.VAR_KEYWORD]
         if "bias" in self.parameters and "bias" in entry.defaults() and "bias" in own:
             names.append("bias")
@@ -244,8 +244,8 @@ class FunctionLoss:
         self.own, self.extra = own, extra
         self.gradient: Any = None
 
-    def forward(self, prediction: Any, target: Any) -> Any:
-        found = self.own(prediction, target, *self.extra)
+    def forward(self, prediction: Any, target: Any, *lengths: Any) -> Any:
+        found = self.own(prediction, target, *lengths, *self.extra)
         value, self.gradient = _two(found, "it", "(value, gradient)")
         return value
 

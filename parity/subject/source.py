@@ -69,7 +69,7 @@ ALIASES = {
     "binarycrossentropy": "BCELoss", "bce": "BCELoss",
     "bcewithlogits": "BCEWithLogitsLoss", "binarycrossentropywithlogits": "BCEWithLogitsLoss",
     "sigmoidcrossentropy": "BCEWithLogitsLoss", "sigmoidbce": "BCEWithLogitsLoss",
-    "nll": "NLLLoss", "negativeloglikelihood": "NLLLoss", "huber": "HuberLoss",
+    "ctc": "CTCLoss", "nll": "NLLLoss", "negativeloglikelihood": "NLLLoss", "huber": "HuberLoss",
     "gradientdescent": "SGD", "stochasticgradientdescent": "SGD", "momentum": "SGD",
     "sgdmomentum": "SGD", "sgdwithmomentum": "SGD",
     "sequence": "Sequential", "net": "Sequential", "mlp": "Sequential",

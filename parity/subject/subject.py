@@ -76,7 +76,9 @@ class Subject:
             rate come by position, other options by torch's names, and only if the callable has
             them: what it has not is listed as not offered. Keys are `torch.nn` layers and losses,
             `torch.nn.Sequential` (a container: gets layers as arguments), `torch.optim`
-            optimizers, an `Entry` of one's own, or a `Network`, a whole model of one's own.
+            optimizers, an `Entry` of one's own, or a `Network`, a whole model of one's own; and
+            `torch.nn.utils.clip_grad_norm_` and `clip_grad_value_`, for functions that take what
+            optimizers take, or, as their first argument's name says, a list of gradients.
         model: for a framework that cannot be taken apart: `build(widths, activation)` returns
             `step(x, t) -> (output, loss, parameters, gradients)`: a network of Linear layers of
             those widths with the activation between them; parameters as weight, bias, weight, …,
@@ -136,7 +138,8 @@ class Subject:
         step_in_backward: `step_in_backward(layer, dy, rate)`, for a layer whose backward moves its
             parameters as it passes the gradient on. `backward` is then the same at a rate of 0.
         loss_forward, loss_backward: `(loss, prediction, target)`, where they are not
-            `loss.forward(prediction, target)` and `loss.backward()`.
+            `loss.forward(prediction, target)` and `loss.backward()`; a CTCLoss's get
+            `input_lengths` and `target_lengths` too, if they take them.
         upstream: `upstream(loss, dy)`, the gradient of a prediction where that of the loss is `dy`
             and not 1, if it is not `loss.backward(dy)`.
         zero_grad: `zero_grad(layer)`, where it is not `layer.zero_grad()`; a layer without one
@@ -285,7 +288,7 @@ class Subject:
             return None
         if isinstance(key, Entry):
             return key
-        if not isinstance(key, type) or key not in CATALOGUE:
+        if key not in CATALOGUE:
             known = ", ".join(entry.name for entry in CATALOGUE.values())
             raise AdapterError(
                 f"layers has {_named(key)}, and its keys are classes of torch: parity knows "
@@ -305,7 +308,8 @@ class Subject:
             if entry is None:
                 continue
             if entry.kind == "loss" and (width := self._outputs_of(key)):
-                entry = replace(entry, shape=(entry.shape_of(next(iter(entry.variants)))[0], width))
+                shape = entry.shape_of(next(iter(entry.variants)))
+                entry = replace(entry, shape=(*shape[:-1], width))
             if isinstance(builder, Functions):
                 how = self.array, self.weight, self.gradients, self.kernel_of(key)
                 builder = builder.of(entry, *how)

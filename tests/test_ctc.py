@@ -1,0 +1,90 @@
+"""CTCLoss: torch's side of it, right ones in several styles, and each known mistake by its name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import parity
+from parity.catalogue import ctc
+from parity.catalogue.table import CATALOGUE
+from tests.subjects import ctc_by_loops as by_loops
+from tests.subjects.wrong_ctc import WRONG
+
+ENTRY = CATALOGUE[nn.CTCLoss]
+ONE: dict[str, Any] = {"batch": "vector", "reduction": "sum"}
+STYLES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "torch's gradient": (by_loops.CTCLoss, {}),
+    "by log-probabilities": (by_loops.ByLogProbabilities, {}),
+    "of logits": (by_loops.OfLogits, {}),
+    "without lengths": (by_loops.WithoutLengths, {}),
+    "one sequence": (by_loops.OneSequence, ONE),
+    "a function": (
+        parity.functions(by_loops.ctc_loss, options=lambda blank=0: blank),
+        ONE,
+    ),
+    "a batch's mean": (
+        lambda blank=0: by_loops.CTCLoss(blank, "sum"),
+        {
+            "loss_forward": lambda loss, p, t, *n: loss.forward(p, t, *n) / p.shape[1],
+            "loss_backward": lambda loss, p, *_: loss.backward() / p.dtype.type(p.shape[1]),
+            "reduction": "batch_mean",
+        },
+    ),
+}
+
+
+def subject(made: Any, **settings: Any) -> parity.Subject:
+    return parity.Subject({nn.CTCLoss: made}, array="numpy", name="ctc", **settings)
+
+
+@pytest.mark.parametrize("variant", ENTRY.variants)
+def test_the_reference_is_torchs_own(variant: str) -> None:
+    options, generator = ENTRY.variants[variant], torch.Generator().manual_seed(0)
+    shape = ENTRY.shape_of(variant)
+    drawn = ctc.drawn(shape[0], shape, variant, options, generator, torch.float64)
+    x, *others = drawn.values()
+    leaf = x.requires_grad_()
+    own, torchs = ctc.CTCLoss(**options), nn.CTCLoss(**options)
+    value, due = own(leaf, *others), torchs(leaf.transpose(0, 1), *others)
+    torch.testing.assert_close(value, due)
+    gradients = [torch.autograd.grad(one.sum(), leaf)[0] for one in (value, due)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_a_target_without_an_alignment_has_an_infinite_loss_as_torchs() -> None:
+    x = torch.log_softmax(torch.randn(2, 3, 5, generator=torch.Generator().manual_seed(0)), -1)
+    given = torch.tensor([[1, 1, 2], [1, 2, 3]]), torch.tensor([3, 3]), torch.tensor([3, 3])
+    own, due = ctc.CTCLoss(reduction="none"), nn.CTCLoss(reduction="none")
+    torch.testing.assert_close(own(x, *given), due(x.transpose(0, 1), *given))
+    assert own(x, *given)[0] == torch.inf
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_what_is_right_passes(style: str) -> None:
+    made, settings = STYLES[style]
+    seed = list(STYLES).index(style)
+    only = () if seed == 0 or "reduction" in settings else ("mean-",)
+    report = parity.check(subject(made, **settings), strict=True, seed=seed, only=only)
+    assert report.passed, [str(one) for one in report.findings]
+    assert report.count("passed") >= 40
+
+
+def test_who_takes_no_lengths_is_asked_for_none() -> None:
+    report = parity.check(subject(by_loops.WithoutLengths), only=("CTCLoss-mean-", "equal_mean"))
+    why = {one.case: one.why for one in report.outcomes if one.verdict == "UNCHECKED"}
+    assert list(why) == ["CTCLoss-mean"]
+    assert "takes no lengths" in why["CTCLoss-mean"]
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_each_mistake_is_named_and_is_one_finding(name: str) -> None:
+    made, says = WRONG[name]
+    telling = ("mean-float32-value", "mean-float32-gradient")
+    report = parity.check(subject(made, dtypes=("float32",)), only=telling)
+    (finding,) = report.findings
+    assert says in str(finding)
+    assert finding.severity == "wrong"
