@@ -119,7 +119,8 @@ def test_a_cell_passes_as_the_page_has_it(tmp_path: Path) -> None:
 
 def test_a_ctc_loss_of_probabilities_passes_as_the_page_has_it(tmp_path: Path) -> None:
     _, adapter = examples("sequences.md")
-    assert checked(adapter, tmp_path).missing == [("CTCLoss-blank=4_sum", "takes no blank=4")]
+    missing = {case for case, _ in checked(adapter, tmp_path).missing}
+    assert missing == {"CTCLoss-blank=4_sum", "CTCLoss-zero_infinity_sum"}
 
 
 def checked(adapter: str, folder: Path) -> parity.Report:

@@ -128,6 +128,16 @@ class OfLogits(CTCLoss):
         return super().one(logs, labels)
 
 
+class BatchMean(CTCLoss):
+    """The mean over the batch, of losses that are not divided by their targets' lengths."""
+
+    def __init__(self, blank: int = 0) -> None:
+        super().__init__(blank)
+
+    def weights_of(self, losses: Array) -> Array:
+        return np.ones(len(losses)) / len(losses)
+
+
 class WithoutLengths(CTCLoss):
     """Sequences are all as long as there is room."""
 
