@@ -56,14 +56,21 @@ def test_a_target_without_an_alignment_has_an_infinite_loss_as_torchs() -> None:
     assert own(x, *given)[0] == torch.inf
 
 
-@pytest.mark.parametrize("style", STYLES)
+FAST = ("torch's gradient", "one sequence")
+
+
+@pytest.mark.parametrize(
+    "style",
+    [pytest.param(one, marks=() if one in FAST else pytest.mark.slow) for one in STYLES],
+)
 def test_what_is_right_passes(style: str) -> None:
     made, settings = STYLES[style]
     seed = list(STYLES).index(style)
     only = () if seed == 0 or "reduction" in settings else ("mean-",)
-    report = parity.check(subject(made, **settings), strict=True, seed=seed, only=only)
+    quick = style != "a function"
+    report = parity.check(subject(made, **settings), strict=True, seed=seed, only=only, quick=quick)
     assert report.passed, [str(one) for one in report.findings]
-    assert report.count("passed") >= 40
+    assert report.count("passed") >= 20
 
 
 def test_who_takes_no_lengths_is_asked_for_none() -> None:
