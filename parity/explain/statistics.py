@@ -49,7 +49,6 @@ def of_statistics(
     no_bias = 'keeps the biased variance, and torch the unbiased one: running_variance="biased"'
     other = "keeps the unbiased variance, where the adapter says that it is the biased one"
     from_zero = "begins with a variance of 0, and torch with 1"
-    with_eps = "keeps the variance with eps added, which is added again where it is used"
     beside = "" if biased_is_due else f"; and {no_bias}"
     mean_of = [torch.stack([f(one) for one in given]).mean(0)
                for f in (lambda one: one.mean(one.x), biased)]  # fmt: skip
@@ -67,10 +66,6 @@ def of_statistics(
          kept(change=biased, batches=[*given, norm])),
         ("from zero", from_zero, kept(first=0.0)),
         ("from zero, biased", from_zero + beside, kept(change=biased, first=0.0)),
-        ("with eps", with_eps, kept(change=lambda one: one.unbiased + one.eps)),
-        ("with eps, biased", with_eps + beside, kept(change=lambda one: one.variance + one.eps)),
-        ("with eps, from zero", f"{with_eps}; and {from_zero}{beside}",
-         kept(change=lambda one: one.variance + one.eps, first=0.0)),
         ("mean of batches", "keeps the mean of the batches' statistics", (mean_of[0], mean_of[1])),
     ]  # fmt: skip
     for text, change in (

@@ -106,8 +106,8 @@ def _fixed(trial: Trial, shapes: list[tuple[int, ...]]) -> Iterator[str]:
     if other is not None and shapes:
         module = {name: p.detach() for name, p in other.module().named_parameters()}
         there = Trial(trial.session, other, trial.dtype).build().shapes(module)
-        unlike = there and sorted(module["weight"].shape) != sorted(there[0])
-        if unlike and list(there[0]).count(size) >= 2:
+        unlike = not there or sorted(module["weight"].shape) != sorted(there[0])
+        if unlike and [n for n in shapes[0] if n == size][1:]:
             what.append(f"kernels of {size} alone")
             fixed["kernel_size"] = size
     if fixed:

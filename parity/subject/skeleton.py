@@ -286,14 +286,17 @@ def _settings(found: dict[str, Found], names: dict[str, str], numpy: bool) -> It
     linear = nodes.get("Linear")
     layers = [node for name, node in nodes.items() if name != "Sequential"
               and by_name(name).kind == "layer" and not by_name(name).several]  # fmt: skip
-    if linear is None and "Conv2d" in nodes:
-        yield from _parameters(nodes["Conv2d"])
-    if linear is not None:
-        way = next((name for name in BACKWARD if name in methods(linear)), "backward")
-        source = ast.unparse(methods(linear).get(way, linear))
-        adds = "+=" in source or ".add_(" in source or ".addmm_(" in source
+    main = linear or nodes.get("Conv2d")
+    if main is not None:
+        way = next((name for name in BACKWARD if name in methods(main)), "backward")
+        source = ast.unparse(methods(main).get(way, main))
+        if main is linear:
+            adds = "+=" in source or ".add_(" in source or ".addmm_(" in source
+        else:  # its loops add up what is new
+            added = re.findall(r"self\.([\w.]+)(?:\[[^\]]*\])* \+=", source)
+            adds = any(not re.search(rf"self\.{name}(, .*)? = ", source) for name in added)
         yield f'gradients="{"accumulated" if adds else "overwritten"}",  # a guess'
-        yield from _parameters(linear)
+        yield from _parameters(main)
     if layers:
         yield from _ways_of_layers(layers, linear, names, found)
     losses = {name: node for name, node in nodes.items() if name.endswith("Loss")}
