@@ -18,6 +18,7 @@ from parity.catalogue.case import Case
 from parity.catalogue.table import by_name
 from parity.checks.trial import Trial
 from tests.subjects import recurrent_styles as own
+from tests.subjects import sequences_by_loops
 from tests.subjects.layers_by_loops import Array
 
 OF_CELL = ("weight_ih", "weight_hh", "bias_ih")
@@ -618,3 +619,23 @@ def test_states_that_nobody_gives_are_zeros_and_gates_are_letters() -> None:
         parity.Subject({nn.LSTM: own.LSTM}, gates="iifo")
     with pytest.raises(parity.AdapterError, match=r"gates has nn\.GRU, which layers has not"):
         parity.Subject({nn.LSTM: own.LSTM}, gates={nn.GRU: "zrn"})
+
+
+class Wide(sequences_by_loops.LSTMCell):
+    """Numpy goes over to float64 by itself, where a number of that kind has a part in it."""
+
+    def forward(self, x: Array, *state: Array) -> Any:
+        return tuple(one.astype(np.float64) for one in super().forward(x, *state))
+
+    def backward(self, *gradients: Array) -> Any:
+        return tuple(one.astype(np.float64) for one in super().backward(*gradients))
+
+
+def test_a_cell_of_float32_may_go_over_to_float64_in_all_that_it_returns() -> None:
+    only = parity.Subject({nn.LSTMCell: Wide}, array="numpy", dtypes=("float32",))
+    report = parity.check(only, only=("-forward", "-input_grad", "-param_grad"))
+    assert report.passed, [str(one) for one in report.findings]
+    assert {one.name for o in report.outcomes for one in o.comparisons} >= {
+        "c.output",
+        "c.input_grad",
+    }

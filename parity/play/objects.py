@@ -209,8 +209,12 @@ class Layer(Instance):
                 before = self.several.before
                 ordered = grouped(self._called, "forward", given, others, before)
                 found = forward(self.subject, self.made, *ordered, training=self.training)
-            y = self.several.took(self._whole("output", found), self.layout.take)
-        return self._narrow(self.layout.take(self.watch.keep("output", y)))
+            y = self.several.took(self._whole("output", found), self._taken)
+        return self._taken(self.watch.keep("output", y))
+
+    def _taken(self, y: Any) -> Tensor:
+        """A result as torch has it."""
+        return self._narrow(self.layout.take(y))
 
     def _narrow(self, x: Tensor) -> Tensor:
         """A result in the dtype that is asked for. Of numpy, which goes over to float64 by itself,
@@ -235,7 +239,7 @@ class Layer(Instance):
             dx = backward(self.subject, self.made, *gradients)
         dx = self._whole("input_grad", dx)
         if self.several is not None:
-            dx = self.several.returned(dx, self.layout.take, self.shape)
+            dx = self.several.returned(dx, self._taken, self.shape)
         elif isinstance(dx, (tuple, list)) and len(dx) > 1:
             dx, *returned = dx
             self.returned = [one for one in flat(returned) if np.size(one)]
@@ -244,7 +248,7 @@ class Layer(Instance):
         if dx is None:
             raise Misfit("its backward returned nothing, where the input's gradient is due")
         self.watch.keep("input_grad", dx)
-        dx = self._narrow(self.layout.take(dx))
+        dx = self._taken(dx)
         if (
             self.layout.single
             and dx.dim() == len(self.shape) + 1
