@@ -123,11 +123,11 @@ ROUGH = {
 #: Conventions that are declared as they are not: what is changed, what is run, what is said.
 MISDECLARED = [
     ("flat", {"weight": "out_in"}, "Linear-float32-f", "weights [in, out]"),
-    ("flat", {"parameters": "lists"}, "Linear-float32-f", "parameters='lists', but its list has 4"),
+    ("flat", {"parameters": "lists"}, "Linear-float32-f", "list of parameters has 4 of Tensor"),
     ("flat", {"gradients": "accumulated"}, "Linear-float32-accum", "is that of the last backward"),
     ("flat", {"reduction": "mean"}, "MSELoss-mean-float32-value", "is the sum, where mean"),
-    ("course", {"parameters": "flat"}, "Linear-float32-f", "1 parameters as 'flat', where torch"),
-    ("course", {"parameters": "objects"}, "Linear-float32-f", "but its list has 2 of tuple"),
+    ("course", {"parameters": "flat"}, "Linear-float32-f", "is not as parameters='flat' has it"),
+    ("course", {"parameters": "objects"}, "Linear-float32-f", "list of parameters has 2 of tuple"),
     ("course", {"gradients": "overwritten"}, "Linear-float32-accum", "is the sum of both"),
     ("fused", {"forward": None}, "Linear-float64-f", "is not callable"),
 ]
@@ -255,7 +255,7 @@ def test_an_adapter_that_cannot_be_imported_says_where_it_failed() -> None:
 def test_each_subject_says_what_it_is_and_is_tested_here() -> None:
     of_layers = (
         "layers_by_loops more_by_loops wrong_layers more_wrong wrong_cs231n "
-        "sequences_by_loops wrong_sequences recurrent_styles"
+        "sequences_by_loops wrong_sequences recurrent_styles ctc_by_loops wrong_ctc"
     ).split()
     named = {*RIGHT, *WRONG, *of_layers, "waived", "rough", "raising"}
     files = list(SUBJECTS.glob("*.py"))

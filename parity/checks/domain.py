@@ -242,9 +242,10 @@ def ranges(trial: Trial) -> list[Comparison]:
 
 
 def _at(name: str, size: str, verdict: Comparison, label: str) -> Comparison:
-    """A verdict at extreme inputs by its name, with what there is to say of a NaN."""
+    """A verdict at extreme inputs by its name, with what there is to say of a NaN, unless it has a
+    name."""
     text = verdict.diagnosis
-    if not verdict.passed and verdict.reason.startswith("NaN or infinite"):
+    if not verdict.named and verdict.reason.startswith("NaN or infinite"):
         result = verdict.name.replace("_grad", " gradient").replace("_", " ")
         text = f"{label} {result} is NaN or infinite at inputs {size}, where torch's is finite"
     return replace(verdict, name=f"{name}: {verdict.name}", diagnosis=text)

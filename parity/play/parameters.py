@@ -138,9 +138,11 @@ def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
 
 def _are_values(found: list[Any]) -> bool:
     """Whether a list has arrays that are parameters alone: `[W, b]`, and not `[W, dW]`."""
+    if not found or not all(map(_is_array, found)):
+        return False
     half = len(found) // 2
     alike = [np.shape(p) for p in found[:half]] == [np.shape(g) for g in found[half:]]
-    return bool(found) and all(map(_is_array, found)) and (not alike or len(found) % 2 == 1)
+    return not alike or len(found) % 2 == 1
 
 
 GRADIENTS = ("grads", "gradients", "grad", "dparams", "gradient")
@@ -189,6 +191,11 @@ def by_attributes(made: Any, shapes: list[tuple[int, ...]]) -> list[tuple[Any, A
     return []
 
 
+def _rank(array: Any) -> int:
+    """How many axes an array has, but for those of one entry."""
+    return sum(size != 1 for size in np.shape(array))
+
+
 def _is_array(value: Any) -> bool:
     return isinstance(value, (Tensor, np.ndarray))
 
@@ -202,8 +209,8 @@ def paired(how: str, found: Any) -> list[tuple[Any, Any]]:
     match how:
         case "flat":
             half = len(found) // 2
-            if [np.shape(p) for p in found[:half]] != [np.shape(g) for g in found[half:]]:
-                raise TypeError
+            if [_rank(p) for p in found[:half]] != [_rank(g) for g in found[half:]]:
+                raise TypeError  # a gradient may be of a wrong size, and is none of another kind
             return list(zip(found[:half], found[half:], strict=True))
         case "lists":
             return list(zip(*found, strict=True)) if found else []
