@@ -35,7 +35,7 @@ WHOLE = ("noncontiguous", "layer_by_layer")
 IN_HALF = ("forward", "input_grad", "param_grad")
 """The checks that are a whole pass of a layer, loss or network; and those in half precision."""
 TURNS = 5
-"""Of the cases, a whole pass is tried of each at one in so many seeds."""
+"""In half precision each case is tried at one in so many seeds; else at every one."""
 SHARE = 200
 """Of the other checks, each is run at one in so many seeds."""
 
@@ -88,15 +88,18 @@ def refused(candidate: str, kind: str) -> dict[str, bool]:
 
 
 def chosen(checks: list[Planned], seed: int) -> Iterator[Planned]:
-    """The checks of one seed: a whole pass of some cases, and a share of the others, in turn."""
+    """The checks of one seed: a whole pass of every case, in half precision of some, and a share of
+    the others, in turn."""
     cases = list(dict.fromkeys(str(one.case) for one in checks))
     turn = {name for place, name in enumerate(cases) if place % TURNS == seed % TURNS}
     others = 0
     for one in checks:
-        if one.name in (IN_HALF if one.dtype == "bfloat16" else WHOLE):
-            if str(one.case) in turn:
+        if one.dtype == "bfloat16":
+            if one.name in IN_HALF and str(one.case) in turn:
                 yield one
-        elif one.dtype != "bfloat16":
+        elif one.name in WHOLE:
+            yield one
+        else:
             others += 1
             if others % SHARE == seed % SHARE:
                 yield one

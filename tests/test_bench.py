@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 import torch
 
-from bench import environment, graphs, measure, peers, speed, table, targets
+import scratch
+from bench import cost, environment, graphs, measure, peers, speed, table, targets
 from bench.peers import CONTENDERS
 from bench.setting import Prepared, setting
 from bench.table import Protocol, Results, Run
@@ -373,3 +374,27 @@ def test_every_pair_and_network_has_its_benchmarks() -> None:
                 assert f"test_layer[cpu-{case}-{what}-scratch]" in done.stdout
     for pair in pairs.MODELS:
         assert f"test_epoch[cpu-{pair}-scratch]" in done.stdout
+
+
+def test_the_peak_is_of_what_is_held_at_one_time() -> None:
+    size = 1 << 20
+
+    def function() -> None:
+        kept = torch.zeros(size, dtype=torch.uint8)
+        for _ in range(3):
+            del kept
+            kept = torch.zeros(size, dtype=torch.uint8)
+        both = [kept, torch.zeros(size, dtype=torch.uint8)]
+        del both
+
+    assert cost.peak(function, "cpu") == 2 * size
+    assert sum(measure.allocations(function)) == 0, "all is given back"
+
+
+def test_a_wrong_layer_is_told_beside_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    (row,) = (one for one in cost.ROWS if one.name == "RMSNorm")
+    assert row.verdict("cpu").passed
+    right = scratch.RMSNorm.backward
+    monkeypatch.setattr(scratch.RMSNorm, "backward", lambda self, dy: right(self, dy) * 1.0001)
+    assert row.verdict("cpu").name == "input_grad"
+    assert not row.verdict("cpu").passed

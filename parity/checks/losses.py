@@ -156,7 +156,7 @@ def nan(trial: Trial) -> list[Comparison]:
     refused, value = trial.build().attempt("forward", *arguments(inputs))
     if refused:
         usual = trial.loss_inputs()
-        trial.build().forward(usual["prediction"], usual["target"])  # else it says nothing
+        trial.build().forward(*arguments(usual))  # else it says nothing
         return [fact("loss", True, "")]
     right = evaluate.loss(trial.case.reference())(inputs)["loss"]
     lost = right.isnan().any() and not value.isnan().any()
