@@ -36,11 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """The checks of a case in a dtype share what torch says: one worker runs them all."""
-    check = (
-        item.callspec.params.get("check")
-        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
-        else None
-    )
+    check = getattr(getattr(item, "callspec", None), "params", {}).get("check")
     if isinstance(check, CheckTest):
         group = f"{check.planned.case}-{check.planned.dtype}"
         item.add_marker(pytest.mark.xdist_group(group))

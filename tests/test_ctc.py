@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -89,3 +90,16 @@ def test_each_mistake_is_named_and_is_one_finding(name: str) -> None:
     (finding,) = report.findings
     assert says in str(finding)
     assert finding.severity == "wrong"
+
+
+class RefusesNan(by_loops.CTCLoss):
+    def forward(self, *given: Any) -> Any:
+        if np.isnan(given[0]).any():
+            raise ValueError("a log-probability is no number")
+        return super().forward(*given)
+
+
+def test_who_refuses_nan_is_asked_for_an_ordinary_loss_with_its_lengths() -> None:
+    report = parity.check(subject(RefusesNan), only="CTCLoss-mean-float32-nan")
+    assert report.count("passed") == 1
+    assert report.passed, [str(one) for one in report.findings]
