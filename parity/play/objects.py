@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from parity.catalogue.entry import Options
 from parity.catalogue.values import Tensors
 from parity.play.arrays import Layout, Watch, real, tensor, write
-from parity.play.broken import Broken, Misfit, Unoffered, legible
+from parity.play.broken import Broken, Misfit, Setting, Unoffered, legible
 from parity.play.guard import guarded, seed_all, seed_own
 from parity.play.parameters import (
     Order,
@@ -86,7 +86,8 @@ def placed(made: Any) -> list[tuple[str, str]]:
         return [(does, place) for does, f in both.items() for _, place in placed(f)]
     found = []
     for does, names in (
-        ("forward", ("forward", "__call__")), ("backward", ("backward",)), ("step", ("step",)),
+        ("forward", ("forward", "__call__")), ("backward", ("backward",)),
+        ("step", STEPS),
     ):  # fmt: skip
         own = next((getattr(type(made), n) for n in names if hasattr(type(made), n)), None)
         own = made if does == "forward" and inspect.isfunction(made) else own
@@ -120,6 +121,8 @@ class Layer(Instance):
         """Makes another of its kind."""
         self.several: Several | None = None
         self.order = Order()
+        self.table = False
+        """Whether its weight is a table of rows, which has no in and out."""
 
     def set_beside(self, inputs: Tensors, gradients: Tensors) -> None:
         """What comes in after the first input, and after the first output's gradient, from now
@@ -215,7 +218,7 @@ class Layer(Instance):
         if found and len(found[0]) in CONVOLVING:
             torchs, own = self.layout.axes(len(found[0]))
             found[0] = tuple(found[0][own.index(axis)] for axis in torchs)
-        elif found and self.subject.weight == "in_out":
+        elif found and self.subject.weight == "in_out" and not self.table:
             found[0] = found[0][::-1]
         return found
 
@@ -355,8 +358,8 @@ class Layer(Instance):
         if name.endswith("weight") and value.dim() in CONVOLVING:
             torchs, own = self.layout.axes(value.dim())
             return value.permute([torchs.index(axis) for axis in own])
-        turned = self.subject.weight == "in_out" and value.dim() == 2 and is_weight(name)
-        return value.mT if turned else value
+        turned = self.subject.weight == "in_out" and not self.table
+        return value.mT if turned and value.dim() == 2 and is_weight(name) else value
 
     def _back(self, name: str, value: Tensor) -> Tensor:
         """The same from the subject's layout to torch's."""
@@ -429,6 +432,7 @@ class Loss(Instance):
             with self.guard():
                 call = self.subject.loss_backward
                 dx = call(self.made, *self.given) if call else self.made.backward()
+        dx = left(self.made, INPUT_GRADIENTS) if dx is None else dx
         if dx is None:
             raise Misfit("its backward returned nothing, where the prediction's gradient is due")
         self.watch.keep("prediction_grad", dx)
@@ -479,6 +483,12 @@ def construct(subject: Subject, name: str, options: Options, *first: Any) -> Any
     call = bound(builder, entry, own)
     if isinstance(call, str):
         raise Misfit(call)
+    if odd := misfit(builder, *first, *call[0], **call[1]):
+        given = ", ".join((*("params" for _ in first), *entry.positional[: len(call[0])], *call[1]))
+        raise Setting(
+            f"it cannot be built from ({given}), {odd}; say how it is built, as "
+            f"{name}: lambda {given}: …"
+        )
     try:
         made = builder(*first, *call[0], **call[1])
     except TypeError as error:  # behind `**options` there is one that takes less
@@ -489,6 +499,17 @@ def construct(subject: Subject, name: str, options: Options, *first: Any) -> Any
     if made is None and entry.kind == "layer" and subject.forward is None:
         raise Misfit(f"what the adapter has for {name} returns None, and not a {name}")
     return made
+
+
+def misfit(function: Any, *args: Any, **options: Any) -> str:
+    """Why a function does not take these arguments, by its signature; "" if it does."""
+    try:
+        inspect.signature(function).bind(*args, **options)
+    except TypeError as error:
+        return str(error)
+    except ValueError:  # it has no signature
+        pass
+    return ""
 
 
 def _array(subject: Subject, value: Any) -> Any:
@@ -506,19 +527,39 @@ def assembled(subject: Subject, parts: list[Any]) -> Any:
 
 
 def forward(subject: Subject, made: Any, *inputs: Any) -> Any:
-    """A forward by the adapter's convention."""
+    """A forward by the adapter's convention; what it leaves in the layer, if it returns nothing."""
     if subject.forward and not isinstance(made, Chain):
-        return subject.forward(made, *inputs)
-    return made.forward(*inputs) if hasattr(made, "forward") else made(*inputs)
+        y = subject.forward(made, *inputs)
+    else:
+        y = made.forward(*inputs) if hasattr(made, "forward") else made(*inputs)
+    return left(made, OUTPUTS) if y is None else y
 
 
 def backward(subject: Subject, made: Any, *gradients: Any) -> Any:
-    """A backward by the adapter's convention."""
+    """A backward by the adapter's convention; what it leaves in the layer, if it returns
+    nothing."""
     if subject.backward and not isinstance(made, Chain):
-        return subject.backward(made, *gradients)
-    if subject.step_in_backward and not isinstance(made, Chain):
-        return subject.step_in_backward(made, gradients[0], 0.0)
-    return made.backward(*gradients)
+        dx = subject.backward(made, *gradients)
+    elif subject.step_in_backward and not isinstance(made, Chain):
+        dx = subject.step_in_backward(made, gradients[0], 0.0)
+    else:
+        dx = made.backward(*gradients)
+    return left(made, INPUT_GRADIENTS) if dx is None else dx
+
+
+STEPS = ("step", "update", "update_params", "apply", "optimize")
+"""What makes an optimizer's step."""
+OUTPUTS = ("output", "outputs", "out", "y", "a")
+"""Where a layer may leave what its forward does not return."""
+INPUT_GRADIENTS = ("dinputs", "dinput", "d_inputs", "d_input", "dx", "dX", "grad_input",
+                   "input_grad", "input_gradient", "grad_inputs")  # fmt: skip
+"""Where a layer or a loss may leave what its backward does not return."""
+
+
+def left(made: Any, names: tuple[str, ...]) -> Any:
+    """The array that an object has in an attribute of one of these names; None without any."""
+    own = (getattr(made, name, None) for name in names)
+    return next((one for one in own if isinstance(one, (Tensor, np.ndarray))), None)
 
 
 class Chain:

@@ -18,8 +18,8 @@ from torch import Tensor
 from parity.catalogue.entry import Options
 from parity.catalogue.values import Tensors
 from parity.play.arrays import real, write
-from parity.play.broken import Broken, Misfit, Unoffered
-from parity.play.objects import Instance, Layer, assembled, construct, placed
+from parity.play.broken import Broken, Misfit, Setting, Unoffered
+from parity.play.objects import STEPS, Instance, Layer, assembled, construct, misfit, placed
 from parity.play.parameters import held, own_parameters, paired
 from parity.subject.subject import Subject
 
@@ -40,6 +40,10 @@ Given = dict[str, Any]
 `resume`, whether a new optimizer goes on with the state of the one before."""
 
 Linear = Callable[[Options], Any]
+
+
+def _nothing() -> None:
+    """In the place of a step that there is not."""
 
 
 class Optimizer(Instance):
@@ -115,7 +119,15 @@ class Optimizer(Instance):
 
     def _built(self) -> Any:
         with self.guard():
-            return construct(self.subject, self.name, self.options, self.over.target)
+            made = construct(self.subject, self.name, self.options, self.over.target)
+        if not self.subject.step:
+            name = next((one for one in STEPS if callable(getattr(made, one, None))), "step")
+            odd = misfit(getattr(made, name, _nothing))
+            if odd:
+                raise Setting(f"its {name}() needs arguments, {odd}: step=lambda optimizer: …")
+            if name != "step":
+                raise Setting(f"its step is {name}(): step=lambda optimizer: optimizer.{name}()")
+        return made
 
     def _step(self, gradients: Given) -> None:
         for name, p in self.over.parameters().items():
@@ -239,8 +251,8 @@ class _Layers:
         self.player = player
         self.width = values["0.weight"].shape
         with player.guard():
-            own = whole if subject.optimizer == "model" else held(subject, whole, parts)
-        objects = subject.parameters == "objects" and own is not whole
+            own = held(subject, whole, parts)
+        objects = subject.parameters == "objects" and subject.optimizer == "parameters"
         self.objects = tuple(own) if objects else ()
         self.target = list(self.objects) or own
 

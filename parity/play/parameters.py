@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,9 +70,13 @@ class Order:
         return torch.cat([blocks[now.index(letter)] for letter in then])
 
 
+PARAMETERS = ("param", "params", "parameters", "get_parameters", "get_params")
+"""What gives a layer's parameters, as a method or an attribute."""
+
+
 def own_parameters(made: Any) -> Any:
     """What a layer's `param()`, `params` or `parameters` gives, as it is; None without any."""
-    for name in ("param", "params", "parameters"):
+    for name in PARAMETERS:
         if hasattr(made, name):
             own = getattr(made, name)
             return own() if callable(own) else own
@@ -80,7 +84,14 @@ def own_parameters(made: Any) -> Any:
 
 
 def held(subject: Subject, made: Any, parts: list[Any]) -> Any:
-    """What an optimizer takes: the model's own parameters, or those of its parts in a row."""
+    """What an optimizer takes: the model, those of its layers that have parameters, its own
+    parameters, or those of its parts in a row."""
+    if subject.optimizer == "model":
+        return made
+    if subject.optimizer == "layers":
+        return [part for part in parts if parameter_pairs(subject, part)]
+    if subject.parameters == "pairs" and any(map(_apart, parts)):
+        return Anew(subject, parts)
     own = own_parameters(made)
     if own is not None:
         return own
@@ -94,6 +105,25 @@ def held(subject: Subject, made: Any, parts: list[Any]) -> Any:
         case str():
             return [pair for one in each for pair in one]
     return [pair for part in parts for pair in parameter_pairs(subject, part)]
+
+
+@dataclass(frozen=True)
+class Anew:
+    """Pairs of layers whose gradients are apart from their parameters: asked for anew by whoever
+    goes through them, for a backward may leave other arrays."""
+
+    subject: Subject
+    parts: list[Any]
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        for part in self.parts:
+            yield from parameter_pairs(self.subject, part)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __getitem__(self, place: Any) -> Any:
+        return [*iter(self)][place]
 
 
 def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
@@ -115,6 +145,8 @@ def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
     try:
         return paired(subject.parameters, found)
     except (TypeError, ValueError, AttributeError):
+        if subject.parameters == "pairs" and _not_yet(made) and all(map(_is_array, found)):
+            return [(parameter, None) for parameter in found]
         kinds = ", ".join(dict.fromkeys(type(one).__name__ for one in found))
         raise Setting(
             f"parameters={subject.parameters!r}, but its list has {len(found)} of {kinds}: say "
@@ -122,7 +154,8 @@ def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
         ) from None
 
 
-GRADIENTS = ("grads", "gradients", "grad", "dparams", "gradient")
+GRADIENTS = ("grads", "gradients", "grad", "dparams", "gradient", "grad_parameters",
+             "grad_params", "get_gradients", "get_grads")  # fmt: skip
 """What a list or dict of gradients may be called, beside one of parameters."""
 
 
@@ -130,8 +163,7 @@ def _with_gradients_beside(made: Any, found: Any) -> list[tuple[Any, Any]] | Non
     """Pairs of a list of arrays and another list beside it, or of two dicts; None if it is not
     so."""
     held = [getattr(made, name) for name in GRADIENTS if hasattr(made, name)]
-    gradients = [one() if callable(one) else one for one in held]
-    for other in gradients:
+    for other in map(_asked_for, held):
         if isinstance(found, Mapping) and isinstance(other, Mapping):
             names = {key: key if key in other else f"d{key}" for key in found}
             if all(name in other for name in names.values()):
@@ -142,6 +174,31 @@ def _with_gradients_beside(made: Any, found: Any) -> list[tuple[Any, Any]] | Non
             if all(_is_array(p) and np.shape(p) == np.shape(g) for p, g in both):
                 return both
     return None
+
+
+def _apart(made: Any) -> bool:
+    """Whether a layer has its parameters in one list, and its gradients in another."""
+    own = own_parameters(made)
+    if not (isinstance(own, (list, tuple)) and own and all(map(_is_array, own))):
+        return False
+    return _not_yet(made) or _with_gradients_beside(made, own) is not None
+
+
+def _asked_for(gradients: Any) -> Any:
+    """What a layer has as gradients; None where a method that gives them raises."""
+    if not callable(gradients):
+        return gradients
+    try:
+        return gradients()
+    except Exception:
+        return None
+
+
+def _not_yet(made: Any) -> bool:
+    """Whether a layer has a method for its gradients that raises: before the first backward there
+    are none. After it, they are missing."""
+    own = [getattr(made, name) for name in GRADIENTS if callable(getattr(made, name, None))]
+    return bool(own) and all(_asked_for(one) is None for one in own)
 
 
 COUNTERPARTS = ("d{}", "d_{}", "{}_grad", "grad_{}", "dL_d{}", "dLd{}")
@@ -175,6 +232,8 @@ def paired(how: str, found: Any) -> list[tuple[Any, Any]]:
     match how:
         case "flat":
             half = len(found) // 2
+            if any(hasattr(one, "grad") and not _is_array(one) for one in found):
+                raise TypeError  # they are objects
             return list(zip(found[:half], found[half:], strict=True))
         case "lists":
             return list(zip(*found, strict=True)) if found else []
@@ -212,6 +271,8 @@ def switch(made: Any, mode: bool) -> bool:
 
 FLAGS = (
     ("training", True), ("is_training", True), ("train_mode", True), ("train", True),
-    ("eval", False), ("evaluating", False), ("eval_mode", False),
+    ("_train", True), ("_training", True), ("train_flg", True), ("is_train", True),
+    ("eval", False), ("evaluating", False), ("eval_mode", False), ("test", False),
+    ("testing", False), ("is_test", False), ("test_mode", False),
 )  # fmt: skip
 """Flags that say in which mode a layer is, and what each is in training."""

@@ -59,6 +59,7 @@ class Local:
                         channels_last=subject.channels == "last" and case.entry.images,
                         time_first=subject.sequences == "time_first" and case.entry.sequence,
                     )
+                    made.table = case.indexed
                     made.order = Order(case.entry.blocks, subject.gates_of(case.entry))
                     if case.entry.several:
                         attends = "qkv" in case.entry.blocks.values()

@@ -118,7 +118,8 @@ def _arrays(module: torch.nn.Module, names: tuple[str, ...], array: str, weight:
                 f"functions has a parameter {name!r}, and torch's {type(module).__name__} has "
                 f"{', '.join(shapes) or 'none'}"
             )
-        if len(shape) == 2 and weight == "in_out" and "weight" in name.rpartition(".")[2]:
+        turned = weight == "in_out" and not isinstance(module, torch.nn.Embedding)
+        if turned and len(shape) == 2 and "weight" in name.rpartition(".")[2]:
             shape = shape[::-1]
         zeros = torch.zeros(shape)  # in the dtype of the check
         found.append(zeros.numpy() if array == "numpy" else zeros)

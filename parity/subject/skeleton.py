@@ -16,6 +16,17 @@ from pathlib import Path
 
 from parity.catalogue.table import CATALOGUE, by_name
 from parity.subject.error import AdapterError
+from parity.subject.hooks import (
+    BACKWARD,
+    FORWARD,
+    RATES,
+    STEPS,
+    of_layers,
+    of_losses,
+    of_optimizers,
+    unbuilt,
+    way_back,
+)
 from parity.subject.source import (
     NAMES,
     Module,
@@ -28,18 +39,8 @@ from parity.subject.source import (
     torch_name,
 )
 
-FORWARD = ("forward", "__call__", "forward_pass", "forward_propagation", "feedforward", "fwd")
-BACKWARD = ("backward", "backward_pass", "backward_propagation", "backprop", "bwd", "gradient",
-            "grad", "derivative", "prime")  # fmt: skip
-"""What a layer's or a loss's two ways may be called."""
-STEPS = ("step", "update", "apply")
-TARGETS = ("target", "targets", "t", "true", "y_true", "ytrue", "label", "labels", "y")
-PREDICTIONS = ("prediction", "predictions", "pred", "y_pred", "ypred", "y_hat", "yhat", "output",
-               "p", "logits")  # fmt: skip
 OUTPUTS = ("out", "output", "n_out", "out_features", "output_size", "output_dim", "out_dim",
            "units", "neurons", "n_neurons", "n_outputs", "fan_out", "outputs")  # fmt: skip
-MODELS = ("model", "net", "network", "layers", "module")
-RATES = ("lr", "learning_rate", "rate", "eta", "step_size")
 PAIRS = (
     (("W", "w", "weight", "weights", "kernel"),
      ("d{}", "d_{}", "grad_{}", "{}_grad", "{}_gradient", "{}_grads", "grad_{}s", "g{}", "delta_{}",
@@ -86,14 +87,17 @@ def skeleton(given: str, folder: Path) -> str:
     lines = [f"# The adapter of {given!r}, as `parity check` takes it."]
     lines += [f"# {text}" for text in source.broken]
     lines += ["", *_imports(modules, names, source.base, folder), ""]
-    helpers, rows = [], []
+    helpers, others, settings = _settings(found, names, numpy)
+    rows = []
     for name, one in sorted(found.items(), key=lambda pair: NAMES.index(pair[0])):
         made = f"{names[one.module.name]}.{one.node.name}"
-        helper, row = _row(name, made, one.node)
+        helper, builder = _row(name, made, one.node)
         helpers += helper
-        rows.append(row)
-    if numpy and any(not pair.parameters for pair in pairs.values()):
-        helpers += ["import numpy as np", ""]
+        rows.append(f"{_owner(name)}.{name}: {others.get(name, builder)},")
+    if numpy and (
+        any(not pair.parameters for pair in pairs.values()) or any("np.zeros" in r for r in rows)
+    ):
+        helpers = ["import numpy as np", "", *helpers]
     for name, pair in pairs.items():
         if pair.parameters:
             both = [f"{names[pair.module.name]}.{pair.stem}_{way}" for way in WAYS]
@@ -107,7 +111,7 @@ def skeleton(given: str, folder: Path) -> str:
     lines += ["subject = parity.Subject(", "    {", *(f"        {row}" for row in rows), "    },"]
     if "Linear" in pairs or any(pair.parameters for pair in pairs.values()):
         lines += ['    gradients="overwritten",', '    weight="in_out",  # a guess']
-    lines += [f"    {line}" for line in _settings(found, names, numpy)]
+    lines += [f"    {line}" for line in settings]
     return "\n".join([*lines, ")", ""])
 
 
@@ -125,7 +129,12 @@ def _classes(source: Source) -> tuple[dict[str, Found], list[tuple[Module, str]]
             if own & {"nn.Module", "torch.nn.Module", "Function", "torch.autograd.Function"}:
                 continue  # its gradients are autograd's
             name = torch_name(node.name)
-            if name == "Sequential" and not _contains(node):
+            if name == "Sequential" and not (_contains(node) and _passes(node)):
+                name = None
+            if name == "Linear" and unbuilt(node, ("in_features",)):
+                continue  # the identity, as the activation of a layer
+            sizes = () if name in (None, "Sequential", "Dropout") else by_name(str(name)).positional
+            if name is not None and _owner(name) != "torch.optim" and unbuilt(node, sizes):
                 name = None
             if name in SEQUENCES and _is_cell(node):
                 name = f"{name}Cell"
@@ -166,6 +175,11 @@ def _contains(node: ast.ClassDef) -> bool:
     return added or (
         taken and (by_name or bool({"layers", "modules", "args"} & {*names} or not names))
     )
+
+
+def _passes(node: ast.ClassDef) -> bool:
+    """Whether a class goes through its layers, both ways, and does not train them alone."""
+    return all(set(ways) & set(methods(node)) for ways in (FORWARD, BACKWARD))
 
 
 @dataclass(frozen=True)
@@ -247,12 +261,17 @@ def _class_of(name: str, module: str, pair: Pair, numpy: bool) -> Iterator[str]:
         yield from (f"        return {back}", "", "")
 
 
+TAKEN = ("nn", "torch", "parity", "sys", "Path", "importlib", "subject", "numpy", "np", "loaded",
+         "sequential", "linear", "forward", "step", "told")  # fmt: skip
+"""Names that an adapter gives to something else."""
+
+
 def _aliases(names: dict[str, None]) -> dict[str, str]:
     """What each module is called in the adapter: its last name, unless that is taken."""
     found: dict[str, str] = {}
     for name in names:
         own = _identifier(name.rpartition(".")[2])
-        if own in ("nn", "torch", "parity", "sys", "Path", "importlib", "subject", "numpy"):
+        if own in TAKEN:
             own = f"own_{own}"
         if own in found.values():
             own = _identifier(name.replace(".", "_"))
@@ -318,15 +337,29 @@ def _owner(name: str) -> str:
 
 
 def _row(name: str, made: str, node: ast.ClassDef) -> tuple[list[str], str]:
-    """What builds a class: lines before the subject, if any, and the subject's row."""
+    """What builds a class, and lines before the subject that it takes, if any."""
     helper: list[str] = []
     builder = made
     needed, names = arguments(methods(node).get("__init__"))
     if name == "Sequential":
         helper, builder = _container(made, node)
+    elif name == "Linear" and len(needed) == 1 and needed[0] in OUTPUTS:
+        helper, builder = _lazy(made, node)
     elif _owner(name) != "torch.optim":
-        builder = _builder(name, made, needed, names)
-    return helper, f"{_owner(name)}.{name}: {builder},"
+        builder = _builder(name, made, node, needed, names)
+    return helper, builder
+
+
+def _lazy(made: str, node: ast.ClassDef) -> tuple[list[str], str]:
+    """A Linear that is told of its inputs later: when it is built, or when it gets some."""
+    build = next((one for one in ("build", "initialize", "init") if one in methods(node)), "")
+    if len(arguments(methods(node).get(build))[0]) != 1:
+        return [], f"lambda n_in, n_out: {made}(n_out)"
+    lines = [
+        "", "def linear(n_in, n_out):", f"    layer = {made}(n_out)",
+        f"    layer.{build}(n_in)", "    return layer", "", "",
+    ]  # fmt: skip
+    return lines, "linear"
 
 
 def _container(made: str, node: ast.ClassDef) -> tuple[list[str], str]:
@@ -344,9 +377,11 @@ def _container(made: str, node: ast.ClassDef) -> tuple[list[str], str]:
     return [], f"lambda *layers: {made}(list(layers))" if names else made
 
 
-def _builder(name: str, made: str, needed: list[str], names: list[str]) -> str:
+def _builder(name: str, made: str, node: ast.ClassDef, needed: list[str], names: list[str]) -> str:
     """A class itself, or a function where it cannot do without what torch's has not."""
     entry = by_name(name)
+    if name in ARRAYS and needed and needed[0].strip("_") in PAIRS[0][0]:
+        return ARRAYS[name](made, node, len(needed))
     if name == "Linear":
         turned = (
             bool(needed) and len(needed) > 1 and needed[0] in OUTPUTS and needed[1] not in OUTPUTS
@@ -376,6 +411,24 @@ def _builder(name: str, made: str, needed: list[str], names: list[str]) -> str:
     return f"lambda: {made}({', '.join(map(_guess, needed))})"
 
 
+def _of_arrays(made: str, node: ast.ClassDef, count: int) -> str:
+    """A Linear that is given its arrays."""
+    forward = next((methods(node)[one] for one in FORWARD if one in methods(node)), node)
+    turned = re.search(r"[wW]\w*\.(T\b|t\(|mT\b|transpose)", ast.unparse(forward))
+    shape = "n_out, n_in" if turned else "n_in, n_out"
+    bias = ", np.zeros(n_out)" if count > 1 else ""
+    return f"lambda n_in, n_out: {made}(np.zeros(({shape})){bias})"
+
+
+def _of_a_table(made: str, node: ast.ClassDef, count: int) -> str:
+    """An Embedding that is given its weight."""
+    return f"lambda n, size: {made}(np.zeros((n, size)))"
+
+
+ARRAYS = {"Linear": _of_arrays, "Embedding": _of_a_table}
+"""Layers that may be given their parameters, and how such a one is built."""
+
+
 def _guess(argument: str) -> str:
     """A value for an argument that torch's class has not, by its name."""
     if argument in ("axis", "dim"):
@@ -385,40 +438,46 @@ def _guess(argument: str) -> str:
     return "0.0" if argument in RATES else "None"
 
 
-def _settings(found: dict[str, Found], names: dict[str, str], numpy: bool) -> Iterator[str]:
+def _settings(
+    found: dict[str, Found], names: dict[str, str], numpy: bool
+) -> tuple[list[str], dict[str, str], list[str]]:
+    """Lines before the subject, rows that take the place of others, and settings."""
     nodes = {name: one.node for name, one in found.items()}
-    if numpy:
-        yield 'array="numpy",'
-        yield 'dtypes=("float64",),'
+    modules = {id(one.node): names[one.module.name] for one in found.values()}
+
+    def named(node: ast.ClassDef) -> str:
+        return f"{modules[id(node)]}.{node.name}"
+
+    lines: list[str] = []
+    rows: dict[str, str] = {}
+    settings = ['array="numpy",', 'dtypes=("float64",),'] if numpy else []
     linear = nodes.get("Linear")
     layers = [node for name, node in nodes.items() if name != "Sequential"
               and by_name(name).kind == "layer" and not by_name(name).several]  # fmt: skip
     if linear is not None:
-        way = next((name for name in BACKWARD if name in methods(linear)), "backward")
-        source = ast.unparse(methods(linear).get(way, linear))
+        source = ast.unparse(methods(linear).get(way_back(linear), linear))
         adds = "+=" in source or ".add_(" in source or ".addmm_(" in source
-        yield f'gradients="{"accumulated" if adds else "overwritten"}",  # a guess'
-        yield from _parameters(linear)
+        settings.append(f'gradients="{"accumulated" if adds else "overwritten"}",  # a guess')
+        settings += _parameters(linear)
     if layers:
-        yield from _ways_of_layers(layers, linear, names, found)
-    losses = {name: node for name, node in nodes.items() if name.endswith("Loss")}
+        more, ways = of_layers(layers, linear, named)
+        lines, settings = lines + more, settings + ways
+    losses = [node for name, node in nodes.items() if name.endswith("Loss")]
     if losses:
-        yield from _of_losses(list(losses.values()))
-    moved = [node for name, node in nodes.items() if _owner(name) == "torch.optim"]
+        settings += of_losses(losses)
+    moved = {name: node for name, node in nodes.items() if _owner(name) == "torch.optim"}
     if moved:
-        _, own = arguments(methods(moved[0]).get("__init__"))
-        if own and own[0] in MODELS:
-            yield 'optimizer="model",'
-        step = next((name for name in STEPS if name in methods(moved[0])), "step")
-        if step != "step":
-            yield f"step=lambda optimizer: optimizer.{step}(),"
+        more, rows, ways = of_optimizers(moved, named)
+        lines, settings = lines + more, settings + ways
+    return lines, rows, settings
 
 
 def _parameters(linear: ast.ClassDef) -> Iterator[str]:
     """How its parameters are found, where no method of the usual name gives them."""
     own = attributes(linear)
-    if {"param", "params", "parameters"} & set(methods(linear)):
-        return
+    listed = [methods(linear).get(name) for name in ("param", "params", "parameters")]
+    if any(one is not None and not one.decorator_list for one in listed):
+        return  # a property may raise before there are gradients
     for params, grads in (
         ("params", "grads"),
         ("parameters", "gradients"),
@@ -441,49 +500,3 @@ def _parameters(linear: ast.ClassDef) -> Iterator[str]:
     if named and all(gradient for _, gradient in named):
         taken = ", ".join(f'(layer.{p}, getattr(layer, "{g}", None))' for p, g in named)
         yield f'parameters=lambda layer: [{taken}] if hasattr(layer, "{named[0][0]}") else [],'
-
-
-def _ways_of_layers(
-    layers: list[ast.ClassDef], linear: ast.ClassDef | None, names: dict[str, str],
-    found: dict[str, Found],
-) -> Iterator[str]:  # fmt: skip
-    """A forward or backward of another name, or that takes more than its array."""
-    first = linear if linear is not None else layers[0]
-    forward = next((name for name in FORWARD if name in methods(first)), "forward")
-    needed, _ = arguments(methods(first).get(forward))
-    if forward not in ("forward", "__call__") or len(needed) > 1:
-        more = ", ".join(["x", *("True" for _ in needed[1:])])
-        yield f"forward=lambda layer, x: layer.{forward}({more}),"
-    backward = next((name for name in BACKWARD if name in methods(first)), "backward")
-    takes = [len(arguments(methods(one).get(backward))[0]) for one in layers]
-    needed, _ = arguments(methods(first).get(backward))
-    if len(needed) > 1 and needed[1] in RATES:
-        call = f"layer.{backward}(dy, rate)"
-        if min(takes) < 2 and linear is not None:
-            made = f"{names[found['Linear'].module.name]}.{linear.name}"
-            call += f" if isinstance(layer, {made}) else layer.{backward}(dy)"
-        yield f"step_in_backward=lambda layer, dy, rate: {call},"
-    elif backward != "backward":
-        yield f"backward=lambda layer, dy: layer.{backward}(dy),"
-
-
-def _of_losses(losses: list[ast.ClassDef]) -> Iterator[str]:
-    first = methods(losses[0])
-    names = (*FORWARD, "loss", "calculate", "compute", "value", "calc")
-    forward = next((name for name in names if name in first), "forward")
-    source = ast.unparse(first.get(forward, losses[0]))
-    yield f'reduction="{"mean" if "mean" in source else "sum"}",  # a guess'
-    given, _ = arguments(first.get(forward))
-    turned = len(given) > 1 and given[0] in TARGETS and given[1] in PREDICTIONS
-    if turned or forward not in ("forward", "__call__"):
-        order = "target, prediction" if turned else "prediction, target"
-        yield "loss_forward=lambda loss, prediction, target:"
-        yield f"    loss.{forward}({order}),"
-    backward = next((name for name in BACKWARD if name in first), "backward")
-    needed, _ = arguments(first.get(backward))
-    if len(needed) == 2:
-        order = "target, prediction" if needed[0] in TARGETS else "prediction, target"
-        yield "loss_backward=lambda loss, prediction, target:"
-        yield f"    loss.{backward}({order}),"
-    elif backward != "backward":
-        yield f"loss_backward=lambda loss, prediction, target: loss.{backward}(),"
