@@ -66,6 +66,19 @@ class Activated(course.Linear):
         super().__init__(n_in, n_out)
 
 
+class Unlisted:
+    """Has its parameters under names of its own."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        self.kernel, self.offset = torch.zeros(n_in, n_out), torch.zeros(1, n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.kernel + self.offset
+
+    def backward(self, dy: Tensor) -> Tensor:
+        return dy @ self.kernel.T
+
+
 class ToldOfItsModel(course.SGD):
     def step(self, model: Any) -> None:  # type: ignore[override]
         super().step()
@@ -140,6 +153,7 @@ class WrongSign(course.LossMSE):
             {nn.Linear: course.Linear, torch.optim.SGD: Updates},
             "its step is update(): step=lambda optimizer: optimizer.update()",
         ),
+        ({nn.Linear: Unlisted}, "parameters=lambda layer: [(layer.kernel, …), (layer.offset, …)]"),
         ({nn.CrossEntropyLoss: OneHot}, 'one-hot targets: targets=("one_hot",)'),
         ({nn.CrossEntropyLoss: OneHotOfTwo}, "2 columns: outputs={nn.CrossEntropyLoss: 2}"),
     ],

@@ -222,6 +222,14 @@ class Layer(Instance):
             found[0] = found[0][::-1]
         return found
 
+    def arrays_of(self, due: list[tuple[int, ...]]) -> list[str]:
+        """Its attributes that are arrays of these shapes, turned or not."""
+        plain = [tuple(n for n in shape if n != 1) for shape in due]
+        own = getattr(self.made, "__dict__", {}).items()
+        arrays = {name: np.shape(x) for name, x in own if isinstance(x, (Tensor, np.ndarray))}
+        shapes = {name: tuple(n for n in shape if n != 1) for name, shape in arrays.items()}
+        return [name for name, one in shapes.items() if one in plain or one[::-1] in plain]
+
     def lazy(self) -> bool:
         """Whether its gradients are computed whenever they are asked for."""
         once, again = self.pairs(), self.pairs()

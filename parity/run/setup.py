@@ -99,7 +99,18 @@ def _of_linear(trial: Trial) -> Iterator[str]:
     if len(shapes) == len(inputs) - 2 and tuple(shapes[0]) == due[::-1] != due:
         yield 'its Linear has weights [in, out]: weight="in_out"'
         return
-    layer.set_parameters({name: inputs[name] for name in inputs if name not in ("x", "dy")})
+    own = layer.arrays_of([tuple(value.shape) for value in weights(inputs).values()])
+    try:
+        layer.set_parameters(weights(inputs))
+    except Broken:
+        if shapes or not own:
+            raise
+        named = ", ".join(f"(layer.{name}, …)" for name in own)
+        yield (
+            "its Linear does not list its parameters and their gradients: "
+            f"parameters=lambda layer: [{named}] if isinstance(layer, …) else []"
+        )
+        return
     right = evaluate.layer(trial.case.module())(inputs)["output"]
 
     def gives(x: Tensor, due: Tensor) -> bool:
