@@ -151,6 +151,280 @@ class TanhLayer:
 }
 
 
+#: Arrays where a layer is built, two lists beside each other, a mode that is an argument, and
+#: optimizers that are told at each step what they move.
+TWO_LISTS = {
+    "lists.py": """
+import numpy as np
+class Affine:
+    def __init__(self, W, b):
+        self.params, self.grads = [W, b], [np.zeros_like(W), np.zeros_like(b)]
+    def forward(self, x):
+        self.x = x
+        return x @ self.params[0] + self.params[1]
+    def backward(self, dout):
+        self.grads[0][...], self.grads[1][...] = self.x.T @ dout, dout.sum(0)
+        return dout @ self.params[0].T
+class Embedding:
+    def __init__(self, W):
+        self.params, self.grads = [W], [np.zeros_like(W)]
+    def forward(self, index):
+        self.index = index
+        return self.params[0][index]
+    def backward(self, dout):
+        self.grads[0][...] = 0
+        np.add.at(self.grads[0], self.index, dout)
+class Dropout:
+    def __init__(self, ratio=0.5):
+        self.params, self.grads, self.ratio = [], [], ratio
+    def forward(self, x, train_flg=True):
+        self.kept = np.ones_like(x)
+        if train_flg:
+            kept = np.random.rand(*x.shape) >= self.ratio
+            self.kept = kept / (1 - self.ratio) if self.ratio < 1 else kept * 1.0
+        return x * self.kept
+    def backward(self, dout):
+        return dout * self.kept
+class MSELoss:
+    def forward(self, y, t):
+        self.d = y - t
+        return np.sum(self.d**2) / len(y)
+    def backward(self):
+        return 2 * self.d / len(self.d)
+class SGD:
+    def __init__(self, lr=0.01):
+        self.lr = lr
+    def update(self, params, grads):
+        for i in range(len(params)):
+            params[i] -= self.lr * grads[i]
+"""
+}
+
+LEFT_BEHIND = {
+    "left.py": """
+import numpy as np
+class Layer_Dense:
+    def __init__(self, n_inputs, n_neurons):
+        self.weights, self.biases = np.zeros((n_inputs, n_neurons)), np.zeros((1, n_neurons))
+    def forward(self, inputs):
+        self.inputs = inputs
+        self.output = inputs @ self.weights + self.biases
+    def backward(self, dvalues):
+        self.dweights, self.dbiases = self.inputs.T @ dvalues, dvalues.sum(0, keepdims=True)
+        self.dinputs = dvalues @ self.weights.T
+class Activation_ReLU:
+    def forward(self, inputs):
+        self.inputs, self.output = inputs, np.maximum(0, inputs)
+    def backward(self, dvalues):
+        self.dinputs = np.where(self.inputs > 0, dvalues, 0)
+class Loss:
+    def calculate(self, output, y):
+        return np.mean(self.forward(output, y))
+class Loss_MeanSquaredError(Loss):
+    def forward(self, y_pred, y_true):
+        return np.mean((y_true - y_pred) ** 2, axis=-1)
+    def backward(self, dvalues, y_true):
+        self.dinputs = 2 * (dvalues - y_true) / dvalues.size
+class Optimizer_SGD:
+    def __init__(self, learning_rate=1.0, decay=0.0, momentum=0.0):
+        self.learning_rate, self.decay, self.momentum = learning_rate, decay, momentum
+        self.rate, self.steps = learning_rate, 0
+    def pre_update_params(self):
+        self.rate = self.learning_rate / (1 + self.decay * self.steps)
+    def update_params(self, layer):
+        for name in ("weights", "biases"):
+            before = getattr(layer, "moved_" + name, 0)
+            moved = self.momentum * before - self.rate * getattr(layer, "d" + name)
+            setattr(layer, "moved_" + name, moved)
+            setattr(layer, name, getattr(layer, name) + moved)
+    def post_update_params(self):
+        self.steps += 1
+"""
+}
+
+#: A backward that is given the input again; gradients that are asked for, and are not there yet.
+GIVEN_AGAIN = {
+    "given.py": """
+import numpy as np
+class Module:
+    def parameters(self):
+        return []
+    def grad_parameters(self):
+        return []
+class Sequential(Module):
+    def __init__(self, *layers):
+        self.layers = layers
+    def forward(self, input):
+        self.taken = []
+        for layer in self.layers:
+            self.taken.append(input)
+            input = layer.forward(input)
+        return input
+    def backward(self, input, grad_output):
+        for layer, taken in zip(self.layers[::-1], self.taken[::-1]):
+            grad_output = layer.backward(taken, grad_output)
+        return grad_output
+    def parameters(self):
+        return [p for layer in self.layers for p in layer.parameters()]
+    def grad_parameters(self):
+        return [g for layer in self.layers for g in layer.grad_parameters()]
+class Linear(Module):
+    def __init__(self, dim_in, dim_out):
+        self.W, self.b = np.zeros((dim_in, dim_out)), np.zeros(dim_out)
+    def forward(self, input):
+        return input @ self.W + self.b
+    def backward(self, input, grad_output):
+        self.grad_W, self.grad_b = input.T @ grad_output, grad_output.sum(0)
+        return grad_output @ self.W.T
+    def parameters(self):
+        return [self.W, self.b]
+    def grad_parameters(self):
+        return [self.grad_W, self.grad_b]
+class Tanh(Module):
+    def forward(self, input):
+        return np.tanh(input)
+    def backward(self, input, grad_output):
+        return grad_output * (1 - np.tanh(input) ** 2)
+class CrossEntropy:
+    def forward(self, input, target):
+        e = np.exp(input - input.max(1, keepdims=True))
+        shifted = input - input.max(1, keepdims=True)
+        self.p = e / e.sum(1, keepdims=True)
+        return np.sum(target * (np.log(e.sum(1, keepdims=True)) - shifted)) / input.shape[0]
+    def backward(self, input, target):
+        return (self.p * target.sum(1, keepdims=True) - target) / input.shape[0]
+class Momentum:
+    def __init__(self, params, lr=1e-3, momentum=0.0):
+        self.lr, self.momentum = lr, momentum
+        self.moved = [np.zeros_like(p) for p in params]
+    def step(self, parameters, gradients):
+        for moved, p, g in zip(self.moved, parameters, gradients):
+            moved *= self.momentum
+            moved += g
+            p -= self.lr * moved
+"""
+}
+
+#: Activations that know their derivative alone, one of them called Linear, and a Dense that
+#: learns of its inputs later.
+DERIVATIVES = {
+    "pkg/__init__.py": "",
+    "pkg/sequential.py": """
+class Sequential:
+    def __init__(self):
+        self.layers = []
+    def add(self, layer):
+        self.layers.append(layer)
+    def forward(self, x):
+        for layer in self.layers:
+            x = layer.forward(x)
+        return x
+""",
+    "pkg/activations.py": """
+import numpy as np
+class Activation:
+    def forward(self, z):
+        raise NotImplementedError
+class Sigmoid(Activation):
+    def forward(self, z):
+        return 1 / (1 + np.exp(-z))
+    def gradient(self, z):
+        return self.forward(z) * (1 - self.forward(z))
+class Linear(Activation):
+    def forward(self, z):
+        return z
+    def gradient(self, z):
+        return np.ones_like(z)
+""",
+    "pkg/dense.py": """
+import numpy as np
+class Dense:
+    def __init__(self, units, activation=None):
+        self.units = units
+    def build(self, n):
+        self.W, self.b = np.zeros((n, self.units)), np.zeros((1, self.units))
+    @property
+    def params(self):
+        return [(self.W, self.dW, "W"), (self.b, self.db, "b")]
+    def forward(self, x):
+        self.x = x
+        return x @ self.W + self.b
+    def backward(self, d):
+        self.dW, self.db = self.x.T @ d, d.sum(0, keepdims=True)
+        return d @ self.W.T
+""",
+    "pkg/sgd.py": """
+class SGD:
+    def __init__(self, learning_rate=0.1):
+        self.lr = learning_rate
+    def update(self, layers):
+        for layer in layers:
+            for p, g, _ in layer.params:
+                p -= self.lr * g
+""",
+}
+
+#: What an activation has of its base, and a step that goes over layers.
+INHERITED = {
+    "inherited.py": """
+import numpy as np
+class Layer:
+    def forward(self, x):
+        raise NotImplementedError
+class Dense(Layer):
+    def __init__(self, n_in, n_out):
+        self.W, self.b = np.zeros((n_in, n_out)), np.zeros((1, n_out))
+    def forward(self, x):
+        self.x = x
+        return x @ self.W + self.b
+    def backward(self, dy, rate):
+        dx = dy @ self.W.T
+        self.dW, self.db = self.x.T @ dy, dy.sum(0, keepdims=True)
+        self.W -= rate * self.dW
+        self.b -= rate * self.db
+        return dx
+class Elementwise(Layer):
+    def __init__(self, f, derivative):
+        self.f, self.df = f, derivative
+    def forward(self, x):
+        self.x = x
+        return self.f(x)
+    def backward(self, dy, rate):
+        return dy * self.df(self.x)
+class Tanh(Elementwise):
+    def __init__(self):
+        super().__init__(np.tanh, lambda x: 1 - np.tanh(x) ** 2)
+class SGD:
+    def __init__(self, params, lr=0.1):
+        self.params, self.lr = params, lr
+    def step(self):
+        for layer in self.params:
+            layer.W -= self.lr * layer.dW
+            layer.b -= self.lr * layer.db
+"""
+}
+
+OBJECTS = {
+    "objects.py": """
+import numpy as np
+class Parameter:
+    def __init__(self, data):
+        self.data, self.grad = data, np.zeros_like(data)
+class Linear:
+    def __init__(self, n_in, n_out):
+        self.w, self.b = Parameter(np.zeros((n_out, n_in))), Parameter(np.zeros(n_out))
+    def parameters(self):
+        return [self.w, self.b]
+    def forward(self, x):
+        self.x = x
+        return x @ self.w.data.T + self.b.data
+    def backward(self, dy):
+        self.w.grad, self.b.grad = dy.T @ self.x, dy.sum(0)
+        return dy @ self.w.data
+"""
+}
+
+
 @pytest.mark.parametrize(
     ("files", "given", "classes"),
     [
@@ -159,8 +433,26 @@ class TanhLayer:
         (FUNCTIONS, "cs.py", "Linear ReLU"),
         (OF_THE_STANDARD_LIBRARY, "random.py", "Linear Sigmoid"),
         (LOOSE, "loose", "Tanh"),
+        (TWO_LISTS, "lists.py", "Linear Embedding Dropout MSELoss SGD network"),
+        (LEFT_BEHIND, "left.py", "Linear ReLU MSELoss SGD network"),
+        (GIVEN_AGAIN, "given.py", "Linear Tanh CrossEntropyLoss SGD network"),
+        (DERIVATIVES, "pkg", "Linear Sigmoid SGD"),
+        (INHERITED, "inherited.py", "Linear Tanh SGD"),
+        (OBJECTS, "objects.py", "Linear"),
     ],
-    ids=["package", "nn.py", "functions", "random.py", "loose"],
+    ids=[
+        "package",
+        "nn.py",
+        "functions",
+        "random.py",
+        "loose",
+        "two lists",
+        "left behind",
+        "given again",
+        "derivatives",
+        "inherited",
+        "objects",
+    ],
 )
 def test_a_framework_runs_as_its_skeleton_is_written(
     files: dict[str, str], given: str, classes: str, tmp_path: Path,
@@ -293,3 +585,36 @@ def test_functions_of_recurrence_are_ready_to_be_checked(
     report = parity.check("parity_adapter.py", quick=True)
     assert report.passed, report.findings
     assert {one.cls for one in report.outcomes} == {"RNNCell", "RNN", "LSTMCell", "LSTM"}
+
+
+def test_what_cannot_be_built_is_no_row(tmp_path: Path) -> None:
+    (tmp_path / "norm.py").write_text(
+        "import numpy as np\n"
+        "class BatchNorm1D:\n"
+        "    def forward(self, x, mean, var):\n        return (x - mean) / var\n"
+        "    def backward(self, dy):\n        return dy\n"
+        "class Linear:\n"
+        "    def forward(self, x):\n        return x\n"
+        "    def backward(self, dy):\n        return dy\n"
+        "class ReLU:\n"
+        "    def forward(self, x):\n        return x\n"
+        "    def backward(self, dy):\n        return dy\n"
+    )
+    text = skeleton(str(tmp_path / "norm.py"), tmp_path)
+    assert "# norm.BatchNorm1D: which torch class?" in text
+    assert "nn.ReLU: norm.ReLU," in text
+    assert "nn.Linear" not in text, "the identity, which takes no widths"
+
+
+def test_a_backward_that_is_given_no_input_is_not_taken_for_a_derivative(tmp_path: Path) -> None:
+    """One that has kept its input, or is handed a gradient, is judged as it is."""
+    (tmp_path / "own.py").write_text(
+        "import numpy as np\n"
+        "class Tanh:\n"
+        "    def forward(self, x):\n        self.x = x\n        return np.tanh(x)\n"
+        "    def backward(self, x):\n        return x * (1 - np.tanh(self.x) ** 2)\n"
+        "class Sigmoid:\n"
+        "    def forward(self, x):\n        return 1 / (1 + np.exp(-x))\n"
+        "    def backward(self, dy):\n        return dy * (1 - dy)\n"
+    )
+    assert "layer.given" not in skeleton(str(tmp_path / "own.py"), tmp_path)

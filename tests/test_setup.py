@@ -59,6 +59,60 @@ class Flat(course.Linear):
         return [self.w, self.b, self.dw, self.db]
 
 
+class Activated(course.Linear):
+    """Takes what torch's has not."""
+
+    def __init__(self, n_in: int, n_out: int, activation: str) -> None:
+        super().__init__(n_in, n_out)
+
+
+class Unlisted:
+    """Has its parameters under names of its own."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        self.kernel, self.offset = torch.zeros(n_in, n_out), torch.zeros(1, n_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.kernel + self.offset
+
+    def backward(self, dy: Tensor) -> Tensor:
+        return dy @ self.kernel.T
+
+
+class ToldOfItsModel(course.SGD):
+    def step(self, model: Any) -> None:  # type: ignore[override]
+        super().step()
+
+
+class Updates:
+    """Its step has another name."""
+
+    def __init__(self, params: Any, lr: float) -> None:
+        self.params, self.lr = params, lr
+
+    def update(self) -> None:
+        for p, g in self.params:
+            p -= self.lr * g
+
+
+class OneHot:
+    """A cross-entropy of targets in a row for each sample."""
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        assert x.shape == t.shape
+        self.p, self.t = x.softmax(1), t
+        return -(t * x.log_softmax(1)).sum(1).mean()
+
+    def backward(self) -> Tensor:
+        return (self.p * self.t.sum(1, keepdim=True) - self.t) / len(self.p)
+
+
+class OneHotOfTwo(OneHot):
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        assert x.shape[1] == 2
+        return super().forward(x, t)
+
+
 class TargetFirst(course.LossMSE):
     def forward(self, target: Tensor, prediction: Tensor) -> Tensor:  # type: ignore[override]
         return super().forward(prediction, target)
@@ -89,6 +143,21 @@ class WrongSign(course.LossMSE):
         ({nn.Linear: Flat}, "say 'pairs', 'flat', 'lists', 'objects'"),
         ({nn.MSELoss: TargetFirst}, "loss_forward=lambda loss, p, t: loss.forward(t, p)"),
         ({nn.BCELoss: Bce}, "loss_forward=lambda loss, p, t: loss.forward(t, p)"),
+        (
+            {nn.Linear: Activated},
+            "takes (n_in, n_out, activation), and not (in_features, out_features)",
+        ),
+        (
+            {nn.Linear: course.Linear, torch.optim.SGD: ToldOfItsModel},
+            "its step() takes (model): step=lambda optimizer: …",
+        ),
+        (
+            {nn.Linear: course.Linear, torch.optim.SGD: Updates},
+            "its step is update(): step=lambda optimizer: optimizer.update()",
+        ),
+        ({nn.Linear: Unlisted}, "parameters=lambda layer: [(layer.kernel, …), (layer.offset, …)]"),
+        ({nn.CrossEntropyLoss: OneHot}, 'one-hot targets: targets=("one_hot",)'),
+        ({nn.CrossEntropyLoss: OneHotOfTwo}, "2 columns: outputs={nn.CrossEntropyLoss: 2}"),
     ],
 )
 def test_a_setting_that_is_missing_is_named(layers: dict[Any, Any], says: str) -> None:
@@ -103,6 +172,15 @@ def test_with_the_setting_it_passes() -> None:
         ({nn.Linear: InOut}, {"weight": "in_out"}),
         ({nn.Linear: FeaturesFirst}, {"batch": "columns"}),
         ({nn.MSELoss: TargetFirst}, {"loss_forward": turned}),
+        ({nn.CrossEntropyLoss: OneHot}, {"targets": ("one_hot",)}),
+        (
+            {nn.CrossEntropyLoss: OneHotOfTwo},
+            {"targets": ("one_hot",), "outputs": {nn.CrossEntropyLoss: 2}},
+        ),
+        (
+            {nn.Linear: course.Linear, torch.optim.SGD: Updates},
+            {"step": lambda optimizer: optimizer.update()},
+        ),
     ):
         subject = parity.Subject(layers, **settings)
         assert parity.check(subject, only="float64").passed
@@ -204,6 +282,43 @@ class TrainsAlone(course.Dropout):
     def backward(self, dy: Tensor) -> Tensor:
         assert self.training
         return super().backward(dy)
+
+
+class AskedFor(course.Linear):
+    """Its gradients are beside its parameters, and come of a method that needs a backward first."""
+
+    def param(self) -> Any:
+        return [self.w, self.b] if self.b is not None else [self.w]
+
+    def backward(self, dy: Tensor) -> Tensor:
+        self.dy = dy
+        return dy @ self.w
+
+    def grad(self) -> Any:
+        return [self.dy.T @ self.x, self.dy.sum(0)][: len(self.param())]
+
+
+class AskedForInVain(AskedFor):
+    def grad(self) -> Any:
+        raise ValueError("no gradients")
+
+
+class Behind(course.Linear):
+    """Leaves behind what it makes."""
+
+    def forward(self, x: Tensor) -> None:  # type: ignore[override]
+        self.output = super().forward(x)
+
+    def backward(self, dy: Tensor) -> None:  # type: ignore[override]
+        self.dinputs = super().backward(dy)
+
+
+class BehindTheLast(Behind):
+    """Leaves what it made before."""
+
+    def backward(self, dy: Tensor) -> None:  # type: ignore[override]
+        if not hasattr(self, "dinputs"):
+            super().backward(dy)
 
 
 class Lazy(course.Linear):
@@ -310,6 +425,62 @@ def test_a_mode_that_is_a_flag_and_a_backward_for_training_alone_are_right(
 
 def test_gradients_that_are_computed_when_asked_for_are_right() -> None:
     report = parity.check(parity.Subject({nn.Linear: Lazy}, gradients="overwritten"))
+    assert report.passed, report.findings
+
+
+def test_gradients_that_are_not_there_before_a_backward_are_right() -> None:
+    subject = parity.Subject({nn.Linear: AskedFor}, gradients="overwritten")
+    report = parity.check(subject, quick=True)
+    assert report.passed, report.findings
+    vain = parity.Subject({nn.Linear: AskedForInVain}, gradients="overwritten")
+    assert not parity.check(vain, only="Linear-float*-param_grad").passed
+
+
+def test_what_a_layer_leaves_behind_is_judged_as_what_it_returns() -> None:
+    report = parity.check(parity.Subject({nn.Linear: Behind}))
+    assert report.passed, report.findings
+    stale = parity.check(parity.Subject({nn.Linear: BehindTheLast}))
+    assert not stale.passed
+
+
+class OverLayers:
+    """An optimizer that is built over layers."""
+
+    def __init__(self, layers: Any, lr: float) -> None:
+        self.layers, self.lr = layers, lr
+
+    def step(self) -> None:
+        for layer in self.layers:
+            layer.w -= self.lr * layer.dw
+            layer.b -= self.lr * layer.db
+
+
+def test_an_optimizer_may_be_over_layers() -> None:
+    parts = PARTS | {torch.optim.SGD: OverLayers}
+    report = parity.check(parity.Subject(parts, optimizer="layers"), only=("network", "SGD"))
+    assert report.passed, report.findings
+
+
+class Rows:
+    """An embedding beside weights that are [in, out]: a table of rows has no in and out."""
+
+    def __init__(self, count: int, width: int) -> None:
+        self.w, self.dw = torch.zeros(count, width), torch.zeros(count, width)
+
+    def forward(self, index: Tensor) -> Tensor:
+        self.index = index
+        return self.w[index]
+
+    def backward(self, dy: Tensor) -> None:
+        self.dw.index_put_((self.index,), dy, accumulate=True)
+
+    def param(self) -> Any:
+        return [(self.w, self.dw)]
+
+
+def test_a_table_is_not_turned_where_weights_are() -> None:
+    layers: dict[Any, Any] = {nn.Linear: InOut, nn.Embedding: Rows}
+    report = parity.check(parity.Subject(layers, weight="in_out"), only="*float64*")
     assert report.passed, report.findings
 
 

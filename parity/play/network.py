@@ -142,9 +142,8 @@ class Whole(Layer):
 
     def attach(self, name: str, options: Options) -> None:
         """Builds the subject's optimizer of that name over the model's parameters as they are."""
-        over_model = self.subject.optimizer == "model"
         with self.guard():
-            target = self.made if over_model else held(self.subject, self.made, self.parts)
+            target = held(self.subject, self.made, self.parts)
             self.optimizer = construct(self.subject, name, options, target)
 
     def train_step(self, x: Tensor, target: Tensor) -> Tensors:

@@ -42,6 +42,7 @@ from parity.play.parameters import (
 from parity.play.several import Several, flat, grouped, needed, takes_lengths
 from parity.subject.builders import bound
 from parity.subject.functions import FunctionLayer, FunctionLoss, FunctionOptimizer
+from parity.subject.hooks import STEPS
 from parity.subject.subject import Subject
 
 
@@ -92,7 +93,7 @@ def placed(made: Any) -> list[tuple[str, str]]:
         return [(does, place) for does in WAYS for _, place in placed(made.own)]
     found = []
     for does, names in (
-        ("forward", ("forward", "__call__")), ("backward", ("backward",)), ("step", ("step",)),
+        ("forward", ("forward", "__call__")), ("backward", ("backward",)), ("step", STEPS),
     ):  # fmt: skip
         own = next((getattr(type(made), n) for n in names if hasattr(type(made), n)), None)
         own = made if does == "forward" and inspect.isfunction(made) else own
@@ -303,9 +304,16 @@ class Layer(Instance):
         if found and len(found[0]) in CONVOLVING:
             torchs, own = self.layout.axes(len(found[0]))
             found[0] = tuple(found[0][own.index(axis)] for axis in torchs)
-        elif found and self.subject.weight == "in_out":
+        elif found and self.subject.weight == "in_out" and not self.table:
             found[0] = found[0][::-1]
         return found
+
+    def arrays_of(self, due: list[tuple[int, ...]]) -> list[str]:
+        """Its attributes that are arrays of these shapes, turned or not."""
+        plain = [[n for n in shape if n != 1] for shape in due]
+        own = getattr(self.made, "__dict__", {}).items()
+        shapes = {name: _sizes(x) for name, x in own if isinstance(x, (Tensor, np.ndarray))}
+        return [name for name, one in shapes.items() if one in plain or one[::-1] in plain]
 
     def lazy(self) -> bool:
         """Whether its gradients are computed whenever they are asked for."""
@@ -588,6 +596,7 @@ class Loss(Instance):
             with self.guard():
                 call = self.subject.loss_backward
                 dx = call(self.made, *self.given) if call else self.made.backward()
+        dx = left(self.made, INPUT_GRADIENTS) if dx is None else dx
         if dx is None:
             raise Misfit("its backward returned nothing, where the prediction's gradient is due")
         self.watch.keep("prediction_grad", dx)
@@ -638,11 +647,11 @@ def construct(subject: Subject, name: str, options: Options, *first: Any) -> Any
     call = bound(builder, entry, own)
     if isinstance(call, str):
         raise Misfit(call)
-    if takes := _unfit(builder, (*first, *call[0]), call[1]):
-        given = ", ".join(own)
+    if takes := unfit(builder, (*first, *call[0]), call[1]):
+        given = ", ".join((*("params" for _ in first), *own))
         raise Setting(
             f"what the adapter has for it takes ({takes}), and not ({given}), which torch's has: "
-            f"give a function of these, nn.{name}: lambda {given}: …, and say in fixed= which of "
+            f"give a function of these, {name}: lambda {given}: …, and say in fixed= which of "
             "them have one value"
         )
     try:
@@ -657,14 +666,15 @@ def construct(subject: Subject, name: str, options: Options, *first: Any) -> Any
     return made
 
 
-def _unfit(builder: Any, given: tuple[Any, ...], named: dict[str, Any]) -> str:
-    """What a builder takes, if it cannot be called so; "" if it can, or if that cannot be said."""
+def unfit(function: Any, given: tuple[Any, ...] = (), named: Options | None = None) -> str:
+    """What a function takes, if it cannot be called so; "" if it can, or if that cannot be
+    said."""
     try:
-        signature = inspect.signature(builder)
+        signature = inspect.signature(function)
     except (TypeError, ValueError):
         return ""
     try:
-        signature.bind(*given, **named)
+        signature.bind(*given, **named or {})
     except TypeError:
         return ", ".join(signature.parameters)
     return ""
@@ -685,21 +695,40 @@ def assembled(subject: Subject, parts: list[Any]) -> Any:
 
 
 def forward(subject: Subject, made: Any, *inputs: Any, training: bool = True) -> Any:
-    """A forward by the adapter's convention; one that has an argument for its mode is told it."""
+    """A forward by the adapter's convention; one that has an argument for its mode is told it. Of
+    one that returns nothing it is what it leaves in the layer."""
     if isinstance(made, Chain):
         return made.forward(inputs[0], training)
     if subject.forward:
-        return subject.forward(made, *inputs)
-    return getattr(made, "forward", made)(*inputs, **mode_told(made, training))
+        y = subject.forward(made, *inputs)
+    else:
+        y = getattr(made, "forward", made)(*inputs, **mode_told(made, training))
+    return left(made, OUTPUTS) if y is None else y
 
 
 def backward(subject: Subject, made: Any, *gradients: Any) -> Any:
-    """A backward by the adapter's convention."""
+    """A backward by the adapter's convention; of one that returns nothing it is what it leaves in
+    the layer."""
     if subject.backward and not isinstance(made, Chain):
-        return subject.backward(made, *gradients)
-    if subject.step_in_backward and not isinstance(made, Chain):
-        return subject.step_in_backward(made, gradients[0], 0.0)
-    return made.backward(*gradients)
+        dx = subject.backward(made, *gradients)
+    elif subject.step_in_backward and not isinstance(made, Chain):
+        dx = subject.step_in_backward(made, gradients[0], 0.0)
+    else:
+        dx = made.backward(*gradients)
+    return left(made, INPUT_GRADIENTS) if dx is None else dx
+
+
+OUTPUTS = ("output", "outputs", "out", "y", "a")
+"""Where a layer may leave what its forward does not return."""
+INPUT_GRADIENTS = ("dinputs", "dinput", "d_inputs", "d_input", "dx", "dX", "grad_input",
+                   "input_grad", "input_gradient", "grad_inputs")  # fmt: skip
+"""Where a layer or a loss may leave what its backward does not return."""
+
+
+def left(made: Any, names: tuple[str, ...]) -> Any:
+    """The array that an object has in an attribute of one of these names; None without any."""
+    own = (getattr(made, name, None) for name in names)
+    return next((one for one in own if isinstance(one, (Tensor, np.ndarray))), None)
 
 
 class Chain:

@@ -19,9 +19,10 @@ from torch import Tensor
 from parity.catalogue.entry import Options
 from parity.catalogue.values import Tensors
 from parity.play.arrays import real, tensor, write
-from parity.play.broken import Broken, Misfit, Unoffered
-from parity.play.objects import Instance, Layer, assembled, construct, placed
+from parity.play.broken import Broken, Misfit, Setting, Unoffered
+from parity.play.objects import Instance, Layer, assembled, construct, placed, unfit
 from parity.play.parameters import held, own_parameters, paired
+from parity.subject.hooks import STEPS
 from parity.subject.subject import Subject
 
 RATES = ("lr", "learning_rate", "eta", "rate", "step_size")
@@ -41,6 +42,10 @@ Given = dict[str, Any]
 `resume`, whether a new optimizer goes on with the state of the one before."""
 
 Linear = Callable[[Options], Any]
+
+
+def _nothing() -> None:
+    """In the place of a step that there is not."""
 
 
 class Optimizer(Instance):
@@ -119,7 +124,14 @@ class Optimizer(Instance):
 
     def _built(self) -> Any:
         with self.guard():
-            return construct(self.subject, self.name, self.options, self.over.target)
+            made = construct(self.subject, self.name, self.options, self.over.target)
+        if not self.subject.step:
+            name = next((one for one in STEPS if callable(getattr(made, one, None))), "step")
+            if takes := unfit(getattr(made, name, _nothing)):
+                raise Setting(f"its {name}() takes ({takes}): step=lambda optimizer: …")
+            if name != "step":
+                raise Setting(f"its step is {name}(): step=lambda optimizer: optimizer.{name}()")
+        return made
 
     def _step(self, gradients: Given) -> None:
         for name, p in self.over.parameters().items():
@@ -289,8 +301,8 @@ class _Layers:
         self.player = player
         self.width = values["0.weight"].shape
         with player.guard():
-            own = whole if subject.optimizer == "model" else held(subject, whole, parts)
-        objects = subject.parameters == "objects" and own is not whole
+            own = held(subject, whole, parts)
+        objects = subject.parameters == "objects" and subject.optimizer == "parameters"
         self.objects = tuple(own) if objects else ()
         self.target = list(self.objects) or own
 

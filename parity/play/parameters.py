@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,9 +81,13 @@ class Order:
         return torch.cat([blocks[now.index(letter)] for letter in then])
 
 
+PARAMETERS = ("param", "params", "parameters", "get_parameters", "get_params")
+"""What gives a layer's parameters, as a method or an attribute."""
+
+
 def own_parameters(made: Any) -> Any:
     """What a layer's `param()`, `params` or `parameters` gives, as it is; None without any."""
-    for name in ("param", "params", "parameters"):
+    for name in PARAMETERS:
         if hasattr(made, name):
             own = getattr(made, name)
             return own() if callable(own) else own
@@ -91,7 +95,14 @@ def own_parameters(made: Any) -> Any:
 
 
 def held(subject: Subject, made: Any, parts: list[Any]) -> Any:
-    """What an optimizer takes: the model's own parameters, or those of its parts in a row."""
+    """What an optimizer takes: the model, those of its layers that have parameters, its own
+    parameters, or those of its parts in a row."""
+    if subject.optimizer == "model":
+        return made
+    if subject.optimizer == "layers":
+        return [part for part in parts if parameter_pairs(subject, part)]
+    if subject.parameters == "pairs" and any(map(_gradients_are_beside, parts)):
+        return Anew(subject, parts)
     own = own_parameters(made)
     if own is not None:
         return own
@@ -105,6 +116,25 @@ def held(subject: Subject, made: Any, parts: list[Any]) -> Any:
         case str():
             return [pair for one in each for pair in one]
     return [pair for part in parts for pair in parameter_pairs(subject, part)]
+
+
+@dataclass(frozen=True)
+class Anew:
+    """Pairs of layers whose gradients are apart from their parameters: asked for anew by whoever
+    goes through them, for a backward may leave other arrays."""
+
+    subject: Subject
+    parts: list[Any]
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        for part in self.parts:
+            yield from parameter_pairs(self.subject, part)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __getitem__(self, place: Any) -> Any:
+        return [*iter(self)][place]
 
 
 def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
@@ -123,7 +153,7 @@ def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
     if (beside := _with_gradients_beside(made, found)) is not None:
         return beside
     found = list(found) if hasattr(found, "__iter__") else [found]
-    if subject.parameters == "pairs" and _are_values(found):
+    if subject.parameters == "pairs" and _are_values(made, found):
         return [(value, None) for value in found]  # a backward returns the gradients, or keeps them
     try:
         return paired(subject.parameters, found)
@@ -136,16 +166,17 @@ def parameter_pairs(subject: Subject, made: Any) -> list[tuple[Any, Any]]:
         ) from None
 
 
-def _are_values(found: list[Any]) -> bool:
+def _are_values(made: Any, found: list[Any]) -> bool:
     """Whether a list has arrays that are parameters alone: `[W, b]`, and not `[W, dW]`."""
     if not found or not all(map(_is_array, found)):
         return False
     half = len(found) // 2
     alike = [np.shape(p) for p in found[:half]] == [np.shape(g) for g in found[half:]]
-    return not alike or len(found) % 2 == 1
+    return not alike or len(found) % 2 == 1 or _has_none_yet(made)
 
 
-GRADIENTS = ("grads", "gradients", "grad", "dparams", "gradient")
+GRADIENTS = ("grads", "gradients", "grad", "dparams", "gradient", "grad_parameters",
+             "grad_params", "get_gradients", "get_grads")  # fmt: skip
 """What a list or dict of gradients may be called, beside one of parameters."""
 
 
@@ -153,8 +184,7 @@ def _with_gradients_beside(made: Any, found: Any) -> list[tuple[Any, Any]] | Non
     """Pairs of a list of arrays and another list beside it, or of two dicts; None if it is not
     so."""
     held = [getattr(made, name) for name in GRADIENTS if hasattr(made, name)]
-    gradients = [one() if callable(one) else one for one in held]
-    for other in gradients:
+    for other in map(_asked_for, held):
         if isinstance(found, Mapping) and isinstance(other, Mapping):
             names = {key: f"d{key}" if f"d{key}" in other else key for key in found}
             if other.keys() <= {*names.values()}:  # a backward may have made none yet
@@ -165,6 +195,31 @@ def _with_gradients_beside(made: Any, found: Any) -> list[tuple[Any, Any]] | Non
             if all(_is_array(p) and np.shape(p) == np.shape(g) for p, g in both):
                 return both
     return None
+
+
+def _gradients_are_beside(made: Any) -> bool:
+    """Whether a layer has its parameters in one list, and its gradients in another."""
+    own = own_parameters(made)
+    if not (isinstance(own, (list, tuple)) and own and all(map(_is_array, own))):
+        return False
+    return _has_none_yet(made) or _with_gradients_beside(made, own) is not None
+
+
+def _asked_for(gradients: Any) -> Any:
+    """What a layer has as gradients; None where a method that gives them raises."""
+    if not callable(gradients):
+        return gradients
+    try:
+        return gradients()
+    except Exception:
+        return None
+
+
+def _has_none_yet(made: Any) -> bool:
+    """Whether a layer has a method for its gradients that raises: before the first backward there
+    are none. After it, they are missing."""
+    own = [getattr(made, name) for name in GRADIENTS if callable(getattr(made, name, None))]
+    return bool(own) and all(_asked_for(one) is None for one in own)
 
 
 COUNTERPARTS = ("d{}", "d_{}", "{}_grad", "grad_{}", "dL_d{}", "dLd{}", "{}_gradient", "grad{}")
@@ -209,8 +264,9 @@ def paired(how: str, found: Any) -> list[tuple[Any, Any]]:
     match how:
         case "flat":
             half = len(found) // 2
-            if [_rank(p) for p in found[:half]] != [_rank(g) for g in found[half:]]:
-                raise TypeError  # a gradient may be of a wrong size, and is none of another kind
+            alike = [_rank(p) for p in found[:half]] == [_rank(g) for g in found[half:]]
+            if not alike or any(hasattr(one, "grad") and not _is_array(one) for one in found):
+                raise TypeError  # they are parameters alone, or objects; a size may be wrong
             return list(zip(found[:half], found[half:], strict=True))
         case "lists":
             return list(zip(*found, strict=True)) if found else []
@@ -251,7 +307,8 @@ def switch(made: Any, mode: bool) -> bool:
 
 FLAGS = (
     ("training", True), ("is_training", True), ("train_mode", True), ("train", True),
-    ("is_train", True), ("train_flg", True), ("train_flag", True),
+    ("is_train", True), ("train_flg", True), ("train_flag", True), ("_train", True),
+    ("_training", True),
     ("eval", False), ("evaluating", False), ("eval_mode", False), ("is_eval", False),
     ("test", False), ("testing", False), ("test_mode", False), ("is_test", False),
     ("inference", False),
@@ -275,9 +332,9 @@ def mode_told(made: Any, mode: bool) -> dict[str, Any]:
         takes = inspect.signature(getattr(made, "forward", made)).parameters
     except (TypeError, ValueError):
         return {}
-    told: dict[str, Any] = {
-        name: mode is in_training for name, in_training in FLAGS if name in takes
-    }
+    # As an attribute, `trainable` says whether a layer learns at all.
+    flags = (*FLAGS, ("trainable", True))
+    told: dict[str, Any] = {name: mode is training for name, training in flags if name in takes}
     if "mode" in takes and takes["mode"].default in (*WORDS, inspect.Parameter.empty):
         told["mode"] = _word(made, mode)
     return told

@@ -7,22 +7,25 @@ are right once the arguments are.
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import inspect
 import itertools
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from parity.catalogue.case import Case
+from parity.catalogue.case import REDUCTIONS, Case
 from parity.catalogue.values import Tensors
-from parity.checks.trial import Trial, weights
+from parity.checks.trial import Trial, arguments, weights
 from parity.judge import evaluate
 from parity.judge.truth import Refused
-from parity.play.broken import Broken, Setting
+from parity.play.broken import Broken, Setting, Unoffered
 from parity.play.guard import randomness_kept
 from parity.run.plan import DTYPES, one_thread
 from parity.subject.error import MissingSetting
@@ -47,8 +50,8 @@ def set_up(session: Any) -> None:
     with one_thread(), randomness_kept():
         for case in session.description.cases:
             name, look = case.entry.name, _look_of(case)
-            checked = case.kind in ("layer", "loss") and not (case.missing or case.elsewhere)
-            if not checked or (name, look) in seen:
+            known = case.kind in ("layer", "loss", "optimizer")
+            if not known or case.missing or case.elsewhere or (name, look) in seen:
                 continue
             seen.add((name, look))
             for dtype in session.description.dtypes:
@@ -58,18 +61,28 @@ def set_up(session: Any) -> None:
                     found |= dict.fromkeys(said or _of_digits(trial))
                 except Setting as setting:
                     found[f"{name}: {setting}"] = None
-                except (Broken, Refused) as broken:  # its checks say so
+                except (Broken, Refused, Unoffered) as broken:  # its checks say so
                     if one := _DTYPE.search(str(broken)):
                         found[f'its {name} is of {one[1]}, whatever is asked for: '
                               f'dtypes=("{one[1]}",)'] = None  # fmt: skip
                         continue  # the next dtype may tell more
                 break
     if found:
-        first = {(_SETTING.search(one) or [one])[0]: one for one in reversed(found)}
+        first = {_setting_in(one) or one: one for one in reversed(found)}
         found = dict.fromkeys(one for one in found if one in first.values())
-        settings = [given[1] for one in found if (given := _SETTING.search(one))]
+        settings = [own for own in map(_setting_in, found) if own]
         text = f"{session.description.name}: SETUP: {'; '.join(found)}"
         raise MissingSetting(text, settings)
+
+
+def _setting_in(text: str) -> str:
+    """The setting that a text ends with, as an adapter may have it; "" if it ends with none."""
+    found = _SETTING.search(text)
+    try:
+        ast.parse(f"Subject({found[1]})" if found else "=")
+    except SyntaxError:
+        return ""
+    return found[1] if found else ""
 
 
 def _of_digits(trial: Trial) -> Iterator[str]:
@@ -83,8 +96,12 @@ def _of_digits(trial: Trial) -> Iterator[str]:
 
 
 def _of_any(trial: Trial) -> Iterator[str]:
-    """Of a layer of which no more is known: that it can be built."""
-    trial.build()
+    """Of a layer of which no more is known: that it can be built; and of an optimizer, that it can
+    make a step."""
+    player = trial.build()
+    if trial.case.kind == "optimizer":
+        shapes = {"0.weight": (3, 4), "0.bias": (3,)}
+        player.start({name: torch.ones(shape, dtype=trial.dtype) for name, shape in shapes.items()})
     yield from ()
 
 
@@ -125,7 +142,18 @@ def _of_linear(trial: Trial) -> Iterator[str]:
     if len(shapes) == len(inputs) - 2 and tuple(shapes[0]) == due[::-1] != due:
         yield 'its Linear has weights [in, out]: weight="in_out"'
         return
-    layer.set_parameters({name: inputs[name] for name in inputs if name not in ("x", "dy")})
+    try:
+        layer.set_parameters(weights(inputs))
+    except Broken:
+        own = [] if shapes else layer.arrays_of([tuple(p.shape) for p in weights(inputs).values()])
+        if not own:
+            raise
+        named = ", ".join(f"(layer.{name}, …)" for name in own)
+        yield (
+            "its Linear does not list its parameters and their gradients: "
+            f"parameters=lambda layer: [{named}] if isinstance(layer, …) else []"
+        )
+        return
     right = evaluate.layer(trial.case.module())(inputs)["output"]
 
     def gives(x: Tensor, due: Tensor) -> bool:
@@ -439,6 +467,8 @@ def _output(trial: Trial, inputs: Tensors, settings: dict[str, str]) -> Tensor:
 
 def _of_loss(trial: Trial) -> Iterator[str]:
     inputs = trial.loss_inputs()
+    if trial.case.target == "index":
+        yield from _of_classes(trial, inputs)
     if not inputs["target"].is_floating_point():
         return
     right = evaluate.loss(trial.case.reference())(inputs)
@@ -476,6 +506,63 @@ def _of_loss(trial: Trial) -> Iterator[str]:
             f"its {trial.case.entry.name} takes (target, prediction): "
             "loss_forward=lambda loss, p, t: loss.forward(t, p)"
         )
+
+
+def _of_classes(trial: Trial, inputs: Tensors) -> Iterator[str]:
+    """Of a loss that is handed the index of each sample's class."""
+    prediction, target = inputs["prediction"], inputs["target"]
+    criterion, name = trial.build(), trial.case.entry.name
+
+    def takes(prediction: Tensor, target: Tensor) -> bool:
+        refused, value = criterion.attempt("forward", prediction, target)
+        return not refused and value.numel() == 1
+
+    if takes(prediction, target):
+        return
+    for width in (prediction.shape[1], 2):
+        classes = target.clamp(max=width - 1)
+        spread = torch.nn.functional.one_hot(classes, width).to(prediction.dtype)
+        for given, how in ((classes, "index"), (spread, "one_hot")):
+            if not takes(prediction[:, :width].contiguous(), given):
+                continue
+            if how == "one_hot" and name == "CrossEntropyLoss":
+                yield f'its {name} takes one-hot targets: targets=("one_hot",)'
+            if width == 2 and (how == "index" or name == "CrossEntropyLoss"):
+                yield f"its {name} is written for 2 columns: outputs={{nn.{name}: 2}}"
+            return
+
+
+def reductions(session: Any) -> str:
+    """The setting that says what the losses without such an option compute, if the adapter says
+    something else; "" if it does not, or if one computes nothing of the kind."""
+    own: dict[str, str] = {}
+    stated: dict[str, str] = {}
+    dtype = DTYPES[session.description.dtypes[0]]
+    with one_thread(), randomness_kept():
+        for case in session.description.cases:
+            name = case.entry.name
+            if case.kind != "loss" or not case.reduction or case.missing or name in own:
+                continue
+            trial = Trial(session, case, dtype)
+            inputs = trial.loss_inputs()
+            with contextlib.suppress(Broken, Refused, Unoffered):
+                value = trial.build().forward(*arguments(inputs))
+                fit = [how for how in REDUCTIONS if _is_reduced(trial, inputs, value, how)]
+                own[name] = case.reduction if case.reduction in fit else (fit or [""])[0]
+                stated[name] = case.reduction
+    own = {name: how or stated[name] for name, how in own.items()}
+    if own == stated:
+        return ""
+    if len(set(own.values())) == 1:
+        return f'reduction="{next(iter(own.values()))}"'
+    return f"reduction={{{', '.join(f'nn.{name}: {how!r}' for name, how in own.items())}}}"
+
+
+def _is_reduced(trial: Trial, inputs: Tensors, value: Tensor, how: str) -> bool:
+    case = replace(trial.case, reduction=how)
+    due = evaluate.loss(case.reference())(inputs)["loss"].reshape(-1)
+    own = value.reshape(-1)
+    return own.shape == due.shape and bool((own - due).abs().max() < NEAR * due.abs().max())
 
 
 def _look_of(case: Case) -> Callable[[Trial], Iterator[str]]:

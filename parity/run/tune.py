@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from parity.run.run import opened
-from parity.run.setup import set_up
+from parity.run.setup import reductions, set_up
 from parity.subject.error import AdapterError, MissingSetting
 
 ROUNDS = 6
 """How often an adapter is tried: what is missing may show one after the other."""
+GUESSED = re.compile(r"^    reduction=.*# a guess", re.MULTILINE)
 OTHERS = ("flat", "lists", "objects")
 """What else a layer's list of parameters may be than pairs."""
 
@@ -33,9 +34,12 @@ def tuned(path: Path, write: Callable[[Path, str], object]) -> tuple[list[str], 
             session = opened(path)
             try:
                 set_up(session)
+                better = reductions(session) if GUESSED.search(path.read_text()) else ""
             finally:
                 session.close()
-            return found, ""
+            if better:
+                write(path, _with(path.read_text(), better))
+            return found + [better] * bool(better), ""
         except MissingSetting as missing:
             why = str(missing)
             settings = [one for one in missing.settings if one not in found]
@@ -45,7 +49,8 @@ def tuned(path: Path, write: Callable[[Path, str], object]) -> tuple[list[str], 
                 break
             for setting in settings:
                 write(path, _with(path.read_text(), setting))
-            found += settings
+            names = {one.partition("=")[0] for one in settings}
+            found = [one for one in found if one.partition("=")[0] not in names] + settings
         except AdapterError as error:
             why = str(error)
             break
@@ -55,6 +60,6 @@ def tuned(path: Path, write: Callable[[Path, str], object]) -> tuple[list[str], 
 def _with(text: str, setting: str) -> str:
     """An adapter with a setting more, in the place of one of the same name."""
     name = re.escape(setting.partition("=")[0])
-    text = re.sub(rf"^ +(# )?{name}=.*\n(?=    \w|\)|    #)", "", text, flags=re.MULTILINE)
+    text = re.sub(rf"^    (# )?{name}=.*\n(?:     .*\n)*", "", text, flags=re.MULTILINE)
     head, _, tail = text.rpartition("\n)\n")
     return f"{head}\n    {setting},  # found by trying\n)\n{tail}"

@@ -7,31 +7,84 @@ import ast
 import re
 
 from parity.catalogue.table import by_name
+from parity.subject.hooks import FORWARD, RATES
 from parity.subject.source import arguments, methods
 
 OUTPUTS = ("out", "output", "n_out", "out_features", "output_size", "output_dim", "out_dim",
            "units", "neurons", "n_neurons", "n_outputs", "fan_out", "outputs")  # fmt: skip
-RATES = ("lr", "learning_rate", "rate", "eta", "step_size", "learn_rate")
 GATES = {"RNN": 1, "RNNCell": 1, "GRU": 3, "GRUCell": 3, "LSTM": 4, "LSTMCell": 4}
 
 
-def builder(name: str, made: str, node: ast.ClassDef, tree: ast.Module, zeros: str) -> str:
-    """A class itself, or a function where it cannot do without what torch's has not.
+def builder(
+    name: str, made: str, node: ast.ClassDef, near: list[ast.ClassDef], zeros: str
+) -> tuple[list[str], str]:
+    """A class itself, or a function where it cannot do without what torch's has not; and lines
+    before the subject that this takes, if any.
 
     Args:
         name: torch's.
         made: how the adapter names the class.
-        tree: the module that it is in.
+        near: the framework's own classes among its bases.
         zeros: what makes an array.
     """
-    bases = {ast.unparse(base) for base in node.bases}
-    near = [one for one in tree.body if isinstance(one, ast.ClassDef) and one.name in bases]
-    whole = "\n".join(map(ast.unparse, (node, *near)))
-    init = next((methods(one)["__init__"] for one in (node, *near)
-                 if "__init__" in methods(one)), None)  # fmt: skip
-    if init is None and node.bases and len(near) < len(bases):
-        return made  # what it takes stands elsewhere
+    if name == "Sequential":
+        return _container(made, node)
+    if elsewhere(node, near):
+        return [], made
+    needed, _ = arguments(methods(node).get("__init__"))
+    if name == "Linear" and len(needed) == 1 and needed[0] in OUTPUTS:
+        return _lazy(made, node)
+    return [], _called(name, made, node, "\n".join(map(ast.unparse, (node, *near))), zeros)
+
+
+def elsewhere(node: ast.ClassDef, near: list[ast.ClassDef]) -> bool:
+    """Whether a class has what it takes of a base that is not the framework's."""
+    return "__init__" not in methods(node) and len(near) < len(node.bases)
+
+
+def unbuilt(name: str, node: ast.ClassDef, near: list[ast.ClassDef]) -> bool:
+    """Whether a class whose torch counterpart has parameters takes nothing that says their
+    sizes."""
+    if name == "Sequential" or elsewhere(node, near):
+        return False
+    entry, init = by_name(name), methods(node).get("__init__")
+    open_ended = init is not None and (init.args.vararg or init.args.kwarg or init.args.kwonlyargs)
+    if entry.kind != "layer" or not entry.positional or open_ended or arguments(init)[1]:
+        return False
+    module = entry.reference(**next(iter(entry.variants.values())))
+    return any(True for _ in module.parameters())
+
+
+def _container(made: str, node: ast.ClassDef) -> tuple[list[str], str]:
+    init = methods(node).get("__init__")
+    if init is not None and init.args.vararg is not None:
+        return [], made
     needed, names = arguments(init)
+    own = next((name for name in ("add", "append", "add_layer") if name in methods(node)), "")
+    if own and not needed and not {"layers", "modules"} & set(names):
+        lines = [
+            "", "def sequential(*parts):", f"    whole = {made}()",
+            "    for part in parts:", f"        whole.{own}(part)", "    return whole", "", "",
+        ]  # fmt: skip
+        return lines, "sequential"
+    return [], f"lambda *layers: {made}(list(layers))" if names else made
+
+
+def _lazy(made: str, node: ast.ClassDef) -> tuple[list[str], str]:
+    """A Linear that is told of its inputs later: when it is built, or when it gets some."""
+    build = next((one for one in ("build", "initialize", "init") if one in methods(node)), "")
+    if len(arguments(methods(node).get(build))[0]) != 1:
+        return [], f"lambda n_in, n_out: {made}(n_out)"
+    lines = [
+        "", "def linear(n_in, n_out):", f"    layer = {made}(n_out)",
+        f"    layer.{build}(n_in)", "    return layer", "", "",
+    ]  # fmt: skip
+    return lines, "linear"
+
+
+def _called(name: str, made: str, node: ast.ClassDef, whole: str, zeros: str) -> str:
+    """How a class is called, if its source and that of its bases is `whole`."""
+    needed, names = arguments(methods(node).get("__init__"))
     if of_arrays := _of_arrays(name, made, node, whole, zeros):
         return of_arrays
     if "Pool2d" in name and len(needed) > 1 and _two_sides(needed):
@@ -45,7 +98,9 @@ def _of_arrays(name: str, made: str, node: ast.ClassDef, whole: str, zeros: str)
     """Of a class that is given its parameters, as `Affine(W, b)`; "" of another."""
     needed, names = arguments(methods(node).get("__init__"))
     lower = [one.lower().replace("_", "") for one in needed]
-    if not lower or lower[0] not in ("w", "weight", "weights", "gamma", "wx", "wih", "filters"):
+    if not lower or lower[0] not in (
+        "w", "weight", "weights", "kernel", "filters", "gamma", "wx", "wih",
+    ):  # fmt: skip
         return ""
     shapes = _shapes(name, node)
     count = sum(one in _ARRAYS for one in lower)
@@ -70,14 +125,17 @@ def _of_arrays(name: str, made: str, node: ast.ClassDef, whole: str, zeros: str)
     return f"lambda {', '.join(takes)}: {made}({', '.join(given)})"
 
 
-_ARRAYS = ("w", "weight", "weights", "filters", "b", "bias", "biases", "gamma", "beta", "wx",
-           "wh", "wih", "whh", "bih", "bhh")  # fmt: skip
+_ARRAYS = ("w", "weight", "weights", "kernel", "filters", "b", "bias", "biases", "gamma",
+           "beta", "wx", "wh", "wih", "whh", "bih", "bhh")  # fmt: skip
 
 
 def _shapes(name: str, node: ast.ClassDef) -> list[str]:
     """Those of the arrays that a class may be given, in the order in which that is usual."""
     if name == "Linear":
-        return ["(in_features, out_features)", "out_features"]
+        forward = next((methods(node)[one] for one in FORWARD if one in methods(node)), node)
+        turned = re.search(r"[wW]\w*\.(T\b|t\(|mT\b|transpose)", ast.unparse(forward))
+        widths = "(out_features, in_features)" if turned else "(in_features, out_features)"
+        return [widths, "out_features"]
     if name == "Embedding":
         return ["(num_embeddings, embedding_dim)"]
     if name == "Conv2d":

@@ -16,7 +16,17 @@ from pathlib import Path
 
 from parity.catalogue.table import CATALOGUE, by_name
 from parity.subject.error import AdapterError
-from parity.subject.made import RATES, builder
+from parity.subject.hooks import (
+    BACKWARD,
+    FORWARD,
+    STEPS,
+    of_layers,
+    of_losses,
+    of_optimizers,
+    takes_a_rate,
+    way_back,
+)
+from parity.subject.made import builder, unbuilt
 from parity.subject.pairs import SEQUENCES, lines_of, pairs_of
 from parity.subject.source import (
     NAMES,
@@ -30,15 +40,6 @@ from parity.subject.source import (
     torch_name,
 )
 
-FORWARD = ("forward", "__call__", "forward_pass", "forward_propagation", "feedforward", "fwd")
-BACKWARD = ("backward", "backward_pass", "backward_propagation", "backprop", "bwd", "gradient",
-            "grad", "derivative", "prime")  # fmt: skip
-"""What a layer's or a loss's two ways may be called."""
-STEPS = ("step", "update", "apply")
-TARGETS = ("target", "targets", "t", "true", "y_true", "ytrue", "label", "labels", "y")
-PREDICTIONS = ("prediction", "predictions", "pred", "y_pred", "ypred", "y_hat", "yhat", "output",
-               "p", "logits")  # fmt: skip
-MODELS = ("model", "net", "network", "layers", "module")
 PAIRS = (
     (("W", "w", "weight", "weights", "kernel", "kernels", "filters"),
      ("d{}", "d_{}", "grad_{}", "{}_grad", "{}_gradient", "{}_grads", "grad_{}s", "g{}", "delta_{}",
@@ -52,10 +53,11 @@ PAIRS = (
 
 @dataclass(frozen=True)
 class Found:
-    """A class of the framework that torch has too."""
+    """A class of the framework that torch has too, and the framework's own among its bases."""
 
     module: Module
     node: ast.ClassDef
+    near: list[ast.ClassDef]
 
 
 def skeleton(given: str, folder: Path) -> str:
@@ -85,12 +87,17 @@ def skeleton(given: str, folder: Path) -> str:
     lines = [f"# The adapter of {given!r}, as `parity check` takes it."]
     lines += [f"# {text}" for text in source.broken]
     lines += ["", *_imports(modules, names, source.base, folder), ""]
-    helpers, rows = [], []
+    helpers, others, settings = _settings(found, names, numpy)
+    rows = []
     for name, one in sorted(found.items(), key=lambda pair: NAMES.index(pair[0])):
         made = f"{names[one.module.name]}.{one.node.name}"
-        helper, row = _row(name, made, one, f"{'np' if numpy else 'torch'}.zeros")
-        helpers += helper
-        rows.append(row)
+        if _owner(name) == "torch.optim":
+            made = others.get(name, made)
+        else:
+            zeros = f"{'np' if numpy else 'torch'}.zeros"
+            before, made = builder(name, made, one.node, one.near, zeros)
+            helpers += before
+        rows.append(f"{_owner(name)}.{name}: {made},")
     if any("np.zeros" in row for row in rows):
         lines.insert(lines.index("import torch"), "import numpy as np")
     for name, pair in pairs.items():
@@ -107,7 +114,7 @@ def skeleton(given: str, folder: Path) -> str:
         normed = any("BatchNorm" in name for name in pairs)
         lines += ['    running_variance="biased",  # a guess'] * normed
         lines += [f'    kernel="{pair.kernel}",' for pair in pairs.values() if pair.kernel]
-    lines += [f"    {line}" for line in _settings(found, names, numpy)]
+    lines += [f"    {line}" for line in settings]
     return "\n".join([*lines, ")", ""])
 
 
@@ -116,25 +123,44 @@ def _classes(source: Source) -> tuple[dict[str, Found], list[tuple[Module, str]]
     found: dict[str, Found] = {}
     unknown = []
     bases: set[str] = set()
-    for module in source.modules:
-        for node in module.tree.body:
-            if not isinstance(node, ast.ClassDef):
-                continue
-            own = {ast.unparse(base) for base in node.bases}
-            bases |= {base.split(".")[-1] for base in own}
-            if own & {"nn.Module", "torch.nn.Module", "Function", "torch.autograd.Function"}:
-                continue  # its gradients are autograd's
-            name = torch_name(node.name)
-            if name == "Sequential" and not _contains(node):
-                name = None
-            if name in SEQUENCES and _is_cell(node):
-                name = f"{name}Cell"
-            name = _by_its_code(name, node)
-            if name is not None and (name not in found or _better(node, found[name].node)):
-                found[name] = Found(module, node)
-            elif name is None and {"forward", "backward"} <= set(methods(node)):
-                unknown.append((module, node.name))
+    nodes = [(module, node) for module in source.modules for node in module.tree.body
+             if isinstance(node, ast.ClassDef)]  # fmt: skip
+    for module, node in nodes:
+        own = {ast.unparse(base) for base in node.bases}
+        bases |= {base.split(".")[-1] for base in own}
+        if own & {"nn.Module", "torch.nn.Module", "Function", "torch.autograd.Function"}:
+            continue  # its gradients are autograd's
+        near = _near(module, node, nodes)
+        name = _name_of(node)
+        if name is not None and unbuilt(name, node, near):
+            if name == "Linear":
+                continue  # the identity, as the activation of a layer
+            name = None
+        if name is not None and (name not in found or _better(node, found[name].node)):
+            found[name] = Found(module, node, near)
+        elif name is None and {"forward", "backward"} <= set(methods(node)):
+            unknown.append((module, node.name))
     return found, [(module, name) for module, name in unknown if name not in bases]
+
+
+def _near(
+    module: Module, node: ast.ClassDef, nodes: list[tuple[Module, ast.ClassDef]]
+) -> list[ast.ClassDef]:
+    """The framework's own classes among the bases of one; those of its module come first."""
+    known = {one.name: one for _, one in nodes}
+    known |= {one.name: one for its, one in nodes if its is module}
+    names = [ast.unparse(base).rpartition(".")[2] for base in node.bases]
+    return [known[name] for name in names if name in known and known[name] is not node]
+
+
+def _name_of(node: ast.ClassDef) -> str | None:
+    """What torch calls a class, by its name and its code; None if nothing."""
+    name = torch_name(node.name)
+    if name == "Sequential" and not (_contains(node) and _passes(node)):
+        return None
+    if name in SEQUENCES and _is_cell(node):
+        return f"{name}Cell"
+    return _by_its_code(name, node)
 
 
 def _by_its_code(name: str | None, node: ast.ClassDef) -> str | None:
@@ -182,12 +208,22 @@ def _contains(node: ast.ClassDef) -> bool:
     )
 
 
+def _passes(node: ast.ClassDef) -> bool:
+    """Whether a class goes through its layers, both ways, and does not train them alone."""
+    return all(set(ways) & set(methods(node)) for ways in (FORWARD, BACKWARD))
+
+
+TAKEN = ("nn", "torch", "parity", "sys", "Path", "importlib", "subject", "numpy", "np", "loaded",
+         "sequential", "linear", "forward", "step", "told")  # fmt: skip
+"""Names that an adapter gives to something else."""
+
+
 def _aliases(names: dict[str, None]) -> dict[str, str]:
     """What each module is called in the adapter: its last name, unless that is taken."""
     found: dict[str, str] = {}
     for name in names:
         own = _identifier(name.rpartition(".")[2])
-        if own in ("nn", "torch", "parity", "sys", "Path", "importlib", "subject", "numpy"):
+        if own in TAKEN:
             own = f"own_{own}"
         if own in found.values():
             own = _identifier(name.replace(".", "_"))
@@ -252,71 +288,58 @@ def _owner(name: str) -> str:
     return "parity" if known.key.__module__.startswith("parity.") else "nn"
 
 
-def _row(name: str, made: str, one: Found, zeros: str) -> tuple[list[str], str]:
-    """What builds a class: lines before the subject, if any, and the subject's row."""
-    helper: list[str] = []
-    built = made
-    if name == "Sequential":
-        helper, built = _container(made, one.node)
-    elif _owner(name) != "torch.optim":
-        built = builder(name, made, one.node, one.module.tree, zeros)
-    return helper, f"{_owner(name)}.{name}: {built},"
-
-
-def _container(made: str, node: ast.ClassDef) -> tuple[list[str], str]:
-    init = methods(node).get("__init__")
-    if init is not None and init.args.vararg is not None:
-        return [], made
-    needed, names = arguments(init)
-    own = next((name for name in ("add", "append", "add_layer") if name in methods(node)), "")
-    if own and not needed and not {"layers", "modules"} & set(names):
-        lines = [
-            "", "def sequential(*parts):", f"    whole = {made}()",
-            "    for part in parts:", f"        whole.{own}(part)", "    return whole", "", "",
-        ]  # fmt: skip
-        return lines, "sequential"
-    return [], f"lambda *layers: {made}(list(layers))" if names else made
-
-
-def _settings(found: dict[str, Found], names: dict[str, str], numpy: bool) -> Iterator[str]:
+def _settings(
+    found: dict[str, Found], names: dict[str, str], numpy: bool
+) -> tuple[list[str], dict[str, str], list[str]]:
+    """Lines before the subject, what builds an optimizer if not its class, and settings."""
     nodes = {name: one.node for name, one in found.items()}
-    if numpy:
-        yield 'array="numpy",'
-        yield 'dtypes=("float64",),'
+    modules = {id(one.node): names[one.module.name] for one in found.values()}
+
+    def named(node: ast.ClassDef) -> str:
+        return f"{modules[id(node)]}.{node.name}"
+
+    lines: list[str] = []
+    built: dict[str, str] = {}
+    settings = ['array="numpy",', 'dtypes=("float64",),'] if numpy else []
     linear = nodes.get("Linear")
     layers = [node for name, node in nodes.items() if name != "Sequential"
               and by_name(name).kind == "layer" and not by_name(name).several]  # fmt: skip
+    moved = {name: node for name, node in nodes.items() if _owner(name) == "torch.optim"}
     main = linear or nodes.get("Conv2d")
     if main is not None:
-        way = next((name for name in BACKWARD if name in methods(main)), "backward")
-        source = ast.unparse(methods(main).get(way, main))
-        if main is linear:
-            adds = "+=" in source or ".add_(" in source or ".addmm_(" in source
-        else:  # its loops add up what is new
-            added = re.findall(r"self\.([\w.]+)(?:\[[^\]]*\])* \+=", source)
-            adds = any(not re.search(rf"self\.{name}(, .*)? = ", source) for name in added)
-        yield f'gradients="{"accumulated" if adds else "overwritten"}",  # a guess'
-        yield from _parameters(main)
+        adds = _accumulates(main, is_linear=main is linear)
+        settings.append(f'gradients="{"accumulated" if adds else "overwritten"}",  # a guess')
+        settings += _parameters(main, listed=bool(moved))
     if layers:
-        yield from _ways_of_layers(layers, linear, names, found)
+        whole = [nodes["Sequential"]] if "Sequential" in nodes else []
+        lines, ways = of_layers([*layers, *whole], linear, named)
+        settings += ways
     losses = {name: node for name, node in nodes.items() if name.endswith("Loss")}
     if losses:
-        yield from _of_losses(list(losses.values()), found[next(iter(losses))].module.tree)
-    moved = [node for name, node in nodes.items() if _owner(name) == "torch.optim"]
+        settings += of_losses(list(losses.values()), found[next(iter(losses))].module.tree)
     if moved:
-        _, own = arguments(methods(moved[0]).get("__init__"))
-        if own and own[0] in MODELS:
-            yield 'optimizer="model",'
-        step = next((name for name in STEPS if name in methods(moved[0])), "step")
-        if step != "step":
-            yield f"step=lambda optimizer: optimizer.{step}(),"
+        more, built, ways = of_optimizers(moved, named)
+        lines, settings = lines + more, settings + ways
+    return lines, built, settings
 
 
-def _parameters(linear: ast.ClassDef) -> Iterator[str]:
-    """How its parameters are found, where no method of the usual name gives them."""
+def _accumulates(node: ast.ClassDef, *, is_linear: bool) -> bool:
+    """Whether a layer's backward adds to the gradients that there are."""
+    source = ast.unparse(methods(node).get(way_back(node), node))
+    if is_linear:
+        return "+=" in source or ".add_(" in source or ".addmm_(" in source
+    # A convolution's loops add up what is new.
+    added = re.findall(r"self\.([\w.]+)(?:\[[^\]]*\])* \+=", source)
+    return any(not re.search(rf"self\.{name}(, .*)? = ", source) for name in added)
+
+
+def _parameters(linear: ast.ClassDef, *, listed: bool) -> Iterator[str]:
+    """How its parameters are found, where no method of the usual name gives them; `listed`: even
+    if a layer shows by itself what they are, for an optimizer is over what the adapter gives."""
     own = attributes(linear)
-    if {"param", "params", "parameters"} & set(methods(linear)):
-        return
+    given = [methods(linear).get(name) for name in ("param", "params", "parameters")]
+    if any(one is not None and not one.decorator_list for one in given):
+        return  # a property may raise before there are gradients
     for params, grads in (
         ("params", "grads"),
         ("parameters", "gradients"),
@@ -338,76 +361,14 @@ def _parameters(linear: ast.ClassDef) -> Iterator[str]:
             continue
         called = (form.format(value) for form in gradients)
         named.append((value, next((name for name in called if name in own), None)))
-    back = next((name for name in BACKWARD if name in methods(linear)), "")
-    if named and not any(gradient for _, gradient in named) and _rated(linear, back):
+    back = way_back(linear)
+    if named and not any(gradient for _, gradient in named) and takes_a_rate(linear, back):
         taken = ", ".join(f"(layer.{p}, None)" for p, _ in named)
         yield f'parameters=lambda layer: [{taken}] if hasattr(layer, "{named[0][0]}") else [],'
         return
     made = ast.unparse(methods(linear).get("__init__", linear))
     plain = all(g in (f"d{p}", f"d_{p}", f"{p}_grad", f"grad_{p}", f"dL_d{p}", f"dLd{p}")
                 and f"self.{g} = " in made for p, g in named)  # fmt: skip
-    if named and all(gradient for _, gradient in named) and not plain:
+    if named and all(gradient for _, gradient in named) and (listed or not plain):
         taken = ", ".join(f'(layer.{p}, getattr(layer, "{g}", None))' for p, g in named)
         yield f'parameters=lambda layer: [{taken}] if hasattr(layer, "{named[0][0]}") else [],'
-
-
-def _ways_of_layers(
-    layers: list[ast.ClassDef], linear: ast.ClassDef | None, names: dict[str, str],
-    found: dict[str, Found],
-) -> Iterator[str]:  # fmt: skip
-    """A forward or backward of another name, or that takes more than its array."""
-    first = linear if linear is not None else layers[0]
-    forward = next((name for name in FORWARD if name in methods(first)), "forward")
-    needed, _ = arguments(methods(first).get(forward))
-    modes = [one for one in needed[1:] if one in MODES]
-    if forward not in ("forward", "__call__") or len(needed) > 1 + len(modes):
-        told = 'getattr(layer, "training", True)'
-        more = ", ".join(["x", *(told if one in MODES else "True" for one in needed[1:])])
-        yield f"forward=lambda layer, x: layer.{forward}({more}),"
-        if modes:
-            yield 'train=lambda layer, mode: setattr(layer, "training", mode),'
-    backward = next((name for name in BACKWARD if name in methods(first)), "backward")
-    rated = [one for one in layers if _rated(one, backward)]
-    if rated:
-        call = f"layer.{backward}(dy, rate)"
-        if len(rated) < len(layers):
-            made = [f"{names[one.module.name]}.{one.node.name}" for one in found.values()
-                    if one.node in rated]  # fmt: skip
-            call += f" if isinstance(layer, ({', '.join(made)},)) else layer.{backward}(dy)"
-        yield f"step_in_backward=lambda layer, dy, rate: {call},"
-    elif backward != "backward":
-        yield f"backward=lambda layer, dy: layer.{backward}(dy),"
-
-
-MODES = ("training", "is_training", "train", "is_train", "train_flg", "train_mode")
-
-
-def _rated(node: ast.ClassDef, backward: str) -> bool:
-    """Whether a layer's backward takes a rate, and so moves its parameters."""
-    needed, _ = arguments(methods(node).get(backward))
-    return len(needed) > 1 and needed[1] in RATES
-
-
-def _of_losses(losses: list[ast.ClassDef], tree: ast.Module) -> Iterator[str]:
-    first = methods(losses[0])
-    names = (*FORWARD, "loss", "calculate", "compute", "value", "calc")
-    forward = next((name for name in names if name in first), "forward")
-    source = ast.unparse(first.get(forward, losses[0]))
-    source += "".join(ast.unparse(one) for one in tree.body
-                      if isinstance(one, ast.FunctionDef) and f"{one.name}(" in source)  # fmt: skip
-    divided = re.search(r"mean|/ \(?(\w+\.)?(batch_?size|shape\[0\]|size|len\(|[Nnm]\b)", source)
-    yield f'reduction="{"mean" if divided else "sum"}",  # a guess'
-    given, _ = arguments(first.get(forward))
-    turned = len(given) > 1 and given[0] in TARGETS and given[1] in PREDICTIONS
-    if turned or forward not in ("forward", "__call__"):
-        order = "target, prediction" if turned else "prediction, target"
-        yield "loss_forward=lambda loss, prediction, target:"
-        yield f"    loss.{forward}({order}),"
-    backward = next((name for name in BACKWARD if name in first), "backward")
-    needed, _ = arguments(first.get(backward))
-    if len(needed) == 2:
-        order = "target, prediction" if needed[0] in TARGETS else "prediction, target"
-        yield "loss_backward=lambda loss, prediction, target:"
-        yield f"    loss.{backward}({order}),"
-    elif backward != "backward":
-        yield f"loss_backward=lambda loss, prediction, target: loss.{backward}(),"

@@ -154,6 +154,7 @@ def source_of(given: str) -> Source:
         base = own = _base(folder, loose)
     else:
         own = None
+    _inherit(list(trees.values()))
     modules = [_module(file.resolve(), base, tree) for file, tree in trees.items()]
     return Source(own, modules, broken)
 
@@ -221,6 +222,45 @@ def _imported(tree: ast.Module) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module.split(".")[0])
     return found
+
+
+def _inherit(trees: list[ast.Module]) -> None:
+    """Gives each class the methods that it has from the framework's other classes."""
+    classes = [
+        (tree, node) for tree in trees for node in tree.body if isinstance(node, ast.ClassDef)
+    ]
+    done: set[int] = set()
+
+    def complete(tree: ast.Module, node: ast.ClassDef) -> None:
+        if id(node) in done:
+            return
+        done.add(id(node))
+        for base in node.bases:
+            name = ast.unparse(base).rpartition(".")[2]
+            named = [one for one in classes if one[1].name == name and one[1] is not node]
+            if not named:
+                continue
+            owner, parent = next((one for one in named if one[0] is tree), named[0])
+            complete(owner, parent)
+            own = methods(node)
+            node.body += [
+                part
+                for name, part in methods(parent).items()
+                if name not in own and (name == "__init__" or not _stub(part))
+            ]
+
+    for tree, node in classes:
+        complete(tree, node)
+
+
+def _stub(function: ast.FunctionDef) -> bool:
+    """Whether a method is there to be overridden: it does nothing, or refuses."""
+    body = [part for part in function.body if not isinstance(part, ast.Expr)]
+    return all(
+        isinstance(part, ast.Pass)
+        or (isinstance(part, ast.Raise) and "NotImplemented" in ast.unparse(part))
+        for part in body
+    )
 
 
 def torch_name(name: str) -> str | None:

@@ -40,7 +40,7 @@ CHOICES = {
     "weight": ("out_in", "in_out"),
     "parameters": ("pairs", "flat", "lists", "objects"),
     "gradients": ("accumulated", "overwritten"),
-    "optimizer": ("parameters", "model"),
+    "optimizer": ("parameters", "model", "layers"),
     "running_variance": ("unbiased", "biased"),
     "kernel": tuple(map("".join, itertools.permutations("oihw"))),
     "channels": ("first", "last"),
@@ -124,8 +124,8 @@ class Subject:
         fixed: options that a class has fixed, and does not take, by torch class:
             `{nn.LeakyReLU: {"negative_slope": 0.1}}`.
         targets: what CrossEntropyLoss takes: of "index" (default), "one_hot", "distribution".
-        optimizer: is built from "parameters" (default), what the layer's `param()` gives, or
-            from the "model".
+        optimizer: is built from "parameters" (default), what the layer's `param()` gives, from
+            the "model", or from a list of its "layers".
         running_variance: which variance a BatchNorm keeps of its batches: "unbiased" (default), as
             torch, or "biased".
         conventions: of a course, by its name: "cs231n", "eecs498", "cmu11785", "ee559". They set
