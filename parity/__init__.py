@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from parity.catalogue.attention import GeGLU, RoPE, ScaledDotProductAttention, SwiGLU
     from parity.catalogue.case import Case
     from parity.catalogue.entry import Entry
+    from parity.catalogue.losses import CategoricalCrossEntropy
     from parity.catalogue.network import Network
     from parity.catalogue.table import CATALOGUE
     from parity.catalogue.values import Tensors
@@ -36,6 +37,7 @@ else:
         "CATALOGUE": "catalogue.table",
         "AdapterError": "subject.error",
         "Case": "catalogue.case",
+        "CategoricalCrossEntropy": "catalogue.losses",
         "Comparison": "judge.comparison",
         "Entry": "catalogue.entry",
         "GeGLU": "catalogue.attention",
@@ -73,6 +75,7 @@ __all__ = [
     "CATALOGUE",
     "AdapterError",
     "Case",
+    "CategoricalCrossEntropy",
     "Comparison",
     "Entry",
     "GeGLU",

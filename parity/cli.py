@@ -168,7 +168,7 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
 
     from parity.run.plan import planned
     from parity.run.run import opened, run
-    from parity.run.setup import set_up
+    from parity.run.setup.stage import set_up
     from parity.show import files, html, json, junit, text
 
     outputs = [

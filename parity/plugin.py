@@ -12,7 +12,7 @@ from parity.judge.outcome import ERROR, FAILING, UNCHECKED, WAIVED, Outcome
 from parity.play.broken import Stopped, legible
 from parity.run.plan import Planned, matches, planned
 from parity.run.run import opened
-from parity.run.setup import set_up
+from parity.run.setup.stage import set_up
 from parity.show.plain import plain
 from parity.subject.error import AdapterError
 from parity.subject.subject import Subject

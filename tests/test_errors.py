@@ -84,7 +84,7 @@ def test_an_error_of_paritys_own_is_none_of_the_subjects(
     ("file", "line"),
     [
         ("catalogue/values.py", "def weights_of("),
-        ("play/objects.py", "def forward(subject"),
+        ("play/calls.py", "def forward(subject"),
         ("play/arrays.py", "    def take(self"),
         ("subject/builders.py", "def bound("),
         ("run/plan.py", "    def _command("),

@@ -51,6 +51,30 @@ class KLDivLoss(nn.KLDivLoss):
         return entries.sum() / (len(entries) if self.reduction == "batchmean" else 1)
 
 
+class CategoricalCrossEntropy(nn.Module):
+    """Cross-entropy of probabilities, as behind a softmax of its own: -sum(t log p) of a sample.
+
+    Args:
+        reduction: "mean" over the samples (default), "sum", or "none".
+
+    The prediction is `[B, C]`, above 0; the target `[B]` of classes, or `[B, C]` of weights. It is
+    `torch.nn.NLLLoss` of log p, or `CrossEntropyLoss` of log p where a row of p sums to 1: the
+    derivative is -t / p. It has no name in torch; Keras and others call it by this one.
+    """
+
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__()
+        self.reduction = reduction
+
+    def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
+        if not target.is_floating_point():
+            return nn.functional.nll_loss(prediction.log(), target, reduction=self.reduction)
+        samples = -torch.xlogy(target, prediction).sum(-1)
+        if self.reduction == "none":
+            return samples
+        return samples.mean() if self.reduction == "mean" else samples.sum()
+
+
 ROWS: tuple[Entry, ...] = (
     Entry(nn.MSELoss, "loss", _LOSS),
     Entry(nn.L1Loss, "loss", _LOSS),
@@ -59,6 +83,13 @@ ROWS: tuple[Entry, ...] = (
     Entry(nn.BCELoss, "loss", _WEIGHTED, domain="probability", target="probability"),
     Entry(nn.BCEWithLogitsLoss, "loss", _LOGITS, target="probability"),
     Entry(nn.CrossEntropyLoss, "loss", _CROSS_ENTROPY, target=_CLASS),
+    Entry(
+        CategoricalCrossEntropy,
+        "loss",
+        reductions(index={}, one_hot={}, distribution={}),
+        domain="probability",
+        target=_CLASS,
+    ),
     Entry(nn.NLLLoss, "loss", reductions(**_INDICES), target="index"),
     Entry(KLDivLoss, "loss", _DIVERGENCE, target="probability", stands_for=nn.KLDivLoss),
 )

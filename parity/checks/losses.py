@@ -208,8 +208,11 @@ def extremes(trial: Trial) -> list[Comparison]:
     large = [1e4, -1e4, 100.0, -100.0, 0.0]
     sure = [0.0, 1.0, 1e-6, 0.5, 1.0]
     values = {"probability": sure, "real": large}[trial.case.entry.domain]
-    if trial.case.entry.name == "NLLLoss":
-        values = [0.0, -1e4, -100.0, -1e-30, -1.0]
+    match trial.case.entry.name:
+        case "NLLLoss":
+            values = [0.0, -1e4, -100.0, -1e-30, -1.0]
+        case "CategoricalCrossEntropy":  # at 0 its loss is infinite
+            values = [1.0, 1e-6, 1e-3, 0.5, 1.0]
     features = prediction.shape[-1]
     row = torch.tensor(values * features, dtype=prediction.dtype)
     corner = torch.eye(features, dtype=prediction.dtype)[0]
@@ -219,7 +222,7 @@ def extremes(trial: Trial) -> list[Comparison]:
             target[place] = corner.roll(place * 2)
     if trial.case.target == "real":
         target = target + 0.25  # where it equals the prediction, the kink is looked at
-    if trial.case.entry.domain == "probability" and trial.dtype == torch.float64:
+    if trial.case.entry.name == "BCELoss" and trial.dtype == torch.float64:
         # Where a sure prediction fails, torch divides by 1e-12, but by its nearest float32.
         target = torch.where(prediction.frac() == 0, prediction, target)
     return one_pass(trial, {"prediction": prediction, "target": target}, draws=0)

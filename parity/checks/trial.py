@@ -148,7 +148,9 @@ class Trial:
             what = rows, case.shape, case.variant, case.options
             return ctc.drawn(*what, generator, self.dtype)
         prediction = self.random(rows, features, generator=generator)
-        if case.entry.domain == "probability":
+        if case.entry.name == "CategoricalCrossEntropy":
+            prediction = torch.softmax(prediction, -1)
+        elif case.entry.domain == "probability":
             prediction = torch.sigmoid(prediction)
         if case.entry.name in ("NLLLoss", "KLDivLoss"):
             prediction = torch.log_softmax(prediction, -1)

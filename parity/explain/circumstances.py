@@ -58,6 +58,7 @@ def circumstance(kind: str, cls: str, check: str, name: str) -> str:
         case "extremes" if kind == "loss":
             known = {
                 "BCELoss": "probabilities of exactly 0 and 1",
+                "CategoricalCrossEntropy": "probabilities of 1e-6 to 1",
                 "NLLLoss": "-1e4 and 0",
                 "CTCLoss": "-1e4 and 0",
             }

@@ -108,6 +108,7 @@ _FORWARD = {
     "BCELoss": "loss = -sum(t * log(p) + (1 - t) * log(1 - p)) / N",
     "BCEWithLogitsLoss": "loss = sum(max(x, 0) - x * t + log(1 + e^-|x|)) / N",
     "CrossEntropyLoss": "loss = -sum(t * (x - log(sum(e^x)))) / N, N the number of samples",
+    "CategoricalCrossEntropy": "loss = -sum(t * log(p)) / N, N the number of samples",
     "NLLLoss": "loss = -sum(x at the target's class) / N, N the number of samples",
     "CTCLoss": "loss = -log P, P the sum over all alignments of the product of their steps' "
                "probabilities; mean: of each divided by its target's length",
@@ -160,6 +161,7 @@ _BACKWARD = {
     "BCELoss": "dp = (p - t) / (p * (1 - p)) / N",
     "BCEWithLogitsLoss": "dx = (sigmoid(x) - t) / N",
     "CrossEntropyLoss": "dx = (softmax(x) * sum(t) - t) / N, N the number of samples",
+    "CategoricalCrossEntropy": "dp = -t / p / N, N the number of samples",
     "NLLLoss": "dx = -1 / N at the target's class, else 0",
     "CTCLoss": "dx = p - gamma, p the probabilities, gamma[t, k] the share of P of the alignments "
     "that are at label k at step t",

@@ -11,7 +11,7 @@ from parity.catalogue.case import REDUCTIONS, Case, reduced
 from parity.catalogue.values import Tensors
 from parity.explain.ctc import of_ctc
 from parity.explain.mistakes import Mistake, Mistakes, simple
-from parity.judge.comparison import DIGITS, EDGE
+from parity.judge.comparison import CONVENTION, DIGITS, EDGE
 
 
 def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
@@ -26,6 +26,8 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
     if how != "none":
         for other in REDUCTIONS:
             value = reduced(none(x, t), len(x), other)
+            if other == how or (not weighted and torch.allclose(value, oracle["loss"], 1e-12)):
+                continue
             sentence = (
                 f"is the {other.replace('_', ' ')}, where {how.replace('_', ' ')} is declared"
                 if not (weighted and how == "mean" and other in ("mean", "batch_mean"))
@@ -67,14 +69,10 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
             derivative.append(Mistake("sum of targets", sentence, mistaken))
             sentence = "is the derivative by the probabilities, not by the logits"
             derivative.append(Mistake("by the probability", sentence, -count * one_hot / p))
+        case "CategoricalCrossEntropy":
+            _of_probabilities(made, x, t, how, count, oracle)
         case "BCELoss":
-            only = -count * t / x
-            derivative.append(Mistake("one class", "has the positive class alone", only))
-            made["loss"].append(
-                Mistake("one class", "counts the positive class alone",
-                        _scaled(-t * x.log(), how, len(x)))
-            )  # fmt: skip
-            _of_eps(made, x, t, how, count, oracle)
+            _of_two_classes(made, x, t, how, count, oracle)
     if case.entry.name == "CrossEntropyLoss" and case.options.get("label_smoothing"):
         _of_smoothing(made, case, x, t, how)
     options = case.entry.defaults()
@@ -96,6 +94,59 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
             made["loss"].append(Mistake(f"no {option}", sentence, wrong.detach()))
             derivative.append(Mistake(f"no {option}", sentence, gradient))
     return made
+
+
+def _of_two_classes(
+    made: Mistakes, p: Tensor, t: Tensor, how: str, count: float, oracle: Tensors
+) -> None:
+    """Of a cross-entropy of the probability of one of two classes."""
+    derivative = made["prediction_grad"]
+    derivative.append(Mistake("one class", "has the positive class alone", -count * t / p))
+    only = _scaled(-t * p.log(), how, len(p))
+    made["loss"].append(Mistake("one class", "counts the positive class alone", only))
+
+    def by(p: Tensor, q: Tensor) -> dict[str, list[Tensor]]:
+        value = _scaled(-t * p.log() - (1 - t) * q.log(), how, len(p))
+        apart, joined = (1 - t) / q - t / p, (p - t) / (p * q)
+        return {"loss": [value], "prediction_grad": [count * apart, count * joined]}
+
+    _of_eps(made, oracle, lambda eps: by(p + eps, 1 - p + eps), ADDED)
+    _of_eps(made, oracle, lambda eps: by(p.clamp(eps, 1 - eps), 1 - p.clamp(eps, 1 - eps)), KEPT)
+
+
+def _of_probabilities(
+    made: Mistakes, p: Tensor, t: Tensor, how: str, count: float, oracle: Tensors
+) -> None:
+    """Of a cross-entropy of probabilities."""
+    t = t if t.is_floating_point() else nn.functional.one_hot(t, p.shape[-1]).to(p)
+    derivative = made["prediction_grad"]
+    text = "is the derivative by the logits, that of a softmax before it included"
+    derivative.append(Mistake("by the logit", text, count * (p - t)))
+    text = "lacks the target's class: it is -1 / p in every entry"
+    derivative.append(Mistake("no target", text, -count / p))
+    text = "is not divided by the probability: it is the target's negative"
+    derivative.append(Mistake("not divided", text, -count * t))
+    text = "takes the prediction for logits, not for probabilities: it has a softmax of its own"
+    again = -(t * torch.log_softmax(p, -1)).sum(-1)
+    by_softmax = count * (torch.softmax(p, -1) * t.sum(-1, keepdim=True) - t)
+    made["loss"].append(Mistake("a softmax", text, _scaled(again, how, len(p))))
+    derivative.append(Mistake("a softmax", text, by_softmax))
+    text = "counts all classes as of two each: it adds (1 - t) log(1 - p)"
+    every = -(t * p.log() + (1 - t) * (1 - p).log()).sum(-1)
+    made["loss"].append(Mistake("of two each", text, _scaled(every, how, len(p))))
+    derivative.append(Mistake("of two each", text, count * ((1 - t) / (1 - p) - t / p)))
+    text = "divides the probabilities by their sum first"
+    shares = count * (t.sum(-1, keepdim=True) / p.sum(-1, keepdim=True) - t / p)
+    whole = -(t * (p / p.sum(-1, keepdim=True)).log()).sum(-1)
+    for name, value in (("loss", _scaled(whole, how, len(p))), ("prediction_grad", shares)):
+        made[name].append(Mistake("shares", text, value, severity=CONVENTION, hidden=True))
+
+    def by(p: Tensor) -> dict[str, list[Tensor]]:
+        value = _scaled(-(t * p.log()).sum(-1), how, len(p))
+        return {"loss": [value], "prediction_grad": [-count * t / p]}
+
+    _of_eps(made, oracle, lambda eps: by(p + eps), ADDED)
+    _of_eps(made, oracle, lambda eps: by(p.clamp(eps, 1 - eps)), KEPT)
 
 
 def _of_another(
@@ -194,36 +245,34 @@ def _of_float32(
                 made[result].append(Mistake("float32", "", says=says, severity=DIGITS))
 
 
-def _of_eps(made: Mistakes, x: Tensor, t: Tensor, how: str, count: float, oracle: Tensors) -> None:
-    """A number added to the probabilities before their logarithms; near 0 it is no mistake of
-    its own, so that it says nothing of what a pass is worth."""
+ADDED = "has {:g} added to the probabilities"
+KEPT = "keeps the probabilities {:g} away from 0 and 1"
 
-    entries = -t * x.log() - (1 - t) * (1 - x).log()
-    without = {
-        "loss": _scaled(entries, how, len(x)),
-        "prediction_grad": count * (x - t) / (x - x * x),
-    }
+
+def _of_eps(
+    made: Mistakes, oracle: Tensors, at: Callable[[float], dict[str, list[Tensor]]], sentence: str
+) -> None:
+    """A small number that keeps logarithms of probabilities finite; near 0 it is no mistake of
+    its own, so that it says nothing of what a pass is worth. `at`: the results with such a
+    number."""
+    without = at(0.0)
 
     def same(value: Tensor, name: str, sentence: str) -> Callable[[Tensor], str]:
         def says(got: Tensor) -> str:
             if got.shape != value.shape or not bool(got.isfinite().all()):
                 return ""
-            others = [(got - one).abs().max() for one in (oracle[name], without[name])]
+            others = [(got - one).abs().max() for one in (oracle[name], without[name][0])]
             near = (got - value).abs().max() <= 0.02 * min(others)
             return sentence if near and torch.allclose(got, value, 1e-4) else ""
 
         return says
 
     for eps in (10.0**-power for power in range(1, 17)):
-        entries = -t * (x + eps).log() - (1 - t) * (1 - x + eps).log()
-        apart = count * ((1 - t) / (1 - x + eps) - t / (x + eps))
-        joined = count * (x - t) / ((x + eps) * (1 - x + eps))
-        sentence = f"has {eps:g} added to the probabilities"
-        wrong = {"loss": [_scaled(entries, how, len(x))], "prediction_grad": [apart, joined]}
-        for name, values in wrong.items():
+        text = sentence.format(eps)
+        severity = EDGE if eps < 1e-5 else ""
+        for name, values in at(eps).items():
             for value in values:
-                says = same(value, name, sentence)
-                severity = EDGE if eps < 1e-5 else ""
+                says = same(value, name, text)
                 made[name].append(Mistake("eps", "", says=says, severity=severity))
 
 

@@ -240,8 +240,9 @@ def _assembled(subject: Subject, cases: list[Case]) -> list[Network]:
         for c in reversed(cases)
         if not c.missing and (c.entry.name, c.entry.reference) in known
     }
-    losses = {"MSELoss": "one_hot", "CrossEntropyLoss": subject.targets[0]}
-    loss = next((name for name in (*losses, "BCEWithLogitsLoss", "L1Loss") if name in offered), "")
+    of_classes = {"CrossEntropyLoss", "CategoricalCrossEntropy"}
+    able = (n for n in LOSSES if n in offered and ENDS.get(n, "Linear") in offered)
+    loss = next(able, "")
     if "Linear" not in offered or not loss:
         return []
     optimizer = next((c.entry.name for c in cases if c.kind == "optimizer"), "")
@@ -257,15 +258,24 @@ def _assembled(subject: Subject, cases: list[Case]) -> list[Network]:
     if parts[-1][0] == "Linear" and len(parts) > 1:
         parts.pop()  # one Linear between two activations, and none after another Linear
     parts.append(last)
+    if loss in ENDS:
+        parts.append((ENDS[loss], offered[ENDS[loss]].options))
     moved = (optimizer, {"lr": 0.01}) if optimizer else None
-    judged: Any = {"loss": (loss, offered[loss].options), "target": losses.get(loss, "one_hot")}
+    target = subject.targets[0] if loss in of_classes else "one_hot"
+    judged: Any = {"loss": (loss, offered[loss].options), "target": target}
     found = [Network(name="network", optimizer=moved, parts=tuple(parts), **judged)]
     plainly = subject.batch == "rows" and subject.channels == "first"
-    if plainly and {"Conv2d", "Flatten"} <= offered.keys():
+    if plainly and {"Conv2d", "Flatten"} <= offered.keys() and loss not in ENDS:
         images = _of_images(offered, subject)
         found.append(Network(name="images", shape=IMAGES, parts=images, **judged))
     return found
 
+
+LOSSES = ("MSELoss", "CrossEntropyLoss", "CategoricalCrossEntropy", "BCEWithLogitsLoss", "L1Loss",
+          "BCELoss")  # fmt: skip
+"""The losses that a network may end with: the first of them that a subject has."""
+ENDS = {"CategoricalCrossEntropy": "Softmax", "BCELoss": "Sigmoid"}
+"""What a network has before a loss of probabilities."""
 
 IMAGES = (10, 1, 7, 8)
 """The shape of the input of a network that begins with a convolution."""

@@ -12,7 +12,9 @@ from parity.catalogue.entry import Options
 from parity.catalogue.values import Tensors
 from parity.play.arrays import same_bits, tensor
 from parity.play.broken import Misfit
-from parity.play.objects import Chain, Layer, Loss, backward, construct
+from parity.play.calls import Chain, backward, construct
+from parity.play.layer import Layer
+from parity.play.loss import Loss
 from parity.play.parameters import held
 from parity.subject.subject import Subject
 
@@ -111,7 +113,17 @@ class Whole(Layer):
         given = self.watch.keep("dy", self.give(dy, lies))
         with self.guard():
             dx = backward(self.subject, self.made, given)
+        self._by_step(*self._passed_back(dy))
         return None if dx is None else self.layout.take(dx)
+
+    def _passed_back(self, dy: Tensor) -> list[tuple[Any, Any]]:
+        """Each part that has passed something back, with what came in; or the whole, if it is a
+        container of the subject's own."""
+        if not isinstance(self.made, Chain):
+            return [(self.made, self.give(dy))]
+        both = zip(self.parts, self.recorders, strict=True)
+        heard = [(part, call) for part, one in both for call in one.calls if call[0] == "backward"]
+        return [(part, self.layout.raw(given)) for part, (_, given, _) in heard]
 
     def shared(self) -> list[int]:
         """The places of one instance that stands at several."""

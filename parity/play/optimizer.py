@@ -20,7 +20,9 @@ from parity.catalogue.entry import Options
 from parity.catalogue.values import Tensors
 from parity.play.arrays import real, tensor, write
 from parity.play.broken import Broken, Misfit, Setting, Unoffered
-from parity.play.objects import Instance, Layer, assembled, construct, placed, unfit
+from parity.play.calls import assembled, construct, unfit
+from parity.play.instance import Instance, placed
+from parity.play.layer import Layer
 from parity.play.parameters import held, own_parameters, paired
 from parity.subject.hooks import STEPS
 from parity.subject.subject import Subject

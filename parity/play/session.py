@@ -12,8 +12,12 @@ import torch
 from parity.catalogue.case import Case
 from parity.catalogue.entry import Options
 from parity.catalogue.network import Network
-from parity.play import guard, objects
+from parity.play import guard
+from parity.play.calls import assembled, build, construct
 from parity.play.describe import describe
+from parity.play.instance import Instance
+from parity.play.layer import Layer
+from parity.play.loss import Loss
 from parity.play.network import Model, Whole
 from parity.play.optimizer import Clipping, Optimizer
 from parity.subject.subject import Subject
@@ -29,9 +33,9 @@ class Local:
     def new(
         self, case: Case, dtype: torch.dtype, device: str, seed: int, poison: bool = False
     ) -> Any:
-        """The subject's own object for a case: a `Layer`, `Loss`, … of `objects` or `network`."""
+        """The subject's own object for a case: a `Layer`, a `Loss`, a `Whole`, …"""
         subject = self.subject
-        made: objects.Instance
+        made: Instance
         match case.kind:
             case "network":
                 made = _whole(subject, case.network, dtype, device, seed)
@@ -40,25 +44,23 @@ class Local:
             case "optimizer" | "clipping":
 
                 def linear(options: Options) -> Any:
-                    return objects.build(subject, "Linear", options, dtype, seed, poison, device)
+                    return build(subject, "Linear", options, dtype, seed, poison, device)
 
                 name, options = case.entry.name, case.options
                 kind = Optimizer if case.kind == "optimizer" else Clipping
                 made = kind(subject, dtype, name, options, linear, poison)
             case kind:
                 name, options = case.entry.name, case.options
-                own = objects.build(subject, name, options, dtype, seed, poison, device)
+                own = build(subject, name, options, dtype, seed, poison, device)
                 if kind == "loss":
-                    made = objects.Loss(subject, dtype, own, poison)
+                    made = Loss(subject, dtype, own, poison)
                     if case.entry.sequence:
                         batch = "vector" if made.layout.single else "rows"
                         made.layout = replace(made.layout, batch=batch, sequence="tbf")
                 else:
-                    made = objects.Layer(subject, dtype, own, poison)
+                    made = Layer(subject, dtype, own, poison)
                     made.play(case.entry)
-                    made.again = partial(
-                        objects.build, subject, name, options, dtype, seed, poison, device
-                    )
+                    made.again = partial(build, subject, name, options, dtype, seed, poison, device)
         made.device = device
         return made
 
@@ -85,9 +87,9 @@ def _whole(subject: Subject, network: Network, dtype: torch.dtype, device: str, 
             made = subject.layers[network]()
             parts = subject.children(made)
         else:
-            parts = [objects.construct(subject, name, options) for name, options in network.parts]
-            made = objects.assembled(subject, parts)
-        loss = objects.Loss(subject, dtype, objects.construct(subject, *network.loss))
+            parts = [construct(subject, name, options) for name, options in network.parts]
+            made = assembled(subject, parts)
+        loss = Loss(subject, dtype, construct(subject, *network.loss))
     loss.device = device
     return Whole(subject, dtype, made, parts, loss)
 

@@ -14,7 +14,7 @@ from parity.play.remote import Remote
 from parity.play.session import Local
 from parity.run.plan import Planned, planned
 from parity.run.report import Report
-from parity.run.setup import set_up
+from parity.run.setup.stage import set_up
 from parity.subject.error import AdapterError
 from parity.subject.subject import Subject
 

@@ -7,12 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from parity.run.run import opened
-from parity.run.setup import reductions, set_up
+from parity.run.setup.losses import reductions
+from parity.run.setup.stage import set_up
 from parity.subject.error import AdapterError, MissingSetting
 
 ROUNDS = 6
 """How often an adapter is tried: what is missing may show one after the other."""
 GUESSED = re.compile(r"^    reduction=.*# a guess", re.MULTILINE)
+RENAMED = re.compile(r"its (\w+) [^;]* name it by (\S+?)[;,]?(?= |$)")
+"""What a class is, and what it is to be named by."""
 OTHERS = ("flat", "lists", "objects")
 """What else a layer's list of parameters may be than pairs."""
 
@@ -45,8 +48,10 @@ def tuned(path: Path, write: Callable[[Path, str], object]) -> tuple[list[str], 
             settings = [one for one in missing.settings if one not in found]
             if not settings and "say 'pairs', 'flat', 'lists', 'objects'" in why and others:
                 settings = [f'parameters="{others.pop(0)}"']
-            if not settings:
+            renamed = _renamed(path.read_text(), why)
+            if not settings and renamed == path.read_text():
                 break
+            write(path, renamed)
             for setting in settings:
                 write(path, _with(path.read_text(), setting))
             names = {one.partition("=")[0] for one in settings}
@@ -55,6 +60,13 @@ def tuned(path: Path, write: Callable[[Path, str], object]) -> tuple[list[str], 
             why = str(error)
             break
     return found, why
+
+
+def _renamed(text: str, why: str) -> str:
+    """An adapter in which classes have the names that they are to have."""
+    for name, other in RENAMED.findall(why):
+        text = re.sub(rf"^    (?:nn|parity)\.{name}: ", f"    {other}: ", text, flags=re.MULTILINE)
+    return text
 
 
 def _with(text: str, setting: str) -> str:

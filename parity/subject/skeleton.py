@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from parity.catalogue.table import CATALOGUE, by_name
+from parity.subject.derivatives import class_of, derivatives_of
 from parity.subject.error import AdapterError
 from parity.subject.hooks import (
     BACKWARD,
@@ -39,6 +40,7 @@ from parity.subject.source import (
     source_of,
     torch_name,
 )
+from parity.subject.subject import written
 
 PAIRS = (
     (("W", "w", "weight", "weights", "kernel", "kernels", "filters"),
@@ -74,13 +76,15 @@ def skeleton(given: str, folder: Path) -> str:
     source = source_of(given)
     found, unknown = _classes(source)
     pairs, left = ({}, []) if found else pairs_of(source)
-    if not found and not pairs:
+    derived = {k: v for k, v in derivatives_of(source).items() if k not in found | pairs}
+    if not found and not pairs and not derived:
         raise AdapterError(
             f"{given}: no class in it looks like a layer of torch.nn by its name; an adapter "
             "is `subject = parity.Subject({nn.Linear: …})`"
         )
     used = [one.module for one in found.values()] + [one for one, _ in unknown]
     used += [pair.module for pair in pairs.values()]
+    used += [two.module for two in derived.values()]
     names = _aliases(dict.fromkeys(module.name for module in used))
     modules = {module.name: module for module in used}
     numpy = source.imports("numpy") and not source.imports("torch")
@@ -105,6 +109,10 @@ def skeleton(given: str, folder: Path) -> str:
         before, own = lines_of(name, key, names[pair.module.name], pair)
         helpers += before
         rows += own
+    like = found["Linear"].node if "Linear" in found else None
+    for name, two in derived.items():
+        helpers += class_of(name, names[two.module.name], two, like)
+        rows.append(f"{_owner(name)}.{name}: {name},")
     rows += [f"# {names[module.name]}.{cls}: which torch class?" for module, cls in unknown]
     rows += [f"# {one}: not taken up" for one in left]
     lines += helpers
@@ -115,7 +123,7 @@ def skeleton(given: str, folder: Path) -> str:
         lines += ['    running_variance="biased",  # a guess'] * normed
         lines += [f'    kernel="{pair.kernel}",' for pair in pairs.values() if pair.kernel]
     lines += [f"    {line}" for line in settings]
-    return "\n".join([*lines, ")", ""])
+    return re.sub(r"\n{4,}", "\n\n\n", "\n".join([*lines, ")", ""]))
 
 
 def _classes(source: Source) -> tuple[dict[str, Found], list[tuple[Module, str]]]:
@@ -281,11 +289,7 @@ def _identifier(stem: str) -> str:
 def _owner(name: str) -> str:
     """Where an adapter has a class of that name from."""
     known = next((entry for entry in CATALOGUE.values() if entry.name == name), None)
-    if known is None:
-        return "nn"
-    if known.kind == "optimizer":
-        return "torch.optim"
-    return "parity" if known.key.__module__.startswith("parity.") else "nn"
+    return "nn" if known is None else written(known.key).rpartition(".")[0]
 
 
 def _settings(

@@ -137,6 +137,7 @@ class Subject:
             `layer.forward(x)` (or `layer(x)`) and `layer.backward(dy)`.
         step_in_backward: `step_in_backward(layer, dy, rate)`, for a layer whose backward moves its
             parameters as it passes the gradient on. `backward` is then the same at a rate of 0.
+            Where it keeps no gradient, `(parameter, None)`, that is how far a step moves them.
         loss_forward, loss_backward: `(loss, prediction, target)`, where they are not
             `loss.forward(prediction, target)` and `loss.backward()`; a CTCLoss's get
             `input_lengths` and `target_lengths` too, if they take them.
@@ -242,7 +243,7 @@ class Subject:
             self.entry(key)
             if not callable(builder) and not isinstance(builder, Functions):
                 raise AdapterError(
-                    f"layers takes what makes the subject's own {_named(key)}, a class or a "
+                    f"layers takes what makes the subject's own {written(key)}, a class or a "
                     f"function, not {builder!r}"
                 )
         for setting in CALLABLE:
@@ -257,7 +258,7 @@ class Subject:
         for setting in ("reduction", "outputs", "fixed", "kernel", "gates"):
             value = getattr(self, setting)
             if isinstance(value, Mapping) and (absent := value.keys() - self.layers.keys()):
-                raise AdapterError(f"{setting} has {_named(absent.pop())}, which layers has not")
+                raise AdapterError(f"{setting} has {written(absent.pop())}, which layers has not")
         widths = self.outputs.values() if isinstance(self.outputs, Mapping) else [self.outputs]
         if not all(type(n) is int and n > 0 for n in widths):
             raise AdapterError(f"Subject takes as outputs a number above 0, not {self.outputs!r}")
@@ -267,7 +268,7 @@ class Subject:
             unknown = sorted(options.keys() - known)
             if entry is None or unknown:
                 what = f"has no {unknown[0]}" if unknown else "has no options"
-                raise AdapterError(f"fixed: {_named(key)} {what}")
+                raise AdapterError(f"fixed: {written(key)} {what}")
         if self.model is None and (self.model_activations != ("ReLU",) or self.model_output):
             raise AdapterError("model_activations and model_output are of a model; there is none")
         if not isinstance(self.waivers, Mapping) or not all(
@@ -291,7 +292,7 @@ class Subject:
         if key not in CATALOGUE:
             known = ", ".join(entry.name for entry in CATALOGUE.values())
             raise AdapterError(
-                f"layers has {_named(key)}, and its keys are classes of torch: parity knows "
+                f"layers has {written(key)}, and its keys are classes of torch: parity knows "
                 f"Sequential, {known}"
             )
         return CATALOGUE[key]
@@ -400,8 +401,13 @@ def waiver_for(waivers: Mapping[str, str], identity: str) -> str | None:
     return next((w for w in waivers if fnmatch.fnmatchcase(identity, w)), None)
 
 
-def _named(key: Any) -> str:
-    return f"nn.{key.__name__}" if isinstance(key, type) else repr(key)
+def written(key: Any) -> str:
+    """How an adapter writes a key of `layers`: `nn.Linear`, `torch.optim.SGD`, `parity.RoPE`."""
+    if not isinstance(key, type):
+        return repr(key)
+    place = key.__module__
+    whose = next((own for own in ("torch.optim", "parity") if place.startswith(own)), "nn")
+    return f"{whose}.{key.__name__}"
 
 
 def _either(choices: tuple[str, ...]) -> str:

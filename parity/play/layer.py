@@ -1,4 +1,4 @@
-"""Plays a subject: builds its layers, and calls them by its conventions. Runs beside it.
+"""Plays a subject's layer, or layers in a row, by its conventions. Runs beside it.
 
 Everything that goes in and comes out is a torch tensor, batch first, with torch's names and
 layouts for parameters, and so can cross to another process.
@@ -7,24 +7,23 @@ layouts for parameters, and so can cross to another process.
 from __future__ import annotations
 
 import contextlib
-import inspect
 import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from parity.catalogue.entry import Entry, Options
+from parity.catalogue.entry import Entry
 from parity.catalogue.values import Tensors
-from parity.play.arrays import Layout, Watch, real, tensor, write
-from parity.play.broken import Broken, Misfit, Setting, Unoffered, legible
-from parity.play.guard import guarded, seed_all, seed_own
+from parity.play.arrays import Layout, real, write
+from parity.play.broken import Misfit, Unoffered
+from parity.play.calls import Chain, backward, forward
+from parity.play.guard import seed_all, seed_own
+from parity.play.instance import Instance
 from parity.play.parameters import (
     Order,
     Parameters,
@@ -39,70 +38,8 @@ from parity.play.parameters import (
     switch,
     zero_grad,
 )
-from parity.play.several import Several, flat, grouped, needed, takes_lengths
-from parity.subject.builders import bound
-from parity.subject.functions import FunctionLayer, FunctionLoss, FunctionOptimizer
-from parity.subject.hooks import STEPS
+from parity.play.several import Several, flat, grouped, needed
 from parity.subject.subject import Subject
-
-
-class Instance:
-    """One object of the subject, in one dtype: what layers, losses and models have in common."""
-
-    device = "cpu"
-
-    def __init__(self, subject: Subject, dtype: torch.dtype, poison: bool = False) -> None:
-        self.subject, self.dtype, self.poison = subject, dtype, poison
-        self.layout = Layout(subject.array, subject.batch, subject.kernel_of(nn.Conv2d))
-        self.watch = Watch()
-
-    def attempt(self, method: str, *args: Any) -> tuple[bool, Any]:
-        """Calls a method of this object: whether it was refused, and the result if not."""
-        try:
-            return False, getattr(self, method)(*args)
-        except Broken:
-            return True, None
-
-    def guard(self) -> contextlib.AbstractContextManager[None]:
-        return guarded(self.dtype, self.poison, self.device)
-
-    def give(self, x: Tensor, lies: str = "") -> Any:
-        """A copy of `x` as the subject takes it, where it lives."""
-        return self.layout.give(x.to(self.device), lies)
-
-    def modified(self) -> list[str]:
-        """What has been modified that should not: inputs, outputs, incoming gradients."""
-        return self.watch.modified()
-
-    def scribble(self) -> None:
-        """Overwrites every array that was handed over or came back."""
-        self.watch.scribble()
-
-    def places(self) -> list[tuple[str, str]]:
-        """Where the subject's own code is, by what it does: `("backward", "Tanh.backward
-        (course.py:57)")`."""
-        return placed(getattr(self, "made", None))
-
-
-def placed(made: Any) -> list[tuple[str, str]]:
-    """Where an object's methods are, by what they do; or a function itself."""
-    if isinstance(made, FunctionLayer):
-        both = {"forward": made.own.forward, "backward": made.own.backward}
-        return [(does, place) for does, f in both.items() for _, place in placed(f)]
-    if isinstance(made, (FunctionLoss, FunctionOptimizer)):
-        return [(does, place) for does in WAYS for _, place in placed(made.own)]
-    found = []
-    for does, names in (
-        ("forward", ("forward", "__call__")), ("backward", ("backward",)), ("step", STEPS),
-    ):  # fmt: skip
-        own = next((getattr(type(made), n) for n in names if hasattr(type(made), n)), None)
-        own = made if does == "forward" and inspect.isfunction(made) else own
-        code = getattr(inspect.unwrap(own), "__code__", None) if own is not None else None
-        if code is not None:
-            file = legible(Path(code.co_filename).name)
-            name = legible(getattr(own, "__qualname__", does).rpartition("<locals>.")[2])
-            found.append((does, f"{name} ({file}:{code.co_firstlineno})"))
-    return found
 
 
 class Layer(Instance):
@@ -238,6 +175,7 @@ class Layer(Instance):
             gradients = grouped(self._called, "backward", given, others)
         with self.guard():
             dx = backward(self.subject, self.made, *gradients)
+        self._by_step((self.made, self.give(dy, lies)))
         dx = self._whole("input_grad", dx)
         if self.several is not None:
             dx = self.several.returned(dx, self._taken, self.shape)
@@ -257,6 +195,29 @@ class Layer(Instance):
         ):
             return dx.reshape(self.shape)  # of one sample, in a row of its own
         return dx
+
+    def _by_step(self, *backwards: tuple[Any, Any]) -> None:
+        """Takes the gradients of parameters from how far a step moves them, if a backward moves
+        them and keeps none. The rate is so large that nothing is lost of a gradient beside its
+        parameter, and a power of 2.
+
+        Args:
+            backwards: each layer that passes something back, and the gradient that came in.
+        """
+        if self.subject.step_in_backward is None:
+            return
+        self.returned = []
+        pairs = self._found()
+        if not pairs or any(gradient is not None for _, gradient in pairs):
+            return
+        before = [real(parameter).clone() for parameter, _ in pairs]
+        rate = 2.0 ** (4 if self.dtype == torch.float16 else 40)
+        with self.guard():
+            for made, dy in backwards:
+                self.subject.step_in_backward(made, dy, rate)
+        for old, (parameter, _) in zip(before, self._found(), strict=True):
+            self.returned.append((old.double() - real(parameter).double()).to(old.dtype) / rate)
+            write(parameter, old)
 
     def _whole(self, name: str, found: Any) -> Any:
         """What a method returned, in which a list of steps, each of which is watched, is one
@@ -527,227 +488,8 @@ RESETTING = re.compile(
 STATE = re.compile("_?(prev_|last_)?(h|c|a|hidden|cell|state|hidden_state|cell_state)(_prev|_t)?")
 """What an attribute may be called that is a layer's state."""
 
-WAYS = ("forward", "backward", "step")
 CONVOLVING = (3, 4)
 """How many axes the weights of convolutions have."""
-
-INCOMING = ("d", "dy", "dout", "dloss", "d_out", "d_loss", "g", "grad", "grad_out",
-            "grad_output", "gradient", "upstream", "upstream_grad", "output_grad")  # fmt: skip
-"""What the argument of a loss's backward may be called that is the gradient of the loss."""
-
-
-def _nothing() -> None:
-    """In the place of a backward that there is not."""
-
-
-class Loss(Instance):
-    """A loss."""
-
-    def __init__(
-        self, subject: Subject, dtype: torch.dtype, made: Any, poison: bool = False
-    ) -> None:
-        super().__init__(subject, dtype, poison)
-        self.made = made
-        self.given: tuple[Any, ...] = (None, None)
-
-    def forward(
-        self,
-        prediction: Tensor,
-        target: Tensor,
-        lies: str = "",
-        target_lies: str = "",
-        lengths: Tensors | None = None,
-    ) -> Tensor:
-        """The loss, in the shape that the subject gives it; `lengths`: those of the prediction's
-        and the target's sequences.
-
-        Raises:
-            Unoffered: sequences are of several lengths, and the subject takes none.
-        """
-        given = {
-            "prediction": self.give(prediction, lies),
-            "target": self.give(target, target_lies),
-        }
-        if lengths is not None and takes_lengths(self.made, self.subject.loss_forward):
-            given |= {name: self.give(value) for name, value in lengths.items()}
-        elif lengths is not None:
-            whole = zip(lengths.values(), (prediction.shape[1], target.shape[1]), strict=True)
-            if not all(bool((own == most).all()) for own, most in whole):
-                raise Unoffered("its forward takes no lengths, (…, input_lengths, target_lengths)")
-        self.given = tuple(self.watch.keep(name, one) for name, one in given.items())
-        with self.guard():
-            call = self.subject.loss_forward
-            if call:
-                value = call(self.made, *self.given)
-            else:
-                value = getattr(self.made, "forward", self.made)(*self.given)
-        x = tensor(value).to(self.dtype) if isinstance(value, (int, float)) else real(value)
-        return x if x.numel() == 1 else self.layout.take(x)
-
-    def backward(self, dy: Tensor | None = None) -> Tensor:
-        """The gradient of the prediction, by that of the loss: 1, if it is not said.
-
-        Raises:
-            Unoffered: it is said, and the subject's backward takes none.
-        """
-        if dy is not None:
-            dx = self._backward_by(dy)
-        else:
-            with self.guard():
-                call = self.subject.loss_backward
-                dx = call(self.made, *self.given) if call else self.made.backward()
-        dx = left(self.made, INPUT_GRADIENTS) if dx is None else dx
-        if dx is None:
-            raise Misfit("its backward returned nothing, where the prediction's gradient is due")
-        self.watch.keep("prediction_grad", dx)
-        return self.layout.take(dx)
-
-    def argument_names(self) -> list[str]:
-        """Those of its own forward, by position; none where the adapter calls it."""
-        try:
-            takes = inspect.signature(getattr(self.made, "forward", self.made)).parameters
-        except (TypeError, ValueError):
-            return []
-        return [] if self.subject.loss_forward else list(takes)
-
-    def _backward_by(self, dy: Tensor) -> Any:
-        given = self.give(dy) if dy.dim() else self.layout.raw(dy.to(self.device))
-        hook = self.subject.upstream
-        if not hook:
-            takes = list(inspect.signature(getattr(self.made, "backward", _nothing)).parameters)
-            if len(takes) != 1 or takes[0] not in INCOMING:
-                raise Unoffered(
-                    "its backward takes no gradient of the loss: upstream=lambda loss, dy: …"
-                )
-        with self.guard():
-            return hook(self.made, given) if hook else self.made.backward(given)
-
-
-def build(
-    subject: Subject,
-    name: str,
-    options: Options,
-    dtype: torch.dtype,
-    seed: int,
-    poison: bool = False,
-    device: str = "cpu",
-) -> Any:
-    """The subject's own layer or loss of a catalogue entry."""
-    seed_all(seed)
-    with guarded(dtype, poison, device):
-        return construct(subject, name, options)
-
-
-def construct(subject: Subject, name: str, options: Options, *first: Any) -> Any:
-    """Calls the subject's builder of that name, as its signature has the options."""
-    if name not in subject.entries():
-        raise Misfit(f"the adapter has no {name}, which this check needs")
-    entry, builder = subject.entries()[name]
-    own = {name: _array(subject, value) for name, value in options.items()}
-    call = bound(builder, entry, own)
-    if isinstance(call, str):
-        raise Misfit(call)
-    if takes := unfit(builder, (*first, *call[0]), call[1]):
-        given = ", ".join((*("params" for _ in first), *own))
-        raise Setting(
-            f"what the adapter has for it takes ({takes}), and not ({given}), which torch's has: "
-            f"give a function of these, {name}: lambda {given}: …, and say in fixed= which of "
-            "them have one value"
-        )
-    try:
-        made = builder(*first, *call[0], **call[1])
-    except TypeError as error:  # behind `**options` there is one that takes less
-        if "unexpected keyword argument" in str(error):
-            missing = str(error).partition("unexpected keyword argument ")[2]
-            raise Unoffered(f"takes no {missing}") from None
-        raise
-    if made is None and entry.kind == "layer" and subject.forward is None:
-        raise Misfit(f"what the adapter has for {name} returns None, and not a {name}")
-    return made
-
-
-def unfit(function: Any, given: tuple[Any, ...] = (), named: Options | None = None) -> str:
-    """What a function takes, if it cannot be called so; "" if it can, or if that cannot be
-    said."""
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return ""
-    try:
-        signature.bind(*given, **named or {})
-    except TypeError:
-        return ", ".join(signature.parameters)
-    return ""
-
-
-def _array(subject: Subject, value: Any) -> Any:
-    """An option as the subject takes it: a tensor as its kind of array, in the dtype at hand."""
-    if not isinstance(value, Tensor):
-        return value
-    x = value.to(torch.get_default_device(), torch.get_default_dtype()).clone()
-    return x.numpy() if subject.array == "numpy" else x
-
-
-def assembled(subject: Subject, parts: list[Any]) -> Any:
-    """Layers in a row: in the subject's own Sequential, if it has one."""
-    container = subject.container()
-    return container(*parts) if container else Chain(subject, parts)
-
-
-def forward(subject: Subject, made: Any, *inputs: Any, training: bool = True) -> Any:
-    """A forward by the adapter's convention; one that has an argument for its mode is told it. Of
-    one that returns nothing it is what it leaves in the layer."""
-    if isinstance(made, Chain):
-        return made.forward(inputs[0], training)
-    if subject.forward:
-        y = subject.forward(made, *inputs)
-    else:
-        y = getattr(made, "forward", made)(*inputs, **mode_told(made, training))
-    return left(made, OUTPUTS) if y is None else y
-
-
-def backward(subject: Subject, made: Any, *gradients: Any) -> Any:
-    """A backward by the adapter's convention; of one that returns nothing it is what it leaves in
-    the layer."""
-    if subject.backward and not isinstance(made, Chain):
-        dx = subject.backward(made, *gradients)
-    elif subject.step_in_backward and not isinstance(made, Chain):
-        dx = subject.step_in_backward(made, gradients[0], 0.0)
-    else:
-        dx = made.backward(*gradients)
-    return left(made, INPUT_GRADIENTS) if dx is None else dx
-
-
-OUTPUTS = ("output", "outputs", "out", "y", "a")
-"""Where a layer may leave what its forward does not return."""
-INPUT_GRADIENTS = ("dinputs", "dinput", "d_inputs", "d_input", "dx", "dX", "grad_input",
-                   "input_grad", "input_gradient", "grad_inputs")  # fmt: skip
-"""Where a layer or a loss may leave what its backward does not return."""
-
-
-def left(made: Any, names: tuple[str, ...]) -> Any:
-    """The array that an object has in an attribute of one of these names; None without any."""
-    own = (getattr(made, name, None) for name in names)
-    return next((one for one in own if isinstance(one, (Tensor, np.ndarray))), None)
-
-
-class Chain:
-    """Layers in a row, for a subject without a container of its own."""
-
-    def __init__(self, subject: Subject, parts: list[Any]) -> None:
-        self.parts = parts
-        ways = partial(forward, subject), partial(backward, subject)
-        self.ways: list[tuple[Callable[..., Any], ...]] = [ways for _ in parts]
-
-    def forward(self, x: Any, training: bool = True) -> Any:
-        for part, (run, _) in zip(self.parts, self.ways, strict=True):
-            x = run(part, x, training=training)
-        return x
-
-    def backward(self, dy: Any) -> Any:
-        for part, (_, run) in zip(self.parts[::-1], self.ways[::-1], strict=True):
-            dy = run(part, dy)
-        return dy
 
 
 @contextlib.contextmanager

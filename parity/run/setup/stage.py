@@ -1,0 +1,113 @@
+"""The set-up stage: what has the adapter forgotten to say?
+
+It would come out as a handful of faults, some of them untrue. Only what cannot be a fault is taken
+for a setting that is missing: shapes that fit once they are turned, values that are right once the
+arguments are.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from parity.catalogue.case import Case
+from parity.checks.trial import Trial
+from parity.judge.truth import Refused
+from parity.play.broken import Broken, Setting, Unoffered
+from parity.play.guard import randomness_kept
+from parity.run.plan import DTYPES, one_thread
+from parity.run.setup.layers import of_conv, of_images, of_linear
+from parity.run.setup.losses import of_loss
+from parity.run.setup.sequences import of_heads, of_masks, of_option, of_recurrent
+from parity.subject.error import MissingSetting
+
+_DTYPE = re.compile(r"dtypes=\('(\w+)',\)")
+_SETTING = re.compile(r": (\w+=.*)$")
+
+
+def set_up(session: Any) -> None:
+    """Says what the adapter has forgotten to say.
+
+    Raises:
+        MissingSetting: a setting is missing; the text has each of them.
+    """
+    found: dict[str, None] = {}
+    seen = set()
+    with one_thread(), randomness_kept():
+        for case in session.description.cases:
+            name, look = case.entry.name, _look_of(case)
+            known = case.kind in ("layer", "loss", "optimizer")
+            if not known or case.missing or case.elsewhere or (name, look) in seen:
+                continue
+            seen.add((name, look))
+            for dtype in session.description.dtypes:
+                try:
+                    trial = Trial(session, case, DTYPES[dtype])
+                    said = list(look(trial))
+                    found |= dict.fromkeys(said or _of_digits(trial))
+                except Setting as setting:
+                    found[f"{name}: {setting}"] = None
+                except (Broken, Refused, Unoffered) as broken:  # its checks say so
+                    if one := _DTYPE.search(str(broken)):
+                        found[f'its {name} is of {one[1]}, whatever is asked for: '
+                              f'dtypes=("{one[1]}",)'] = None  # fmt: skip
+                        continue  # the next dtype may tell more
+                break
+    if found:
+        first = {_setting_in(one) or one: one for one in reversed(found)}
+        found = dict.fromkeys(one for one in found if one in first.values())
+        settings = [own for own in map(_setting_in, found) if own]
+        text = f"{session.description.name}: SETUP: {'; '.join(found)}"
+        raise MissingSetting(text, settings)
+
+
+def _setting_in(text: str) -> str:
+    """The setting that a text ends with, as an adapter may have it; "" if it ends with none."""
+    found = _SETTING.search(text)
+    try:
+        ast.parse(f"Subject({found[1]})" if found else "=")
+    except SyntaxError:
+        return ""
+    return found[1] if found else ""
+
+
+def _of_digits(trial: Trial) -> Iterator[str]:
+    """Of a layer that computes in float32, where the adapter has float64 alone."""
+    if trial.case.kind != "layer" or trial.session.description.dtypes != ("float64",):
+        return
+    inputs = trial.inputs()
+    refused, y = trial.layer(inputs).attempt("forward", inputs["x"])
+    if not refused and y.dtype == torch.float32:
+        yield f'its {trial.case.entry.name} computes in float32: dtypes=("float32",)'
+
+
+def _of_any(trial: Trial) -> Iterator[str]:
+    """Of a layer of which no more is known: that it can be built; and of an optimizer, that it can
+    make a step."""
+    player = trial.build()
+    if trial.case.kind == "optimizer":
+        shapes = {"0.weight": (3, 4), "0.bias": (3,)}
+        player.start({name: torch.ones(shape, dtype=trial.dtype) for name, shape in shapes.items()})
+    yield from ()
+
+
+def _look_of(case: Case) -> Callable[[Trial], Iterator[str]]:
+    """How a case is looked at."""
+    if "mask" in case.beside:
+        return of_masks
+    return _LOOKS.get("loss" if case.kind == "loss" else case.entry.name, _of_any)
+
+
+_LOOKS: dict[str, Callable[[Trial], Iterator[str]]] = {
+    "Linear": of_linear, "Conv2d": of_conv, "Conv1d": of_conv, "ConvTranspose2d": of_conv,
+    **dict.fromkeys(("MaxPool2d", "AvgPool2d"), of_images),
+    **dict.fromkeys(("RNNCell", "GRUCell", "LSTMCell", "RNN", "GRU", "LSTM"), of_recurrent),
+    "MultiheadAttention": of_heads,
+    "RoPE": of_option("interleaved"),
+    "ScaledDotProductAttention": of_option("is_causal"),
+    "loss": of_loss,
+}  # fmt: skip
