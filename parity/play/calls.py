@@ -15,6 +15,7 @@ from parity.catalogue.entry import Options
 from parity.play.broken import Misfit, Setting, Unoffered
 from parity.play.guard import guarded, seed_all
 from parity.play.parameters import mode_told
+from parity.play.traced import Traced
 from parity.subject.builders import bound
 from parity.subject.subject import Subject
 
@@ -59,6 +60,8 @@ def construct(subject: Subject, name: str, options: Options, *first: Any) -> Any
         raise
     if made is None and entry.kind == "layer" and subject.forward is None:
         raise Misfit(f"what the adapter has for {name} returns None, and not a {name}")
+    if subject.tensor and entry.kind in ("layer", "loss"):
+        return Traced(made, subject.tensor, 1 if entry.kind == "loss" else None)
     return made
 
 
@@ -86,7 +89,7 @@ def _array(subject: Subject, value: Any) -> Any:
 
 def assembled(subject: Subject, parts: list[Any]) -> Any:
     """Layers in a row: in the subject's own Sequential, if it has one."""
-    container = subject.container()
+    container = None if subject.tensor else subject.container()
     return container(*parts) if container else Chain(subject, parts)
 
 

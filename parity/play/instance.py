@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from parity.play.arrays import Layout, Watch
 from parity.play.broken import Broken, legible
 from parity.play.guard import guarded
+from parity.play.traced import Traced
 from parity.subject.functions import FunctionLayer, FunctionLoss, FunctionOptimizer
 from parity.subject.hooks import STEPS
 from parity.subject.subject import Subject
@@ -58,6 +59,8 @@ class Instance:
 
 def placed(made: Any) -> list[tuple[str, str]]:
     """Where an object's methods are, by what they do; or a function itself."""
+    if isinstance(made, Traced):
+        return [one for one in placed(made.own) if one[0] == "forward"]
     if isinstance(made, FunctionLayer):
         both = {"forward": made.own.forward, "backward": made.own.backward}
         return [(does, place) for does, f in both.items() for _, place in placed(f)]

@@ -39,6 +39,7 @@ from parity.play.parameters import (
     zero_grad,
 )
 from parity.play.several import Several, flat, grouped, needed
+from parity.play.traced import traces
 from parity.subject.subject import Subject
 
 
@@ -275,6 +276,15 @@ class Layer(Instance):
         own = getattr(self.made, "__dict__", {}).items()
         shapes = {name: _sizes(x) for name, x in own if isinstance(x, (Tensor, np.ndarray))}
         return [name for name, one in shapes.items() if one in plain or one[::-1] in plain]
+
+    def computes_with(self) -> str:
+        """What a framework that differentiates by itself calls its tensors, of which this layer's
+        parameters are; "" if they are none, or if the adapter says so."""
+        if self.subject.tensor or callable(getattr(self.made, "backward", None)):
+            return ""
+        own = [*getattr(self.made, "__dict__", {}).values()]
+        kinds = [c for one in own if traces(one) for c in type(one).mro() if "backward" in vars(c)]
+        return f"{kinds[-1].__module__}.{kinds[-1].__qualname__}" if kinds else ""
 
     def lazy(self) -> bool:
         """Whether its gradients are computed whenever they are asked for."""

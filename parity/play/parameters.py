@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from parity.play.broken import Setting
+from parity.play.traced import within
 from parity.subject.functions import FunctionLayer
 from parity.subject.subject import Subject
 
@@ -271,7 +272,7 @@ def paired(how: str, found: Any) -> list[tuple[Any, Any]]:
         case "lists":
             return list(zip(*found, strict=True)) if found else []
         case "objects":
-            return [(getattr(p, "data", getattr(p, "value", None)), p.grad) for p in found]
+            return [(within(p), within(p.grad)) for p in found]
     if not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in found):
         raise TypeError
     return [tuple(pair) for pair in found]

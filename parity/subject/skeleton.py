@@ -85,6 +85,8 @@ def skeleton(given: str, folder: Path) -> str:
     used = [one.module for one in found.values()] + [one for one, _ in unknown]
     used += [pair.module for pair in pairs.values()]
     used += [two.module for two in derived.values()]
+    engine = _engine(source, found)
+    used += [module for module, _ in engine]
     names = _aliases(dict.fromkeys(module.name for module in used))
     modules = {module.name: module for module in used}
     numpy = source.imports("numpy") and not source.imports("torch")
@@ -122,8 +124,25 @@ def skeleton(given: str, folder: Path) -> str:
         normed = any("BatchNorm" in name for name in pairs)
         lines += ['    running_variance="biased",  # a guess'] * normed
         lines += [f'    kernel="{pair.kernel}",' for pair in pairs.values() if pair.kernel]
+    if engine:
+        settings = [one for one in settings if not one.startswith("gradients=")]
+        settings += [f"tensor={names[module.name]}.{cls}," for module, cls in engine]
     lines += [f"    {line}" for line in settings]
     return re.sub(r"\n{4,}", "\n\n\n", "\n".join([*lines, ")", ""]))
+
+
+def _engine(source: Source, found: dict[str, Found]) -> list[tuple[Module, str]]:
+    """The class of a framework's tensors, if its layers leave it to them to differentiate."""
+    layers = [one for name, one in found.items() if by_name(name).kind == "layer"]
+    if not layers or any(_ways(node) for one in layers for node in (one.node, *one.near)):
+        return []
+    tensors = [
+        (module, node.name)
+        for module in source.modules
+        for node in module.tree.body
+        if isinstance(node, ast.ClassDef) and {"backward", "__add__"} <= set(methods(node))
+    ]
+    return tensors[:1]
 
 
 def _classes(source: Source) -> tuple[dict[str, Found], list[tuple[Module, str]]]:

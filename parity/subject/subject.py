@@ -61,7 +61,7 @@ SEVERAL = {
 }
 GATES = (sorted("ifgo"), sorted("rzn"))
 CALLABLE = (
-    "model", "forward", "backward", "step_in_backward", "loss_forward", "loss_backward",
+    "model", "tensor", "forward", "backward", "step_in_backward", "loss_forward", "loss_backward",
     "upstream", "zero_grad", "reset", "train", "step", "rate", "children",
 )  # fmt: skip
 
@@ -133,6 +133,9 @@ class Subject:
             not excuse.
         dtypes: in which it can be built. Default: float32 and float64.
 
+        tensor: of a framework that differentiates by itself, the class of its tensors, which has
+            an array in `.data`, a gradient in `.grad`, a `backward()` and a product `*`: layers
+            and losses get these, and need no backward. A container is left out.
         forward, backward: `forward(layer, x)` and `backward(layer, dy)`, where they are not
             `layer.forward(x)` (or `layer(x)`) and `layer.backward(dy)`.
         step_in_backward: `step_in_backward(layer, dy, rate)`, for a layer whose backward moves its
@@ -190,6 +193,7 @@ class Subject:
     running_variance: str = "unbiased"
     conventions: str = ""
     dtypes: tuple[str, ...] = ("float32", "float64")
+    tensor: Callable[..., Any] | None = None
     forward: Callable[..., Any] | None = None
     backward: Callable[..., Any] | None = None
     step_in_backward: Callable[[Any, Any, float], Any] | None = None

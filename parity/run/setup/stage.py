@@ -47,7 +47,7 @@ def set_up(session: Any) -> None:
             for dtype in session.description.dtypes:
                 try:
                     trial = Trial(session, case, DTYPES[dtype])
-                    said = list(look(trial))
+                    said = [*_of_an_engine(trial)] or [*look(trial)]
                     found |= dict.fromkeys(said or _of_digits(trial))
                 except Setting as setting:
                     found[f"{name}: {setting}"] = None
@@ -63,6 +63,13 @@ def set_up(session: Any) -> None:
         settings = [own for own in map(_setting_in, found) if own]
         text = f"{session.description.name}: SETUP: {'; '.join(found)}"
         raise MissingSetting(text, settings)
+
+
+def _of_an_engine(trial: Trial) -> Iterator[str]:
+    """Of a layer that computes with tensors that differentiate by themselves."""
+    if trial.case.kind == "layer" and (tensor := trial.build().computes_with()):
+        name = trial.case.entry.name
+        yield f"its {name} computes with {tensor}, and has no backward: tensor={tensor}"
 
 
 def _setting_in(text: str) -> str:
