@@ -22,6 +22,9 @@ from parity.play.several import flat
 from reference import pairs
 
 MOST = 3
+ENOUGH = 20
+"""How many rounds it takes to say that a layer is slower than that."""
+TOO_FEW = f"Nobody is judged by their time: it takes {ENOUGH} rounds.\n"
 """How many times torch's time scratch's passes may take."""
 
 

@@ -266,6 +266,30 @@ class RootedEps(torch.optim.Adagrad):
             p -= self.lr * g / (s + 1e-6).sqrt()
 
 
+class PapersOrder:
+    """Adam in the order that its paper has as the faster one, and another eps."""
+
+    eps = 1e-7
+
+    def __init__(self, pairs: Any, lr: float, betas: tuple[float, float] = (0.9, 0.999)) -> None:
+        self.pairs, self.lr, self.betas, self.t = pairs, lr, betas, 0
+        self.m = [torch.zeros_like(p) for p, _ in pairs]
+        self.v = [torch.zeros_like(p) for p, _ in pairs]
+
+    def step(self) -> None:
+        self.t += 1
+        one, two = self.betas
+        rate = self.lr * (1 - two**self.t) ** 0.5 / (1 - one**self.t)
+        for (p, g), m, v in zip(self.pairs, self.m, self.v, strict=True):
+            m.mul_(one).add_(g, alpha=1 - one)
+            v.mul_(two).add_(g * g, alpha=1 - two)
+            p -= rate * m / (v.sqrt() + self.eps)
+
+
+class PapersOrderAndEps(PapersOrder):
+    eps = 1e-8
+
+
 class Misplaced(course.SGD):
     """The momentum stands before the wrong term."""
 
@@ -328,6 +352,12 @@ CASES: list[tuple[str, dict[Any, Any], Any, dict[str, Any], list[tuple[str, str]
     ("eps in the root", {nn.Linear: course.Linear, torch.optim.Adagrad: RootedEps},
      "Adagrad-float", {}, [
         (CONVENTION, "Adagrad adds 1e-06 inside the square root, where torch adds eps outside")]),
+    ("eps before correction", {nn.Linear: course.Linear, torch.optim.Adam: PapersOrder},
+     "Adam-float", {}, [
+        (CONVENTION, "Adam adds 1e-07 before the bias correction, where torch adds eps after it")]),
+    ("torch's eps there", {nn.Linear: course.Linear, torch.optim.Adam: PapersOrderAndEps},
+     "Adam-float", {}, [
+        (CONVENTION, "Adam adds eps before the bias correction, not after it")]),
     ("momentum misplaced", {nn.Linear: course.Linear, torch.optim.SGD: Misplaced}, "SGD-", {}, [
         (WRONG, "SGD multiplies the new gradient by the momentum, and adds the old velocity")]),
 ]  # fmt: skip

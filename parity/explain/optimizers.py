@@ -17,7 +17,7 @@ from parity.judge import evaluate
 from parity.judge.comparison import CONVENTION, Comparison, compare_one
 from parity.judge.truth import Truth
 
-FINE = ("eps in the root", "decay after", "eps")
+FINE = ("eps in the root", "eps uncorrected", "decay after", "eps")
 """Mistakes that make so little of a difference, at usual options, that they certify nothing."""
 
 ASCENDS = "goes up the gradient: the sign of the step is wrong"
@@ -44,7 +44,8 @@ def simulated(case: Case, inputs: Tensors, steps: int) -> list[Trajectory]:
         results = evaluate.optimizer(make, steps)(inputs)
         found.append(Trajectory(name, sentence, results))
     for name, sentence, rule in _rules(case):
-        found.append(Trajectory(name, sentence, _steps(rule, inputs, steps)))
+        severity = CONVENTION if name == "eps uncorrected" else ""
+        found.append(Trajectory(name, sentence, _steps(rule, inputs, steps), severity))
     for sentence, rule in _of_eps(case):
         results = _steps(rule, inputs, steps)
         found.append(Trajectory("eps", sentence, results, CONVENTION))
@@ -206,14 +207,19 @@ def _of_eps(case: Case) -> list[tuple[str, Rule]]:
         eps = 10.0**-power
         other = options | {"eps": eps}
         for name, _, rule in _rules_at(case.entry.name, other):
-            if "eps in" in name:
-                text = f"adds {eps:g} inside the square root, where torch adds eps outside"
-                if eps != options["eps"]:
-                    found.append((text, rule))
+            if name in PLACES and eps != options["eps"]:
+                found.append((PLACES[name].format(eps), rule))
         plain = _plain_rule(case.entry.name, other)
         if eps != options["eps"] and plain is not None:
             found.append((f"takes eps to be {eps:g}, not {options['eps']:g}", plain))
     return found
+
+
+PLACES = {
+    "eps in the root": "adds {:g} inside the square root, where torch adds eps outside",
+    "eps uncorrected": "adds {:g} before the bias correction, where torch adds eps after it",
+}
+"""Where else an eps may be added."""
 
 
 def _plain_rule(name: str, options: dict[str, Any]) -> Rule | None:
@@ -356,6 +362,7 @@ def _of_adam(o: dict[str, Any], *, coupled: bool) -> list[tuple[str, str, Rule]]
         ("not squared", "has the size of the gradient as second moment, not its square",
          adam(square=False)),
         ("eps in the root", "adds eps inside the square root", adam(inside=True)),
+        # The order of computation that Kingma and Ba (2015), section 2, have as an alternative.
         ("eps uncorrected", "adds eps before the bias correction, not after it",
          adam(bare_eps=True)),
         ("kept correction", "keeps the first moment as corrected: the next step corrects it again",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from parity.catalogue.entry import Options
 from parity.play.broken import Misfit, Setting, Unoffered
-from parity.play.guard import guarded, seed_all
+from parity.play.guard import guarded, habits, seed_all
 from parity.play.parameters import mode_told
 from parity.play.traced import Traced
 from parity.subject.builders import bound
@@ -102,7 +102,7 @@ def forward(subject: Subject, made: Any, *inputs: Any, training: bool = True) ->
         y = subject.forward(made, *inputs)
     else:
         y = getattr(made, "forward", made)(*inputs, **mode_told(made, training))
-    return left(made, OUTPUTS) if y is None else y
+    return left(made, OUTPUTS, "forward") if y is None else y
 
 
 def backward(subject: Subject, made: Any, *gradients: Any) -> Any:
@@ -114,20 +114,24 @@ def backward(subject: Subject, made: Any, *gradients: Any) -> Any:
         dx = subject.step_in_backward(made, gradients[0], 0.0)
     else:
         dx = made.backward(*gradients)
-    return left(made, INPUT_GRADIENTS) if dx is None else dx
+    return left(made, INPUT_GRADIENTS, "backward") if dx is None else dx
 
 
-OUTPUTS = ("output", "outputs", "out", "y", "a")
+OUTPUTS = ("output", "outputs")
 """Where a layer may leave what its forward does not return."""
-INPUT_GRADIENTS = ("dinputs", "dinput", "d_inputs", "d_input", "dx", "dX", "grad_input",
+INPUT_GRADIENTS = ("dinputs", "dinput", "d_inputs", "d_input", "grad_input",
                    "input_grad", "input_gradient", "grad_inputs")  # fmt: skip
 """Where a layer or a loss may leave what its backward does not return."""
 
 
-def left(made: Any, names: tuple[str, ...]) -> Any:
-    """The array that an object has in an attribute of one of these names; None without any."""
-    own = (getattr(made, name, None) for name in names)
-    return next((one for one in own if isinstance(one, (Tensor, np.ndarray))), None)
+def left(made: Any, names: tuple[str, ...], way: str) -> Any:
+    """The array that an object has in an attribute of one of these names, and the report says so;
+    None without any."""
+    for name in names:
+        if isinstance(one := getattr(made, name, None), (Tensor, np.ndarray)):
+            habits[f"returns nothing from a {way}, and leaves the result in its .{name}"] = None
+            return one
+    return None
 
 
 class Chain:

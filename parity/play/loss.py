@@ -81,7 +81,7 @@ class Loss(Instance):
             with self.guard():
                 call = self.subject.loss_backward
                 dx = call(self.made, *self.given) if call else self.made.backward()
-        dx = left(self.made, INPUT_GRADIENTS) if dx is None else dx
+        dx = left(self.made, INPUT_GRADIENTS, "backward") if dx is None else dx
         if dx is None:
             raise Misfit("its backward returned nothing, where the prediction's gradient is due")
         self.watch.keep("prediction_grad", dx)

@@ -133,7 +133,8 @@ def skeleton(given: str, folder: Path) -> str:
 
 def _engine(source: Source, found: dict[str, Found]) -> list[tuple[Module, str]]:
     """The class of a framework's tensors, if its layers leave it to them to differentiate."""
-    layers = [one for name, one in found.items() if by_name(name).kind == "layer"]
+    layers = [one for name, one in found.items()
+              if name != "Sequential" and by_name(name).kind == "layer"]  # fmt: skip
     if not layers or any(_ways(node) for one in layers for node in (one.node, *one.near)):
         return []
     tensors = [
