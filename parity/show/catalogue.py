@@ -130,7 +130,11 @@ def _sentences(entry: Entry) -> dict[str, dict[str, None]]:
 def _general(sentence: str) -> str:
     """Without the numbers of one case."""
     sentence = re.sub(r",? (here|not) -?\d[\d.e+-]*", "", sentence)
-    return re.sub(r"\b(0\.0+1|1e-\d+)(?= inside| before the bias)|(?<=eps to be )\S+", "another number", sentence)
+    return re.sub(
+        r"\b(0\.0+1|1e-\d+)(?= inside| before the bias)|(?<=eps to be )\S+",
+        "another number",
+        sentence,
+    )
 
 
 def _of(case: Case) -> Mistakes:
