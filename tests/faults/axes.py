@@ -418,6 +418,12 @@ def _() -> Planting:
     return _summed(scratch.L1Loss)
 
 
+@fault("adds up in half precision", "loss.half", "HuberLoss-mean", dtype="bfloat16",
+       subtle="in float32")  # fmt: skip
+def _() -> Planting:
+    return _summed(scratch.HuberLoss)
+
+
 def _summed(cls: type) -> Planting:
     right: Any = cls.forward  # type: ignore[attr-defined]
 
@@ -444,3 +450,96 @@ def _() -> Planting:
         self.dweight = torch.empty_like(self.dweight)
 
     return swap(scratch.Linear, __init__=init)
+
+
+@fault("the first state is memory as it is", "layer.uninitialised", "GRU-no_bias",
+       subtle="where memory is zero at first")  # fmt: skip
+def _() -> Planting:
+    right = scratch.GRU._state
+
+    def state(self: Any, name: str, given: Any, x: Tensor, *shape: int) -> Tensor:
+        empty = torch.empty(shape, dtype=x.dtype)
+        return empty if given is None else right(self, name, given, x, *shape)
+
+    return swap(scratch.GRU, _state=state)
+
+
+# ---- the gradients that an optimizer is given ----
+
+
+def _leaving(cls: type, leave: Callable[[Tensor], object]) -> Planting:
+    """What an optimizer leaves in the place of its gradients."""
+    right: Any = cls._update  # type: ignore[attr-defined]
+
+    def update(self: Any, p: Tensor, g: Tensor) -> None:
+        right(self, p, g)
+        leave(self._gradients)
+
+    return swap(cls, _update=update)
+
+
+@fault("squares its gradients in place", "optimizer.no_mutation", "RMSprop-",
+       "RMSprop writes into the gradients that it steps by",
+       subtle="where gradients are set to zero before the next backward")  # fmt: skip
+def _() -> Planting:
+    return _leaving(scratch.RMSprop, Tensor.square_)
+
+
+@fault("divides its gradients in place", "optimizer.no_mutation", "Adagrad-",
+       "Adagrad writes into the gradients that it steps by",
+       subtle="where gradients are set to zero before the next backward")  # fmt: skip
+def _() -> Planting:
+    return _leaving(scratch.Adagrad, lambda g: g.div_(g.abs().sqrt().add_(1e-10)))
+
+
+@fault("scales its gradients in place", "optimizer.no_mutation", "Adam-",
+       "Adam writes into the gradients that it steps by",
+       subtle="where gradients are set to zero before the next backward")  # fmt: skip
+def _() -> Planting:
+    return _leaving(scratch.Adam, lambda g: g.mul_(1e-3))
+
+
+# ---- long runs ----
+
+
+def _after(cls: type, steps: int, do: Callable[[Any], object]) -> Planting:
+    """What an optimizer does before each step after so many."""
+    right: Any = cls._update  # type: ignore[attr-defined]
+
+    def update(self: Any, p: Tensor, g: Tensor) -> None:
+        if self._steps > steps:
+            do(self)
+        right(self, p, g)
+
+    return swap(cls, _update=update)
+
+
+@fault("its average begins anew after 300 steps", "optimizer.long_run", "RMSprop",
+       subtle="for 300 steps")  # fmt: skip
+def _() -> Planting:
+    return _after(
+        scratch.RMSprop, 300, lambda own: own._steps == 301 and own._slot("square_avg").zero_()
+    )
+
+
+@fault("its sum grows no longer after 256 steps", "optimizer.long_run", "Adagrad",
+       subtle="for 256 steps")  # fmt: skip
+def _() -> Planting:
+    right = scratch.Adagrad._update
+
+    def update(self: Any, p: Tensor, g: Tensor) -> None:
+        before = self._slot("sum").clone()
+        right(self, p, g)
+        if self._steps > 256:
+            self._slot("sum").copy_(before)
+
+    return swap(scratch.Adagrad, _update=update)
+
+
+@fault("its velocity is rounded to half precision after 500 steps", "optimizer.long_run",
+       "SGD-momentum=0.9", subtle="for 500 steps")  # fmt: skip
+def _() -> Planting:
+    def rounded(own: Any) -> None:
+        own._slot("momentum_buffer").copy_(own._slot("momentum_buffer").bfloat16())
+
+    return _after(scratch.SGD, 500, rounded)
