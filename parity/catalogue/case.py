@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,12 +144,28 @@ class Case:
         options: Options = {"reduction": "mean"} if self.reduction else {}
         if self.one_bias and "one_bias" in self.entry.defaults():
             options = {"one_bias": True}
-        return self.entry.reference(*args, **self.options | options)
+        return made(self.entry, *args, **self.options | options)
 
     def module(self) -> nn.Module:
         """The torch side of a layer, on the CPU and with the parameters that it happens to have."""
         module: nn.Module = self.reference()
         return module
+
+
+def made(entry: Entry, *args: Any, **options: Any) -> Any:
+    """The torch side of an entry, at these options."""
+    reference = entry.reference
+    optimizes = isinstance(reference, type) and issubclass(reference, torch.optim.Optimizer)
+    return (_uncompiled(reference) if optimizes else reference)(*args, **options)
+
+
+@functools.lru_cache
+def _uncompiled(optimizer: type[torch.optim.Optimizer]) -> type[torch.optim.Optimizer]:
+    """An optimizer whose methods have not around them what tells torch's compiler to leave them
+    alone: that imports all of it, which takes two seconds."""
+    step = torch.no_grad()(inspect.unwrap(optimizer.step))
+    own = {"step": step, "add_param_group": inspect.unwrap(optimizer.add_param_group)}
+    return type(optimizer.__name__, (optimizer,), own)
 
 
 class Reduced(nn.Module):

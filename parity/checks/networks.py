@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from parity.catalogue.case import Case
+from parity.catalogue.case import Case, made
 from parity.catalogue.entry import Entry
 from parity.catalogue.table import by_name
 from parity.catalogue.values import Tensors, weights_of
@@ -314,7 +314,7 @@ def in_training(trial: Trial, size: int) -> list[Comparison]:
         evaluate.training(
             twin,
             loss_of(trial).reference(),
-            lambda parameters: entry.reference(parameters, **options),
+            lambda parameters: made(entry, parameters, **options),
             masks,
         ),
         inputs,

@@ -313,11 +313,14 @@ OTHERWISE = ("sizes", "magnitudes", "nan", "rate", "resume")
 
 def applies(case: Any, name: str, dtype: torch.dtype) -> bool:
     """Every check says something of every optimizer, where there is such a thing; the long one, of
-    its defaults and of momentum. A step the other way is a step as any other: it needs no axes."""
+    its defaults, and of SGD, which keeps nothing by default, of momentum. A step the other way is a
+    step as any other: it needs no axes."""
     if case.options.get("maximize") and name in OTHERWISE:
         return False
     if name == "gradient_none":
         return bool(case.objects)
     if name == "resume":
         return not case.options.get("amsgrad")  # whose largest moment few keep
-    return name != "long_run" or case.variant in ("", "momentum=0.9")
+    return name != "long_run" or case.variant == (
+        "momentum=0.9" if case.entry.name == "SGD" else ""
+    )

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parity.catalogue.case import Case
+from parity.catalogue.case import Case, made
 from parity.catalogue.values import Tensors
 from parity.explain import adaptive
 from parity.explain.diagnosis import EQUAL, Explanation, alike
@@ -151,7 +151,7 @@ def _accounts(got: Tensors, known: Tensors, right: Tensors) -> bool:
 
 
 def _maker(case: Case, options: dict[str, Any]) -> Callable[[list[Tensor]], Any]:
-    return lambda parameters: case.entry.reference(parameters, **options)
+    return lambda parameters: made(case.entry, parameters, **options)
 
 
 def _ignoring(case: Case) -> list[tuple[str, str, dict[str, Any]]]:

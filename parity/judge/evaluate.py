@@ -238,10 +238,9 @@ def _stepped(
         for group in moved.param_groups:
             group["lr"] = rates.get(step, group["lr"])
         moved.step()
-        state = moved.state_dict()["state"]
-        for index, (name, parameter) in enumerate(parameters.items()):
+        for name, parameter in parameters.items():
             results[f"step {step}: {name}"] = parameter.detach().clone()
-            for slot, value in state.get(index, {}).items():
+            for slot, value in moved.state.get(parameter, {}).items():
                 if slot not in ("step", "mu_product") and value is not None:
                     results[f"step {step}: {name}.{slot}"] = value.clone()
     return results
