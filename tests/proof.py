@@ -9,13 +9,8 @@ where it was, as long as the code is the same.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-import multiprocessing
 import sys
 from collections.abc import Collection, Iterator
-from pathlib import Path
-from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -27,12 +22,9 @@ from parity.checks.kinds import KINDS
 from parity.explain.causes import findings
 from parity.judge.outcome import FAILED, PASSED, UNCHECKED, UNPROVEN
 from parity.run.plan import Planned, planned
-from parity.show.files import write
-from tests import test_causes, test_subjects, trivial
+from tests import seeds, test_causes, test_subjects, trivial
 from tests.faults import Fault, all_faults
 
-ROOT = Path(__file__).parent.parent
-KEPT = ROOT / ".proof.json"
 WHOLE = ("noncontiguous", "layer_by_layer")
 IN_HALF = ("forward", "input_grad", "param_grad")
 """The checks that are a whole pass of a layer, loss or network; and those in half precision."""
@@ -121,45 +113,6 @@ def alarms(seed: int) -> tuple[int, int, list[str], float]:
     return count, compared, found, worst
 
 
-def code() -> str:
-    """A fingerprint of what the proof is of."""
-    digest = hashlib.sha256(torch.__version__.encode())
-    for folder in ("scratch", "reference", "parity", "tests"):
-        for file in sorted((ROOT / folder).rglob("*.py")):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
-def kept() -> dict[str, Any]:
-    """What an interrupted run of the same code has left."""
-    try:
-        found: dict[str, Any] = json.loads(KEPT.read_text())
-    except (OSError, ValueError):
-        found = {}
-    return found if found.get("code") == code() else {"code": code(), "seeds": {}}
-
-
-def over_seeds(seeds: int, processes: int) -> dict[str, Any]:
-    """`alarms` of every seed, those that were done before among them."""
-    state = kept()
-    left = [seed for seed in range(seeds) if str(seed) not in state["seeds"]]
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(processes) as pool:
-        results = pool.imap_unordered(_seeded, left)
-        for done, (seed, result) in enumerate(
-            tqdm(results, total=seeds, initial=seeds - len(left), unit="seed"), 1
-        ):
-            state["seeds"][str(seed)] = result
-            if done % 10 == 0:
-                write(KEPT, json.dumps(state))
-    write(KEPT, json.dumps(state))
-    return {key: value for key, value in state["seeds"].items() if int(key) < seeds}
-
-
-def _seeded(seed: int) -> tuple[int, Any]:
-    return seed, alarms(seed)
-
-
 def main() -> int:
     """Prints the proof; 0 if it holds."""
     parser = argparse.ArgumentParser(prog="python -m tests.proof", description=__doc__)
@@ -204,7 +157,7 @@ def main() -> int:
     print(f"small frameworks: {len(wronged)} findings in {judged} checks of {len(reports)} right "
           f"ones; {due} of {len(told_of)} wrong ones told as due")  # fmt: skip
 
-    results = over_seeds(options.seeds, options.processes)
+    results = seeds.over(options.seeds, options.processes, alarms, "proof")
     found = [alarm for result in results.values() for alarm in result[2]]
     checks, compared = (sum(result[i] for result in results.values()) for i in (0, 1))
     worst = max((result[3] for result in results.values()), default=0.0)

@@ -1,14 +1,14 @@
 """`python -m tests.wrongs`: layers by loops with one mistake each, and what is found of each.
 
 It prints a line for each that has no name or more than one finding, and a table of all. It ends
-with 1 if one is not found. With `--seeds N` it takes the right ones by loops at N seeds instead,
-and prints how often one of them is called wrong.
+with 1 if one is not found. With `--seeds N` it takes the right ones by loops at N seeds instead, in
+turn, and prints how often one of them is called wrong; interrupted, it goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
-import multiprocessing
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from parity.catalogue.table import by_name
 from parity.explain.causes import Finding
 from parity.judge.outcome import PASSED, UNCHECKED
 from parity.run.plan import planned
+from tests import seeds
 from tests.subjects import (
     layers_by_loops,
     more_by_loops,
@@ -50,8 +51,10 @@ WRONG = [*wrong_layers.WRONG, *more_wrong.WRONG, *wrong_sequences.WRONG]
 TELLING = ("-forward", "-input_grad", "-param_grad", "-ranges", "-statistics", "-eval_mode",
            "-kink", "-differences")  # fmt: skip
 """The checks that tell what is wrong; the others show that it is."""
-WHOLE = ("-forward", "-input_grad", "-param_grad", "-statistics")
-"""Those that judge every result of a pass."""
+WHOLE = ("-forward", "-input_grad", "-param_grad", "-statistics", "-sizes", "-rank")
+"""Those that judge every result of a pass, at other shapes too."""
+TURNS = 4
+"""Of right ones, each case is tried at one in so many seeds."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +99,16 @@ def table(found: Sequence[Told]) -> str:
 
 
 def alarms(seed: int) -> tuple[int, list[str], float]:
-    """Of the right ones at a seed: how many comparisons of float64 and float32, what is called
-    wrong, and the worst ratio."""
+    """Of the right ones at a seed, each case in its turn: how many comparisons of float64 and
+    float32, what is called wrong, and the worst ratio."""
     torch.set_num_threads(1)
     compared, found, worst = 0, [], 0.0
     for name, cls in BY_LOOPS.items():
         session = parity.Local(subject(name, cls))
-        for one in planned(session, seed=seed, only=WHOLE):
+        checks = planned(session, seed=seed, only=WHOLE)
+        cases = dict.fromkeys(str(one.case) for one in checks)
+        turn = set([*cases][seed % TURNS :: TURNS])
+        for one in (one for one in checks if str(one.case) in turn):
             outcome = one.run()
             compared += len(outcome.comparisons)
             worst = max(worst, outcome.ratio)
@@ -111,14 +117,12 @@ def alarms(seed: int) -> tuple[int, list[str], float]:
     return compared, found, worst
 
 
-def over_seeds(seeds: int) -> int:
+def over_seeds(count: int) -> int:
     """Prints the false alarms of so many seeds; 0 if there are none."""
-    context = multiprocessing.get_context("spawn")
-    with context.Pool() as pool:
-        results = list(tqdm(pool.imap_unordered(alarms, range(seeds)), total=seeds, unit="seed"))
+    results = seeds.over(count, os.cpu_count() or 1, alarms, "wrongs").values()
     found = [alarm for _, ones, _ in results for alarm in ones]
     print(
-        f"false alarms: {len(found)} in {seeds} seeds, {len(BY_LOOPS)} layers by loops: "
+        f"false alarms: {len(found)} in {count} seeds, {len(BY_LOOPS)} layers by loops: "
         f"{sum(one[0] for one in results)} comparisons, the worst at "
         f"{max(one[2] for one in results):.2f} of what is allowed"
     )
@@ -130,8 +134,8 @@ def main() -> int:
     """Prints what is found; 0 if that is as it should be."""
     parser = argparse.ArgumentParser(prog="python -m tests.wrongs", description=__doc__)
     parser.add_argument("--seeds", type=int, help="take the right ones, at so many seeds")
-    if seeds := parser.parse_args().seeds:
-        return over_seeds(seeds)
+    if count := parser.parse_args().seeds:
+        return over_seeds(count)
     torch.set_num_threads(1)
     found = [told(wrong) for wrong in tqdm(WRONG, unit="layer", disable=not sys.stderr.isatty())]
     for one in found:
@@ -143,4 +147,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print("\ninterrupted; the seeds that are done are kept")
+        sys.exit(130)
