@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
 import parity
 import scratch
+from parity import cli
 from tests.subjects.layers_by_loops import Array
 
 Clip = Callable[..., Any]
@@ -236,3 +238,51 @@ def test_parameters_that_are_moved_are_noticed() -> None:
     report = check(clip_grad_norm_, moves)
     assert [one.check for one in report.outcomes if one.verdict != "passed"] != []
     assert not report.passed
+
+
+FUNCTIONS = """
+import numpy as np
+
+class Affine:
+    def __init__(self, W, b):
+        self.params = [W, b]
+        self.grads = [np.zeros_like(W), np.zeros_like(b)]
+
+    def forward(self, x):
+        self.x = x
+        return x @ self.params[0] + self.params[1]
+
+    def backward(self, dout):
+        self.grads[0][...] = self.x.T @ dout
+        self.grads[1][...] = dout.sum(0)
+        return dout @ self.params[0].T
+
+def clip_grads(grads, max_norm):
+    rate = max_norm / (np.sqrt(sum(np.sum(grad ** 2) for grad in grads)) + 1e-6)
+    if not rate >= 1:
+        for grad in grads:
+            grad *= rate
+
+def clip_gradients_by_value(grads, limit):
+    for grad in grads:
+        grad[...] = np.clip(grad, -limit, limit)
+
+def clip_text(text, length):
+    return text[:length]
+"""
+
+
+def test_new_finds_functions_that_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "affine.py").write_text(FUNCTIONS)
+    assert cli.main(["new", "affine.py", "-o", "adapter.py"]) == 0
+    written = (tmp_path / "adapter.py").read_text()
+    assert "    torch.nn.utils.clip_grad_norm_: affine.clip_grads,\n" in written
+    assert "    torch.nn.utils.clip_grad_value_: affine.clip_gradients_by_value,\n" in written
+    assert "clip_text" not in written
+    assert cli.main(["check", "adapter.py", "--quick", "--only", "clip*"]) == 0
+    (tmp_path / "affine.py").write_text(FUNCTIONS.replace("np.sqrt(sum", "(sum"))
+    assert cli.main(["check", "adapter.py", "--quick", "--only", "clip*"]) == 1
+    assert "\n1. [wrong] clip_grad_norm_ " in capsys.readouterr().out

@@ -81,7 +81,8 @@ def _own(name: str) -> str:
 
 
 def capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
+    """A sentence's beginning, but for a name that is written small."""
+    return text if "_" in text.partition(" ")[0] else text[:1].upper() + text[1:]
 
 
 def rank(outcome: Outcome) -> tuple[int, bool, bool]:

@@ -64,6 +64,24 @@ def pairs_of(source: Source) -> tuple[dict[str, Pair], list[str]]:
     return found, left
 
 
+_CLIPS = re.compile(r"(grad(ient)?s?_?)?clip(ping|_by)?_?(all_?)?(grad(ient)?s?)?_?(by_?)?"
+                    r"((global_?)?norm|value)?_?")  # fmt: skip
+"""What a function may be called that clips gradients, in lower case."""
+
+
+def clippings_of(source: Source) -> dict[str, tuple[Module, str]]:
+    """Functions that clip gradients, by torch's: by their norm, if they compute one."""
+    found: dict[str, tuple[Module, str]] = {}
+    for module in source.modules:
+        for node in (one for one in module.tree.body if isinstance(one, ast.FunctionDef)):
+            name = node.name.lower()
+            if "grad" not in name or not _CLIPS.fullmatch(name) or len(node.args.args) != 2:
+                continue
+            by_norm = re.search(r"norm|sqrt|\*\* *0\.5", ast.unparse(node).lower())
+            found.setdefault(f"clip_grad_{'norm' if by_norm else 'value'}_", (module, node.name))
+    return found
+
+
 def _is_loss(node: ast.FunctionDef) -> bool:
     return len(node.args.args) == 2 and node.name.endswith("loss") and _returns(node, 2)
 

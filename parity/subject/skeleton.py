@@ -28,7 +28,7 @@ from parity.subject.hooks import (
     way_back,
 )
 from parity.subject.made import builder, unbuilt
-from parity.subject.pairs import SEQUENCES, lines_of, pairs_of
+from parity.subject.pairs import SEQUENCES, clippings_of, lines_of, pairs_of
 from parity.subject.source import (
     NAMES,
     Module,
@@ -85,6 +85,8 @@ def skeleton(given: str, folder: Path) -> str:
     used = [one.module for one in found.values()] + [one for one, _ in unknown]
     used += [pair.module for pair in pairs.values()]
     used += [two.module for two in derived.values()]
+    clippings = clippings_of(source)
+    used += [module for module, _ in clippings.values()]
     engine = _engine(source, found)
     used += [module for module, _ in engine]
     names = _aliases(dict.fromkeys(module.name for module in used))
@@ -115,6 +117,8 @@ def skeleton(given: str, folder: Path) -> str:
     for name, two in derived.items():
         helpers += class_of(name, names[two.module.name], two, like)
         rows.append(f"{_owner(name)}.{name}: {name},")
+    rows += [f"torch.nn.utils.{name}: {names[module.name]}.{function},"
+             for name, (module, function) in clippings.items()]  # fmt: skip
     rows += [f"# {names[module.name]}.{cls}: which torch class?" for module, cls in unknown]
     rows += [f"# {one}: not taken up" for one in left]
     lines += helpers
