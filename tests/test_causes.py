@@ -551,6 +551,28 @@ class DoesNotAverage(Loss):
         return super().backward() * len(self.p)
 
 
+def test_a_remark_on_a_value_hides_no_backward_that_raises() -> None:
+    class Raises(AddsEps):
+        def backward(self) -> Tensor:
+            raise KeyError("left")
+
+    report = checked({nn.BCELoss: Raises}, "float64")
+    (raises, edge) = told(report)
+    assert raises[0] == WRONG
+    assert raises[1].startswith("BCELoss: raises KeyError: 'left'")
+    assert edge[0] == EDGE
+    assert not report.passed
+
+
+def test_a_remark_on_a_value_hides_no_wrong_gradient() -> None:
+    class Wrong(AddsEps):
+        def backward(self) -> Tensor:
+            return super().backward() ** 3
+
+    report = checked({nn.BCELoss: Wrong}, "float64")
+    assert [severity for severity, _ in told(report)] == [WRONG, EDGE]
+
+
 def test_an_edge_beside_lost_digits_is_told_too() -> None:
     """A check of another rank gives the lost digits a name, which takes no edge with it."""
 

@@ -109,7 +109,13 @@ class Net:
         return dy
 
 
-def checked(linear: type[Dense], more: dict[Any, Any] | None = None, **options: Any) -> Any:
+def checked(
+    linear: type[Dense],
+    more: dict[Any, Any] | None = None,
+    *,
+    gradients: str = "accumulated",
+    **options: Any,
+) -> Any:
     subject = parity.Subject(
         {nn.Linear: linear, nn.Tanh: Tanh, nn.MSELoss: MSE, **(more or {})},
         array="numpy",
@@ -119,7 +125,7 @@ def checked(linear: type[Dense], more: dict[Any, Any] | None = None, **options: 
             [(layer.weights, None), (layer.bias, None)] if hasattr(layer, "weights") else []
         ),
         step_in_backward=lambda layer, dy, rate: layer.backward(dy, rate),
-        gradients="overwritten",
+        gradients=gradients,
     )
     return parity.check(subject, **options)
 
@@ -131,6 +137,10 @@ def test_what_is_right_passes(linear: type[Dense], more: dict[Any, Any]) -> None
     assert report.passed, [str(one) for one in report.findings]
     judged = {(o.case, o.check) for o in report.outcomes if o.verdict == "passed"}
     assert {("Linear", "param_grad"), ("Linear", "sizes"), ("network", "layer_by_layer")} <= judged
+
+
+def test_no_gradient_is_accumulated_where_the_adapter_says_so() -> None:
+    assert checked(Dense, gradients="overwritten", quick=True, strict=True).passed
 
 
 @pytest.mark.parametrize(

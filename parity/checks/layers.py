@@ -104,8 +104,8 @@ def differences(trial: Trial) -> list[Comparison]:
         return torch.stack([one.sum() for one in weighed]).sum()
 
     verdicts = []
-    if "input_grad" in results:
-        dx = results["input_grad"]
+    if inputs["x"].is_floating_point():
+        dx = results.get("input_grad")
         verdicts.append(compare_with_differences("input_grad", value, inputs["x"], dx))
     for name, other in others.items():
         if not other.is_floating_point():
@@ -115,7 +115,7 @@ def differences(trial: Trial) -> list[Comparison]:
             layer.set_beside(others | {name: other}, gradients)
             return value(inputs["x"])
 
-        gradient = results[f"{name}.input_grad"]
+        gradient = results.get(f"{name}.input_grad")
         verdicts.append(
             compare_with_differences(f"{name}.input_grad", value_beside, other, gradient)
         )
@@ -126,7 +126,7 @@ def differences(trial: Trial) -> list[Comparison]:
             layer.set_parameters(weights(inputs) | {name: p})
             return value(inputs["x"])
 
-        gradient = results[f"{name}.param_grad"]
+        gradient = results.get(f"{name}.param_grad")
         name = f"{name}.param_grad"
         verdicts.append(compare_with_differences(name, value_at, parameter, gradient))
         layer.set_parameters(weights(inputs))

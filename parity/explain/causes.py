@@ -8,6 +8,7 @@ one of its parts, how they are joined, or nothing that is known.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
@@ -167,6 +168,12 @@ def _merged(found: list[Finding]) -> list[Finding]:
     return list(by_sentence.values())
 
 
+def _lost(value: Comparison, gradient: Comparison) -> bool:
+    """Whether both are no numbers, where torch's are."""
+    lost = value.reason.startswith("NaN or infinite")
+    return lost and (math.isnan(gradient.ratio) or gradient.reason.startswith("NaN or infinite"))
+
+
 class _Causes:
     """What is known so far.
 
@@ -218,13 +225,15 @@ class _Causes:
         for clue in sorted(outcome.failures, key=tells_most):
             result = result_of(clue)
             finding = self.known.get(place(result))
-            if here is not None and not clue.named and not is_value(result):
+            raised = clue.name == RUN  # which no wrong value explains
+            if here is not None and not clue.named and not is_value(result) and not raised:
                 finding = finding or here
-            if value is not None and not is_value(result) and (of_value(outcome) or core):
-                if value.severity != CONVENTION:
+            judged = not is_value(result) and not raised and (of_value(outcome) or core)
+            if value is not None and judged:
+                if value.severity == WRONG:
                     follows = of_value(outcome) or self._follows(outcome, clue, result)
-                else:  # a choice excuses its own derivative, and nothing else
-                    follows = (outcome.case, result) in self.derived
+                else:  # a remark excuses its own derivative, and nothing else
+                    follows = (outcome.case, result) in self.derived or _lost(value.evidence, clue)
                     finding = None if of_value(outcome) and not clue.named else finding
                 finding = value if follows else finding
             if finding is not None and finding.severity == DIGITS and not _of_digits(clue):
@@ -339,7 +348,9 @@ class _Causes:
         if outcome.check == "eval_mode":
             outputs = [one for one in parts if one.severity not in (EDGE, MEMORY)]
             return _gravest([one for one in outputs if result_of(one.evidence) == "output"])
-        if outcome.check == "training" or outcome.kind == "model":
+        if outcome.kind == "model":
+            return self._of_training(outcome, clue) or self._of_model(outcome, clue)
+        if outcome.check == "training":
             return self._of_training(outcome, clue)
         cls, result = whose(clue.name)
         found = {
@@ -369,6 +380,21 @@ class _Causes:
         if clue.name.endswith(" moves"):
             return [one for one in found if any(word in one.sentence for word in STILL)]
         return _gravest(found)
+
+    def _of_model(self, outcome: Outcome, clue: Comparison) -> list[Finding]:
+        """What is known of a model that cannot be taken apart, where a clue has no name: one
+        mistake spoils most of its gradients, in each check."""
+        if clue.named or clue.name == RUN:
+            return []
+        result, severity = result_of(clue), outcome.severity_of(clue)
+        return [
+            one
+            for one in self.found.values()
+            if one.severity == severity
+            and one.evidence.name != RUN
+            and any(own.case == outcome.case for own in one.outcomes)
+            and (not one.evidence.named or result_of(one.evidence) == result)
+        ][:1]
 
     def _finding(self, outcome: Outcome, clue: Comparison) -> Finding:
         """The finding of a clue that none of those before explains."""

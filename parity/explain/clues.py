@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from parity.explain.circumstances import circumstance, plainly
-from parity.judge.comparison import Comparison
+from parity.judge.comparison import MISSING, Comparison
 from parity.judge.outcome import Outcome
 
 #: The checks that say of each result whether it is right, as such: those that tell most first.
@@ -62,7 +62,7 @@ def _clause(reason: str) -> str:
     """A comparison's reason as the rest of a sentence."""
     if reason.startswith(("NaN or", "shape ", "dtype ")):
         return f"{'is' if reason.startswith('NaN') else 'has'} {reason}"
-    return "is not there" if reason == "the subject has no such result" else reason
+    return "is not there" if reason == MISSING else reason
 
 
 def like(first: str, others: list[str]) -> str:

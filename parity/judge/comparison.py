@@ -165,10 +165,13 @@ def _worst(subject: Tensor, oracle: Tensor, place: int) -> str:
     return f"; at {where} it is {got:.6g}, the oracle {right:.6g}"
 
 
+MISSING = "the subject has no such result"
+
+
 def _incomparable(subject: Tensor | None, reference: Tensor, oracle: Tensor) -> str:
     """Why the two cannot be measured against each other; empty if they can."""
     if subject is None:
-        return "the subject has no such result"
+        return MISSING
     if subject.shape != reference.shape:
         return f"shape {list(subject.shape)}, torch's is {list(reference.shape)}"
     if subject.dtype != reference.dtype:

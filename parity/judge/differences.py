@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from parity.judge.comparison import GRADIENT_FACTOR, Comparison
+from parity.judge.comparison import GRADIENT_FACTOR, MISSING, Comparison
 
 STEP = 1e-3
 
@@ -21,9 +21,9 @@ once, at random. Each takes four evaluations, and sees a mistake in any entry.""
 
 
 def compare_with_differences(
-    name: str, f: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor
+    name: str, f: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor | None
 ) -> Comparison:
-    """Judges `gradient` as the derivative of the scalar `f` at `x`, in float64.
+    """Judges `gradient` as the derivative of the scalar `f` at `x`, in float64; None is wrong.
 
     Central differences at a step h and at h / 2 make Richardson's extrapolation, whose error
     is of order h^4; its distance from the better of the two, and the rounding of f, bound what
@@ -34,6 +34,8 @@ def compare_with_differences(
     """
     if x.dtype != torch.float64:
         raise TypeError(f"finite differences take float64, not {x.dtype}")
+    if gradient is None:
+        return Comparison(name, float("inf"), reason=MISSING)
     if gradient.shape != x.shape:
         reason = f"shape {list(gradient.shape)}, that of its input is {list(x.shape)}"
         return Comparison(name, float("inf"), reason=reason)

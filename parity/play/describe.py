@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -260,7 +261,7 @@ def _assembled(subject: Subject, cases: list[Case]) -> list[Network]:
     parts.append(last)
     if loss in ENDS:
         parts.append((ENDS[loss], offered[ENDS[loss]].options))
-    moved = (optimizer, {"lr": 0.01}) if optimizer else None
+    moved = (optimizer, {"lr": 0.01} | subject.fixed_of(optimizer)) if optimizer else None
     target = subject.targets[0] if loss in of_classes else "one_hot"
     judged: Any = {"loss": (loss, offered[loss].options), "target": target}
     found = [Network(name="network", optimizer=moved, parts=tuple(parts), **judged)]
@@ -306,14 +307,22 @@ def _models(subject: Subject) -> list[Network]:
     found = []
     for activation in subject.model_activations:
         parts: list[tuple[str, Any]] = []
-        for width, following in ((2, 5), (5, 4), (4, 2)):  # `points` has two of each
+        widths = (2, *subject.model_hidden, 2)  # `points` has two of each
+        for width, following in itertools.pairwise(widths):
             options = {"in_features": width, "out_features": following}
             parts += [("Linear", options), (activation, {})]
         parts.pop()
         if subject.model_output:
             parts.append((subject.model_output, {}))
         loss = (subject.model_loss.__name__, {"reduction": "mean"})
+        of_classes = loss[0] in ("CrossEntropyLoss", "NLLLoss") and subject.targets[0] == "index"
         found.append(
-            Network(name=f"model-{activation}", kind="model", loss=loss, parts=tuple(parts))
+            Network(
+                name=f"model-{activation}",
+                kind="model",
+                loss=loss,
+                target="index" if of_classes else "one_hot",
+                parts=tuple(parts),
+            )
         )
     return found

@@ -66,10 +66,15 @@ def placed(made: Any) -> list[tuple[str, str]]:
         return [(does, place) for does, f in both.items() for _, place in placed(f)]
     if isinstance(made, (FunctionLoss, FunctionOptimizer)):
         return [(does, place) for does in WAYS for _, place in placed(made.own)]
+    if type(made).__module__.startswith("parity."):
+        return []  # such as layers in a row
     found = []
+    passes = any(hasattr(type(made), name) for name in ("forward", "backward"))
     for does, names in (
         ("forward", ("forward", "__call__")), ("backward", ("backward",)), ("step", STEPS),
     ):  # fmt: skip
+        if does == "step" and passes:
+            continue  # a layer's `update_params` is no place of its gradients
         own = next((getattr(type(made), n) for n in names if hasattr(type(made), n)), None)
         own = made if does == "forward" and inspect.isfunction(made) else own
         code = getattr(inspect.unwrap(own), "__code__", None) if own is not None else None

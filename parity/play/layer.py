@@ -63,7 +63,7 @@ class Layer(Instance):
         self.due: dict[str, torch.Size] = {}
         self.training = True
         self.table = False
-        """Whether its weight is a table that is looked up, `[entries, features]` everywhere."""
+        """Whether its weight lies everywhere as torch's: a table that is looked up, a norm's."""
         self.returned: list[Any] = []
         """What its last backward returned after the input's gradient."""
         self.again: Callable[[], Any] | None = None
@@ -83,7 +83,7 @@ class Layer(Instance):
             sequence=subject.axes_of(entry),
             steps=subject.sequences == "steps" and entry.sequence,
         )
-        self.table = entry.domain == "index"
+        self.table = entry.domain == "index" or "Norm" in entry.name
         self.order = Order(entry.blocks, subject.gates_of(entry))
         if entry.several:
             attends = "qkv" in entry.blocks.values()
@@ -168,7 +168,7 @@ class Layer(Instance):
 
     def backward(self, dy: Tensor, lies: str = "") -> Tensor | None:
         """The input's gradient, or the first's: `results` has the others'; None of an input of
-        indices, which has none."""
+        indices, which has none, and of a backward that returns nothing."""
         given = self.watch.keep("dy", self.give(dy, lies))
         gradients = [given]
         if self.several is not None:
@@ -182,11 +182,9 @@ class Layer(Instance):
             dx = self.several.returned(dx, self._taken, self.shape)
         elif isinstance(dx, (tuple, list)) and len(dx) > 1:
             dx, *returned = dx
-            self.returned = [one for one in flat(returned) if np.size(one)]
-        if self.indexed:
+            self._keep([one for one in flat(returned) if np.size(one)])
+        if self.indexed or dx is None:
             return None
-        if dx is None:
-            raise Misfit("its backward returned nothing, where the input's gradient is due")
         self.watch.keep("input_grad", dx)
         dx = self._taken(dx)
         if (
@@ -207,8 +205,9 @@ class Layer(Instance):
         """
         if self.subject.step_in_backward is None:
             return
-        self.returned = []
+        earlier, self.returned = self.returned, []
         pairs = self._found()
+        self.returned = earlier
         if not pairs or any(gradient is not None for _, gradient in pairs):
             return
         before = [real(parameter).clone() for parameter, _ in pairs]
@@ -216,9 +215,18 @@ class Layer(Instance):
         with self.guard():
             for made, dy in backwards:
                 self.subject.step_in_backward(made, dy, rate)
+        gradients = []
         for old, (parameter, _) in zip(before, self._found(), strict=True):
-            self.returned.append((old.double() - real(parameter).double()).to(old.dtype) / rate)
+            gradients.append((old.double() - real(parameter).double()).to(old.dtype) / rate)
             write(parameter, old)
+        self._keep(gradients)
+
+    def _keep(self, gradients: list[Any]) -> None:
+        """Keeps the gradients of parameters for a layer that has none itself: added to what there
+        is since `zero_grad`, unless the adapter has it otherwise."""
+        if self.subject.gradients == "accumulated" and len(self.returned) == len(gradients):
+            gradients = [old + new for old, new in zip(self.returned, gradients, strict=True)]
+        self.returned = gradients
 
     def _whole(self, name: str, found: Any) -> Any:
         """What a method returned, in which a list of steps, each of which is watched, is one
@@ -326,6 +334,7 @@ class Layer(Instance):
         """Starts accumulating anew; a subject that overwrites its gradients needs none."""
         if self.subject.gradients == "overwritten":
             return
+        self.returned = []
         with self.guard():
             if hasattr(self.made, "zero_grad") and not self.subject.zero_grad:
                 self.made.zero_grad()

@@ -102,7 +102,8 @@ def held(subject: Subject, made: Any, parts: list[Any]) -> Any:
         return made
     if subject.optimizer == "layers":
         return [part for part in parts if parameter_pairs(subject, part)]
-    if subject.parameters == "pairs" and any(map(_gradients_are_beside, parts)):
+    found = callable(subject.parameters)
+    if found or (subject.parameters == "pairs" and any(map(_gradients_are_beside, parts))):
         return Anew(subject, parts)
     own = own_parameters(made)
     if own is not None:
@@ -114,15 +115,13 @@ def held(subject: Subject, made: Any, parts: list[Any]) -> Any:
             return firsts + [g for one in each for g in one[len(one) // 2 :]]
         case "lists":
             return tuple([v for one in each for v in one[i]] for i in (0, 1))
-        case str():
-            return [pair for one in each for pair in one]
-    return [pair for part in parts for pair in parameter_pairs(subject, part)]
+    return [pair for one in each for pair in one]
 
 
 @dataclass(frozen=True)
 class Anew:
-    """Pairs of layers whose gradients are apart from their parameters: asked for anew by whoever
-    goes through them, for a backward may leave other arrays."""
+    """Pairs of layers that do not list them so themselves: asked for anew by whoever goes through
+    them, for a backward may leave other arrays."""
 
     subject: Subject
     parts: list[Any]
@@ -193,14 +192,16 @@ def _with_gradients_beside(made: Any, found: Any) -> list[tuple[Any, Any]] | Non
         lists = isinstance(found, (list, tuple)) and isinstance(other, (list, tuple))
         if lists and found and len(found) == len(other):
             both = list(zip(found, other, strict=True))
-            if all(_is_array(p) and np.shape(p) == np.shape(g) for p, g in both):
+            if all(_is_array(p) and (g is None or np.shape(p) == np.shape(g)) for p, g in both):
                 return both
     return None
 
 
 def _gradients_are_beside(made: Any) -> bool:
-    """Whether a layer has its parameters in one list, and its gradients in another."""
+    """Whether a layer has its parameters in one list, or dict, and its gradients in another."""
     own = own_parameters(made)
+    if isinstance(own, Mapping) and own:
+        return any(isinstance(_asked_for(getattr(made, n, None)), Mapping) for n in GRADIENTS)
     if not (isinstance(own, (list, tuple)) and own and all(map(_is_array, own))):
         return False
     return _has_none_yet(made) or _with_gradients_beside(made, own) is not None

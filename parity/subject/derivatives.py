@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from parity.catalogue.table import by_name
-from parity.subject.hooks import FORWARD, INPUTS, TARGETS, takes_a_rate, way_back
+from parity.subject.hooks import FORWARD, INPUTS, takes_a_rate, target_first, way_back
 from parity.subject.source import Module, Source, arguments, methods, torch_name
 
 DERIVATIVES = ("{}_prime", "{}_derivative", "{}_deriv", "{}_der", "{}_grad", "{}_gradient",
@@ -60,7 +60,7 @@ def _taken(kind: str, node: ast.FunctionDef, back: ast.FunctionDef) -> tuple[str
         for f in (node, back)
     )
     if kind == "loss" and len(given) == len(other) == 2:
-        return ("tp" if given[0].lower() in TARGETS else "pt"), False
+        return ("tp" if target_first(given) else "pt"), False
     if kind != "layer" or len(given) != 1 or len(other) not in (1, 2):
         return "", False
     whole = len(other) == 2

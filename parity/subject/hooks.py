@@ -77,6 +77,8 @@ def of_layers(
     return [*lines, f"    return {call}", "", ""], ["forward=forward,", *settings]
 
 
+FLAGGED = re.compile("is_|use_|with_|do_|save|store|keep|cache|remember|retain|grad|record")
+"""What an argument of a forward may be called that is a flag, to be on."""
 TOLD = 'getattr(layer, "training", True)'
 
 
@@ -84,7 +86,7 @@ def _forward(node: ast.ClassDef, name: str) -> str:
     """How a layer's forward is called: it is told its mode, if it has an argument for that."""
     needed, names = arguments(methods(node).get(name))
     given = {one: TOLD if one in MODES else "True" for one in names[1:]
-             if one in needed or one in MODES}  # fmt: skip
+             if one in MODES or (one in needed and FLAGGED.match(one))}  # fmt: skip
     return f"layer.{name}({', '.join(['x', *(f'{one}={own}' for one, own in given.items())])})"
 
 
@@ -133,6 +135,13 @@ def _is_derivative(node: ast.ClassDef) -> bool:
     return not kept & read
 
 
+def target_first(names: list[str]) -> bool:
+    """Whether a function of two arguments takes the target before the prediction: what `y` is, the
+    other name says."""
+    first, second = (name.lower() for name in names[:2])
+    return first in TARGETS and (first != "y" or second in PREDICTIONS)
+
+
 def of_losses(losses: list[ast.ClassDef], tree: ast.Module) -> Iterator[str]:
     """Settings: what a loss's value and gradient are called, and in which order it takes what.
 
@@ -151,7 +160,7 @@ def of_losses(losses: list[ast.ClassDef], tree: ast.Module) -> Iterator[str]:
     divided = re.search(r"mean|/ \(?(\w+\.)?(batch_?size|shape\[0\]|size|len\(|[Nnm]\b)", source)
     yield f'reduction="{"mean" if divided else "sum"}",  # a guess'
     given, _ = arguments(first.get(forward))
-    turned = len(given) > 1 and given[0] in TARGETS and given[1] in PREDICTIONS
+    turned = len(given) > 1 and target_first(given)
     if turned or forward not in ("forward", "__call__"):
         order = "target, prediction" if turned else "prediction, target"
         yield "loss_forward=lambda loss, prediction, target:"
@@ -159,7 +168,7 @@ def of_losses(losses: list[ast.ClassDef], tree: ast.Module) -> Iterator[str]:
     backward = way_back(losses[0])
     needed, _ = arguments(first.get(backward))
     if len(needed) == 2:
-        order = "target, prediction" if needed[0] in TARGETS else "prediction, target"
+        order = "target, prediction" if target_first(needed) else "prediction, target"
         yield "loss_backward=lambda loss, prediction, target:"
         yield f"    loss.{backward}({order}),"
     elif backward != "backward":

@@ -79,8 +79,9 @@ def skeleton(given: str, folder: Path) -> str:
     derived = {k: v for k, v in derivatives_of(source).items() if k not in found | pairs}
     if not found and not pairs and not derived:
         raise AdapterError(
-            f"{given}: no class in it looks like a layer of torch.nn by its name; an adapter "
-            "is `subject = parity.Subject({nn.Linear: …})`"
+            f"{given}: no class in it looks like a layer of torch.nn by its name{_seen(source)}. "
+            "An adapter is `subject = parity.Subject({nn.Linear: …})`; of a network that cannot be "
+            "taken apart, `parity.Subject(model=…)`: help(parity.Subject)"
         )
     used = [one.module for one in found.values()] + [one for one, _ in unknown]
     used += [pair.module for pair in pairs.values()]
@@ -133,6 +134,19 @@ def skeleton(given: str, folder: Path) -> str:
         settings += [f"tensor={names[module.name]}.{cls}," for module, cls in engine]
     lines += [f"    {line}" for line in settings]
     return re.sub(r"\n{4,}", "\n\n\n", "\n".join([*lines, ")", ""]))
+
+
+def _seen(source: Source) -> str:
+    """The classes and functions that there are, the first of them."""
+    kinds = ast.ClassDef, ast.FunctionDef
+    found = [one.name for module in source.modules for one in module.tree.body
+             if isinstance(one, kinds) and not one.name.startswith("_")]  # fmt: skip
+    more = ", …" if len(found) > MOST_SEEN else ""
+    return f"; it has {', '.join(found[:MOST_SEEN])}{more}" if found else ""
+
+
+MOST_SEEN = 12
+"""How many names are listed."""
 
 
 def _engine(source: Source, found: dict[str, Found]) -> list[tuple[Module, str]]:

@@ -292,7 +292,9 @@ def arguments(function: ast.FunctionDef | None) -> tuple[list[str], list[str]]:
     """The arguments of a method beside `self`: those that it cannot do without, and all."""
     if function is None:
         return [], []
-    names = [one.arg for one in (*function.args.posonlyargs, *function.args.args)][1:]
+    static = any(ast.unparse(one) == "staticmethod" for one in function.decorator_list)
+    names = [one.arg for one in (*function.args.posonlyargs, *function.args.args)]
+    names = names if static else names[1:]
     needed = names[: len(names) - len(function.args.defaults)] if names else []
     return needed, names
 

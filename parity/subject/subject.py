@@ -158,6 +158,8 @@ class Subject:
             from, where they are not `state_dict()` and `load_state_dict(saved)`.
         children: the layers of a model, for `Entry`s of kind "network".
 
+        model_hidden: the widths of the hidden layers that `model` is checked with, between two
+            inputs and two outputs: (5, 4) by default; (5,) for a network that has one.
         model_activations, model_output, model_loss: what `model` is checked with: names of
             torch.nn classes for the activation between layers (default: ReLU) and after the last
             (default: none), and the loss (default: `nn.MSELoss`).
@@ -209,6 +211,7 @@ class Subject:
     """What `conventions` has set, in words."""
     state: tuple[Callable[[Any], Any], Callable[[Any, Any], Any]] | None = None
     children: Callable[[Any], list[Any]] = list
+    model_hidden: tuple[int, ...] = (5, 4)
     model_activations: tuple[str, ...] = ("ReLU",)
     model_output: str | None = None
     model_loss: type = nn.MSELoss
@@ -273,6 +276,9 @@ class Subject:
             if entry is None or unknown:
                 what = f"has no {unknown[0]}" if unknown else "has no options"
                 raise AdapterError(f"fixed: {written(key)} {what}")
+        hidden: Any = self.model_hidden
+        if not isinstance(hidden, tuple) or not all(isinstance(n, int) and n > 0 for n in hidden):
+            raise AdapterError(f"Subject takes model_hidden as a tuple of widths, not {hidden!r}")
         if self.model is None and (self.model_activations != ("ReLU",) or self.model_output):
             raise AdapterError("model_activations and model_output are of a model; there is none")
         if not isinstance(self.waivers, Mapping) or not all(
