@@ -290,6 +290,19 @@ class PapersOrderAndEps(PapersOrder):
     eps = 1e-8
 
 
+class OwnAlpha:
+    """RMSprop with another course's share of the old average."""
+
+    def __init__(self, pairs: Any, lr: float) -> None:
+        self.pairs, self.lr = pairs, lr
+        self.v = [torch.zeros_like(p) for p, _ in pairs]
+
+    def step(self) -> None:
+        for (p, g), v in zip(self.pairs, self.v, strict=True):
+            v.mul_(0.9).add_(g * g, alpha=0.1)
+            p -= self.lr * g / (v.sqrt() + 1e-8)
+
+
 class Misplaced(course.SGD):
     """The momentum stands before the wrong term."""
 
@@ -359,6 +372,9 @@ CASES: list[Due] = [
     ("torch's eps there", {nn.Linear: course.Linear, torch.optim.Adam: PapersOrderAndEps},
      "Adam-float", {}, [
         (CONVENTION, "Adam adds eps before the bias correction, not after it")]),
+    ("another alpha", {nn.Linear: course.Linear, torch.optim.RMSprop: OwnAlpha},
+     "RMSprop-float", {}, [
+        (CONVENTION, "RMSprop takes alpha to be 0.9, not 0.99: if that is meant, say it in")]),
     ("momentum misplaced", {nn.Linear: course.Linear, torch.optim.SGD: Misplaced}, "SGD-", {}, [
         (WRONG, "SGD multiplies the new gradient by the momentum, and adds the old velocity")]),
 ]  # fmt: skip

@@ -35,6 +35,52 @@ class InOut:
         return [(self.w, self.dw), (self.b, self.db)]
 
 
+class TakesMore(course.Linear):
+    def forward(self, x: Tensor, params: Any) -> Tensor:  # type: ignore[override]
+        return super().forward(x)
+
+
+class BackwardTakesMore(course.Linear):
+    def backward(self, dy: Tensor, cache: Any) -> Tensor:  # type: ignore[override]
+        return super().backward(dy)
+
+
+class Predicts:
+    def predict(self, x: Tensor) -> Tensor:
+        return x.tanh()
+
+
+@pytest.mark.parametrize(
+    ("layers", "told"),
+    [
+        ({nn.Linear: TakesMore}, "layer.forward(x), and that raises TakesMore.forward() missing 1 "
+         "required positional argument: 'params': forward=lambda layer, x: …"),
+        ({nn.Linear: BackwardTakesMore}, "layer.backward(dy), and that raises BackwardTakesMore."
+         "backward() missing 1 required positional argument: 'cache': backward=lambda layer, dy"),
+        ({nn.Tanh: Predicts}, "layer.forward(x), and that raises 'Predicts' object is not call"),
+    ],
+)  # fmt: skip
+def test_a_layer_that_takes_other_arguments_is_one_line(layers: Any, told: str) -> None:
+    with pytest.raises(parity.AdapterError, match="SETUP: its") as raised:
+        parity.check(parity.Subject(layers))
+    assert told in str(raised.value)
+
+
+class CallsItselfWrongly(course.Tanh):
+    def activate(self, x: Tensor, slope: float) -> Tensor:
+        return x.tanh() * slope
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.activate(x)  # type: ignore[call-arg]
+
+
+def test_a_call_within_the_framework_that_does_not_fit_is_a_fault() -> None:
+    report = parity.check(parity.Subject({nn.Tanh: CallsItselfWrongly}), quick=True)
+    assert "missing 1 required positional argument: 'slope' (test_setup.py:" in str(
+        report.findings[0]
+    )
+
+
 class FeaturesFirst(course.Linear):
     def forward(self, x: Tensor) -> Tensor:
         return super().forward(x.T).T

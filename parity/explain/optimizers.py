@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from parity.judge import evaluate
 from parity.judge.comparison import CONVENTION, Comparison, compare_one
 from parity.judge.truth import Truth
 
-FINE = ("eps in the root", "eps uncorrected", "decay after", "eps")
+FINE = ("eps in the root", "eps uncorrected", "decay after", "eps", "another default")
 """Mistakes that make so little of a difference, at usual options, that they certify nothing."""
 
 ASCENDS = "goes up the gradient: the sign of the step is wrong"
@@ -46,6 +46,9 @@ def simulated(case: Case, inputs: Tensors, steps: int) -> list[Trajectory]:
     for name, sentence, rule in _rules(case):
         severity = CONVENTION if name == "eps uncorrected" else ""
         found.append(Trajectory(name, sentence, _steps(rule, inputs, steps), severity))
+    for sentence, options in _of_defaults(case):
+        results = evaluate.optimizer(_maker(case, options), steps)(inputs)
+        found.append(Trajectory("another default", sentence, results, CONVENTION))
     for sentence, rule in _of_eps(case):
         results = _steps(rule, inputs, steps)
         found.append(Trajectory("eps", sentence, results, CONVENTION))
@@ -195,6 +198,26 @@ def _rules_at(kind: str, options: dict[str, Any]) -> list[tuple[str, str, Rule]]
         case "RAdam":
             return adaptive.of_radam(options)
     return []
+
+
+_BETAS = ((0.9, 0.99), (0.9, 0.9), (0.9, 0.95), (0.5, 0.999), (0.95, 0.999))
+OTHERS: dict[str, dict[str, tuple[Any, ...]]] = {
+    "SGD": {"momentum": (0.5, 0.9, 0.95, 0.99)},
+    "RMSprop": {"alpha": (0.9, 0.95, 0.999)},
+    "Adadelta": {"rho": (0.95, 0.99)},
+    **{name: {"betas": _BETAS} for name in ("Adam", "AdamW", "NAdam", "RAdam", "Adamax")},
+}
+"""What others have by default, where torch's default is another."""
+
+
+def _of_defaults(case: Case) -> Iterator[tuple[str, dict[str, Any]]]:
+    """An option at a value that is another's default, where torch's is asked for."""
+    defaults = case.entry.defaults()
+    for name, values in OTHERS.get(case.entry.name, {}).items():
+        default = defaults[name]
+        for value in values if case.options.get(name, default) == default else ():
+            text = f"takes {name} to be {value}, not {default}: if that is meant, say it in `fixed`"
+            yield text, {**case.options, name: value}
 
 
 def _of_eps(case: Case) -> list[tuple[str, Rule]]:

@@ -21,11 +21,13 @@ def legible(text: str, longest: int = LONGEST) -> str:
 
 def place(error: BaseException) -> str:
     """Where an exception was raised, as ` (file.py:12)`: where the subject's own code was last, if
-    it had a part in it; "" if it was never raised."""
+    it had a part in it; "" if it was never raised, or by parity's own call of the subject."""
     frames = traceback.extract_tb(error.__traceback__, limit=-DEEPEST)
     if not frames:
         return ""
     last = next((one for one in reversed(frames) if not _library(one.filename)), frames[-1])
+    if last.filename.startswith(_PARITY):
+        return ""
     return f" ({legible(Path(last.filename).name)}:{last.lineno})"
 
 

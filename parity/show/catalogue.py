@@ -129,6 +129,7 @@ def _sentences(entry: Entry) -> dict[str, dict[str, None]]:
 
 def _general(sentence: str) -> str:
     """Without the numbers of one case."""
+    sentence = re.sub(r"(?<= to be ).*(?=: if that is meant)", "another's default", sentence)
     sentence = re.sub(r",? (here|not) -?\d[\d.e+-]*", "", sentence)
     return re.sub(
         r"\b(0\.0+1|1e-\d+)(?= inside| before the bias)|(?<=eps to be )\S+",

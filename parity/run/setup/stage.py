@@ -47,8 +47,7 @@ def set_up(session: Any) -> None:
             for dtype in session.description.dtypes:
                 try:
                     trial = Trial(session, case, DTYPES[dtype])
-                    said = [*_of_an_engine(trial)] or [*look(trial)]
-                    found |= dict.fromkeys(said or _of_digits(trial))
+                    found |= dict.fromkeys(_missing(trial, look))
                 except Setting as setting:
                     found[f"{name}: {setting}"] = None
                 except (Broken, Refused, Unoffered) as broken:  # its checks say so
@@ -66,6 +65,42 @@ def set_up(session: Any) -> None:
         settings = [own for own in map(_setting_in, found) if own]
         text = f"{session.description.name}: SETUP: {'; '.join(found)}"
         raise MissingSetting(text, settings)
+
+
+def _missing(trial: Trial, look: Callable[[Trial], Iterator[str]]) -> list[str]:
+    """What the adapter has not said of a case."""
+    try:
+        found = [*_of_an_engine(trial)] or [*look(trial)]
+    except Broken:
+        if found := [*_of_calls(trial)]:
+            return found
+        raise
+    return found or [*_of_calls(trial)] or [*_of_digits(trial)]
+
+
+_UNCALLED = re.compile(
+    r"raises TypeError: (.*(?:missing \d+ required|takes .*positional argument|is not callable).*)"
+)
+_PLACE = re.compile(r"\(\S+:\d+\)$")
+
+
+def _of_calls(trial: Trial) -> Iterator[str]:
+    """Of a layer that takes other arguments than those that it is called with: what is raised at
+    the call itself, and in none of the subject's files."""
+    if trial.case.kind != "layer" or trial.case.entry.several:
+        return
+    inputs, layer, name = trial.inputs(), trial.build(), trial.case.entry.name
+    for way, given in (("forward", "x"), ("backward", "dy")):
+        try:
+            getattr(layer, way)(inputs[given])
+        except Broken as broken:
+            told = _UNCALLED.search(str(broken))
+            if told and not _PLACE.search(str(broken)):
+                yield (
+                    f"its {name} is called as layer.{way}({given}), and that raises {told[1]}: "
+                    f"{way}=lambda layer, {given}: …"
+                )
+            return
 
 
 def _of_an_engine(trial: Trial) -> Iterator[str]:
