@@ -303,6 +303,48 @@ class OwnAlpha:
             p -= self.lr * g / (v.sqrt() + 1e-8)
 
 
+class Opposed(course.SGD):
+    """The momentum's sign is wrong."""
+
+    def __init__(self, pairs: Any, lr: float, momentum: float = 0.0) -> None:
+        self.pairs, self.lr, self.momentum = pairs, lr, momentum
+        self.v = [torch.zeros_like(p) for p, _ in pairs]
+
+    def step(self) -> None:
+        for (p, g), v in zip(self.pairs, self.v, strict=True):
+            v.copy_(g - self.momentum * v)
+            p -= self.lr * v
+
+
+class Elu:
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = alpha
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.x, self.y = x, torch.where(x > 0, x, self.alpha * torch.expm1(x))
+        return self.y
+
+    def slope(self) -> Tensor:
+        return self.x.exp()
+
+    def backward(self, dy: Tensor) -> Tensor:
+        return torch.where(self.x > 0, dy, dy * self.slope())
+
+
+class EluByOutput(Elu):
+    def slope(self) -> Tensor:
+        return self.y
+
+
+class SiLU:
+    def forward(self, x: Tensor) -> Tensor:
+        self.x, self.s = x, torch.sigmoid(x)
+        return x * self.s
+
+    def backward(self, dy: Tensor) -> Tensor:
+        return dy * (self.s + self.x * self.s)
+
+
 class Misplaced(course.SGD):
     """The momentum stands before the wrong term."""
 
@@ -375,6 +417,14 @@ CASES: list[Due] = [
     ("another alpha", {nn.Linear: course.Linear, torch.optim.RMSprop: OwnAlpha},
      "RMSprop-float", {}, [
         (CONVENTION, "RMSprop takes alpha to be 0.9, not 0.99: if that is meant, say it in")]),
+    ("momentum opposed", {nn.Linear: course.Linear, torch.optim.SGD: Opposed}, "SGD-", {}, [
+        (WRONG, "SGD subtracts the old velocity, where torch adds it: the sign of the momentum")]),
+    ("no alpha", {nn.ELU: Elu}, "ELU-", {}, [
+        (WRONG, "ELU input gradient lacks alpha below 0: it is e^x")]),
+    ("the output", {nn.ELU: EluByOutput}, "ELU-", {}, [
+        (WRONG, "ELU input gradient is y below 0, where y + alpha belongs")]),
+    ("no 1 - s", {nn.SiLU: SiLU}, "SiLU-", {}, [
+        (WRONG, "SiLU input gradient lacks the factor 1 - s in x * s * (1 - s)")]),
     ("momentum misplaced", {nn.Linear: course.Linear, torch.optim.SGD: Misplaced}, "SGD-", {}, [
         (WRONG, "SGD multiplies the new gradient by the momentum, and adds the old velocity")]),
 ]  # fmt: skip

@@ -56,6 +56,15 @@ def of_activation(
     if case.entry.name == "Sigmoid" and "slope" not in case.options:
         put("no 1 - y", "lacks the factor 1 - y", dy * y)
         put("no y", "lacks the factor y", dy * (1 - y))
+    if case.entry.name == "ELU":
+        alpha = case.options.get("alpha", 1.0)
+        above, slope = torch.where(x > 0, dy, 0.0), torch.where(x > 0, 0.0, dy)
+        put("no alpha", "lacks alpha below 0: it is e^x", above + slope * x.exp())
+        put("the output", "is y below 0, where y + alpha belongs", above + slope * y)
+        put("no e^x", "is alpha below 0, without its e^x", above + slope * alpha)
+    if case.entry.name == "SiLU":
+        s = torch.sigmoid(x)
+        put("no 1 - s", "lacks the factor 1 - s in x * s * (1 - s)", dy * (s + x * s))
     if case.entry.name in ("SiLU", "GELU", "Mish"):
         _of_gates(made, case, x, dy)
     if isinstance(module, nn.Hardtanh):

@@ -270,6 +270,7 @@ def _of_sgd(o: dict[str, Any]) -> list[tuple[str, str, Rule]]:
         behind: bool = False,
         shared: float = 0.0,
         misplaced: bool = False,
+        opposed: bool = False,
     ) -> Rule:
         def rule(p: Tensor, g: Tensor, state: State, t: int) -> Tensor:
             g = sign * g if late else sign * g + o["weight_decay"] * p
@@ -278,7 +279,8 @@ def _of_sgd(o: dict[str, Any]) -> list[tuple[str, str, Rule]]:
                 share = 1 - o["dampening"] if damp_first or not first else 1.0
                 share = 1 - o["momentum"] if averaged else o["momentum"] if scaled else share
                 before = torch.zeros_like(p) if first else state["b"]
-                state["b"] = o["momentum"] * before + share * g
+                old = -before if opposed else before
+                state["b"] = o["momentum"] * old + share * g
                 if misplaced:
                     state["b"] = before + o["momentum"] * g
                 if shared and not first:  # the first gradient's own array, which is written anew
@@ -297,6 +299,8 @@ def _of_sgd(o: dict[str, Any]) -> list[tuple[str, str, Rule]]:
         found += [
             ("averaged", "averages the gradients in its momentum: 1 - momentum times the new one, "
              "where torch adds it whole", sgd(averaged=True)),
+            ("opposed", "subtracts the old velocity, where torch adds it: the sign of the momentum "
+             "is wrong", sgd(opposed=True)),
             ("scaled", "multiplies the new gradient by the momentum too",
              sgd(scaled=True)),
             ("misplaced", "multiplies the new gradient by the momentum, and adds the old velocity "
