@@ -684,6 +684,27 @@ def test_why_it_trained_all_the_same_is_said_in_every_format() -> None:
     assert why in as_json(report)
 
 
+def test_a_mean_that_the_layers_take_in_the_losss_place_is_told_as_a_course_has_it() -> None:
+    class Mean(course.Linear):
+        def backward(self, dy: Tensor) -> Tensor:
+            super().backward(dy / len(dy))
+            return dy @ self.w
+
+    class Summed(course.LossMSE):
+        def backward(self) -> Tensor:
+            dx = super().backward()
+            return dx * len(dx)
+
+    parts = {**PARTS, nn.Linear: Mean, nn.MSELoss: Summed}
+    own = "The loss leaves the mean over the batch to the layers, as some courses do"
+    report = checked(parts, NETWORK)
+    assert len(report.findings) == 2
+    assert all(any(note.startswith(own) for note in one.notes) for one in report.findings)
+    assert all(one.severity == WRONG for one in report.findings)
+    other = checked({**parts, nn.Linear: course.Linear}, NETWORK)
+    assert not any(note.startswith(own) for one in other.findings for note in one.notes)
+
+
 def test_one_instance_at_two_places_is_said_to_be_one() -> None:
     def linear(n_in: int, n_out: int) -> tuple[str, dict[str, int]]:
         return "Linear", {"in_features": n_in, "out_features": n_out}

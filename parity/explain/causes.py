@@ -333,6 +333,9 @@ class _Causes:
             if clue.name == CANCEL:
                 for finding in blamed.values():
                     finding.notes.append(capital(clue.diagnosis))
+                if _averages_in_layers([*blamed.values()]):
+                    for finding in blamed.values():
+                        finding.notes.append(IN_LAYERS)
 
     def _blamed(self, outcome: Outcome, clue: Comparison) -> list[Finding]:
         """The findings that explain what is wrong with a whole."""
@@ -443,6 +446,27 @@ class _Causes:
         plain = _averaged(text)
         same = (one for one in self.found.values() if one.cls == cls and name in one.said)
         return next((one for one in same if plain and _averaged(one.said[name])), None)
+
+
+IN_LAYERS = (
+    "The loss leaves the mean over the batch to the layers, as some courses do: where that is "
+    "meant, say so in `waivers`"
+)
+
+
+def _averages_in_layers(found: list[Finding]) -> bool:
+    """Whether all that is wrong is that the loss's gradient is no mean over the batch, and that the
+    gradients of parameters are."""
+    of_loss = [one for one in found if one.cls.endswith("Loss")]
+    of_layers = [one for one in found if one not in of_loss]
+    summed = r" \d+ times what it should be: \d+ is the batch size"
+    mean = r" times what it should be: 1 / \d+, \d+ is the batch size$"
+    return (
+        bool(of_loss and of_layers)
+        and all(re.search(summed, one.sentence) for one in of_loss)
+        and all(re.search(mean, one.sentence) and ".param_grad" in one.evidence.name
+                for one in of_layers)
+    )  # fmt: skip
 
 
 def _averaged(text: str) -> bool:
