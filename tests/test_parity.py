@@ -309,7 +309,7 @@ def test_an_optimizer_is_judged_by_gradients_that_no_layer_has_spoilt() -> None:
     def steps(sgd: Any, **options: Any) -> set[str]:
         parts = {nn.Linear: Forgetful, torch.optim.SGD: sgd}
         subject = parity.Subject(parts, dtypes=("float32",), **options)
-        only = ("SGD-momentum=0.9-float32-*step*", "SGD-float32-long_run")
+        only = ("SGD-momentum=0.9-float32-*step*", "SGD-momentum=0.9-float32-long_run")
         checks = planned(parity.Local(subject), only=only)
         assert len(checks) == 3
         return {one.run().verdict for one in checks}
