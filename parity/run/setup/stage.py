@@ -89,10 +89,10 @@ def _of_calls(trial: Trial) -> Iterator[str]:
     the call itself, and in none of the subject's files."""
     if trial.case.kind != "layer" or trial.case.entry.several:
         return
-    inputs, layer, name = trial.inputs(), trial.build(), trial.case.entry.name
+    layer, name = trial.build(), trial.case.entry.name
     for way, given in (("forward", "x"), ("backward", "dy")):
         try:
-            getattr(layer, way)(inputs[given])
+            getattr(layer, way)(trial.inputs()[given])
         except Broken as broken:
             told = _UNCALLED.search(str(broken))
             if told and not _PLACE.search(str(broken)):
@@ -100,6 +100,8 @@ def _of_calls(trial: Trial) -> Iterator[str]:
                     f"its {name} is called as layer.{way}({given}), and that raises {told[1]}: "
                     f"{way}=lambda layer, {given}: …"
                 )
+            return
+        except Exception:  # it is none of the call's: the checks run into it too, and tell it
             return
 
 
