@@ -53,11 +53,11 @@ class Predicts:
 @pytest.mark.parametrize(
     ("layers", "told"),
     [
-        ({nn.Linear: TakesMore}, "layer.forward(x), and that raises TakesMore.forward() missing 1 "
-         "required positional argument: 'params': forward=lambda layer, x: …"),
-        ({nn.Linear: BackwardTakesMore}, "layer.backward(dy), and that raises BackwardTakesMore."
-         "backward() missing 1 required positional argument: 'cache': backward=lambda layer, dy"),
-        ({nn.Tanh: Predicts}, "layer.forward(x), and that raises 'Predicts' object is not call"),
+        ({nn.Linear: TakesMore}, "is called as layer.forward(x), and it takes (x, params): "
+         "forward=lambda layer, x: …"),
+        ({nn.Linear: BackwardTakesMore}, "layer.backward(dy), and it takes (dy, cache): backward="
+         "lambda layer, dy: …"),
+        ({nn.Tanh: Predicts}, "layer.forward(x), and it has no forward, and is not callable"),
     ],
 )  # fmt: skip
 def test_a_layer_that_takes_other_arguments_is_one_line(layers: Any, told: str) -> None:

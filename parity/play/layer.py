@@ -21,7 +21,7 @@ from parity.catalogue.entry import Entry
 from parity.catalogue.values import Tensors
 from parity.play.arrays import Layout, real, write
 from parity.play.broken import Misfit, Unoffered
-from parity.play.calls import Chain, backward, forward
+from parity.play.calls import Chain, backward, forward, unfit
 from parity.play.guard import seed_all, seed_own
 from parity.play.instance import Instance
 from parity.play.parameters import (
@@ -39,7 +39,7 @@ from parity.play.parameters import (
     zero_grad,
 )
 from parity.play.several import Several, flat, grouped, needed
-from parity.play.traced import traces
+from parity.play.traced import Traced, traces
 from parity.subject.subject import Subject
 
 
@@ -293,6 +293,19 @@ class Layer(Instance):
         own = [*getattr(self.made, "__dict__", {}).values()]
         kinds = [c for one in own if traces(one) for c in type(one).mro() if "backward" in vars(c)]
         return f"{kinds[-1].__module__}.{kinds[-1].__qualname__}" if kinds else ""
+
+    def unlike(self) -> dict[str, str]:
+        """What its forward and its backward take, where they cannot be called with one array; of
+        one that is not there, nothing is said but of a forward. Nothing is called."""
+        if self._called is None or isinstance(self.made, Traced):
+            return {}
+        forward = getattr(self.made, "forward", self.made)
+        if not callable(forward):
+            return {"forward": "it has no forward, and is not callable"}
+        found = {"forward": unfit(forward, (None,), mode_told(self.made, True))}
+        if not self.subject.step_in_backward and hasattr(self.made, "backward"):
+            found["backward"] = unfit(self.made.backward, (None,))
+        return {way: f"it takes ({takes})" for way, takes in found.items() if takes}
 
     def lazy(self) -> bool:
         """Whether its gradients are computed whenever they are asked for."""
