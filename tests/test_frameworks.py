@@ -133,7 +133,10 @@ def test_what_an_optimizer_has_fixed_holds_in_a_training() -> None:
     report = checked(layers, **SETTINGS, fixed={optim.SGD: {"momentum": 0.9}})
     assert report.findings == []
     assert ("network", "training") in judged(report)
-    assert not checked(layers, **SETTINGS).passed
+    (finding,) = checked(layers, **SETTINGS).findings
+    assert str(finding).startswith("SGD takes momentum to be 0.9, not 0: if that is meant, say it")
+    assert finding.severity == "convention"
+    assert "network" in {outcome.case for outcome in finding.outcomes}
 
 
 class LayerNorm:
