@@ -198,6 +198,22 @@ def test_a_backward_that_returns_nothing_has_its_other_gradients_judged() -> Non
     assert "ReturnsNothingAndWrong.backward (test_frameworks.py:" in report.findings[1].where
 
 
+class ReturnsOfEachSample(Dense):
+    """Its bias's gradient has a row for each sample."""
+
+    def backward(self, dy: Array) -> Any:
+        return dy @ self.W.T, self.x.T @ dy, dy
+
+    def param(self) -> list[Array]:
+        return [self.W, self.b]
+
+
+def test_a_returned_gradient_of_another_shape_in_each_batch_is_the_subjects_fault() -> None:
+    report = checked({nn.Linear: ReturnsOfEachSample}, weight="in_out")
+    assert not report.errors
+    assert "Linear.bias gradient is not summed over the batch" in str(report.findings[0])
+
+
 class TwoLayers:
     """A network that cannot be taken apart."""
 

@@ -224,7 +224,8 @@ class Layer(Instance):
     def _keep(self, gradients: list[Any]) -> None:
         """Keeps the gradients of parameters for a layer that has none itself: added to what there
         is since `zero_grad`, unless the adapter has it otherwise."""
-        if self.subject.gradients == "accumulated" and len(self.returned) == len(gradients):
+        shapes = [[np.shape(one) for one in them] for them in (self.returned, gradients)]
+        if self.subject.gradients == "accumulated" and shapes[0] == shapes[1]:
             gradients = [old + new for old, new in zip(self.returned, gradients, strict=True)]
         self.returned = gradients
 

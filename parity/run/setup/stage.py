@@ -52,7 +52,9 @@ def set_up(session: Any) -> None:
                     found[f"{name}: {setting}"] = None
                 except (Broken, Refused, Unoffered) as broken:  # its checks say so
                     if case.kind == "model" and "unpack" in str(broken):
-                        found["its model takes another number of widths than [2, 5, 4, 2]: "
+                        linear = [own for part, own in case.network.parts if part == "Linear"]
+                        widths = [2, *(own["out_features"] for own in linear)]
+                        found[f"its model takes another number of widths than {widths}: "
                               "model_hidden=(5,)"] = None  # fmt: skip
                     if one := _DTYPE.search(str(broken)):
                         found[f'its {name} is of {one[1]}, whatever is asked for: '
