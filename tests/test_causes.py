@@ -420,7 +420,7 @@ CASES: list[Due] = [
     ("momentum opposed", {nn.Linear: course.Linear, torch.optim.SGD: Opposed}, "SGD-", {}, [
         (WRONG, "SGD subtracts the old velocity, where torch adds it: the sign of the momentum")]),
     ("no alpha", {nn.ELU: Elu}, "ELU-", {}, [
-        (WRONG, "ELU input gradient lacks alpha below 0: it is e^x")]),
+        (WRONG, "ELU input gradient takes alpha to be 1, not 0.01")]),
     ("the output", {nn.ELU: EluByOutput}, "ELU-", {}, [
         (WRONG, "ELU input gradient is y below 0, where y + alpha belongs")]),
     ("no 1 - s", {nn.SiLU: SiLU}, "SiLU-", {}, [

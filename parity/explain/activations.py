@@ -59,7 +59,6 @@ def of_activation(
     if case.entry.name == "ELU":
         alpha = case.options.get("alpha", 1.0)
         above, slope = torch.where(x > 0, dy, 0.0), torch.where(x > 0, 0.0, dy)
-        put("no alpha", "lacks alpha below 0: it is e^x", above + slope * x.exp())
         put("the output", "is y below 0, where y + alpha belongs", above + slope * y)
         put("no e^x", "is alpha below 0, without its e^x", above + slope * alpha)
     if case.entry.name == "SiLU":
