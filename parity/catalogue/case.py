@@ -32,6 +32,8 @@ class Case:
         one_bias: whether its recurrent layers have one bias, where torch's have two.
         elsewhere: whether its torch side is a class of the adapter's, which only the subject's
             process has: there it is judged.
+        refuses: what the subject says of images of which a stride leaves a remainder: its own are
+            of a size that leaves none then.
     """
 
     entry: Entry
@@ -45,6 +47,7 @@ class Case:
     biased: bool = False
     one_bias: bool = False
     elsewhere: bool = False
+    refuses: str = ""
 
     def __str__(self) -> str:
         variant = self.variant
@@ -76,7 +79,8 @@ class Case:
     @property
     def shape(self) -> tuple[int, ...]:
         """Of the input, or the prediction."""
-        return self.entry.shape_of(self.variant)
+        shape = self.entry.shape_of(self.variant)
+        return without_remainder(shape, self.options) if self.refuses else shape
 
     @property
     def beside(self) -> dict[str, tuple[int, ...]]:
@@ -150,6 +154,26 @@ class Case:
         """The torch side of a layer, on the CPU and with the parameters that it happens to have."""
         module: nn.Module = self.reference()
         return module
+
+
+def without_remainder(shape: tuple[int, ...], options: Options) -> tuple[int, ...]:
+    """The next larger shape of images, `[B, C, …]`, over which windows go at their stride and leave
+    nothing over; no two of its numbers are alike where those of `shape` are not."""
+
+    def of_axis(option: str, axis: int, default: int) -> int:
+        value = options.get(option, default)
+        number = value[axis] if isinstance(value, tuple) else value
+        return int(number)
+
+    found = list(shape[:2])
+    for axis, size in enumerate(shape[2:]):
+        window = of_axis("kernel_size", axis, 1)
+        stride = of_axis("stride", axis, 1 if "out_channels" in options else window)
+        reach = of_axis("dilation", axis, 1) * (window - 1) + 1
+        first = size + (reach - size - 2 * of_axis("padding", axis, 0)) % stride
+        alike = {first} & {*found, *shape} - {size}
+        found.append(first + stride if stride > 1 and alike else first)
+    return tuple(found)
 
 
 def made(entry: Entry, *args: Any, **options: Any) -> Any:

@@ -63,8 +63,9 @@ class Entry:
         positional: options that are handed over by position, since frameworks name them in
             their own ways: the widths of a layer, an optimizer's rate.
         mixes: whether samples of a batch see each other, as in `Softmax(dim=0)`; by variant.
-        optional: variants that a subject may refuse by an exception, such as a kernel that is no
-            square: they are listed as not checked then.
+        optional: variants that a subject may refuse by whatever exception, such as a kernel that is
+            no square: they are listed as not checked then. By one that it means, `raise` or
+            `assert`, it may refuse all but the first, when it is made or goes forward.
         name: default: the name of the torch class.
 
     Raises:

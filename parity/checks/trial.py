@@ -24,6 +24,7 @@ from parity.judge.evaluate import dropping
 from parity.judge.once import once
 from parity.judge.truth import DRAWS, Truth, truth
 from parity.play.arrays import same_bits
+from parity.play.broken import Broken
 
 NEAREST = 0.05
 """How near a real target comes to a prediction, in steps of which a difference is taken."""
@@ -78,6 +79,23 @@ class Trial:
     def build(self, *, poison: bool = False) -> Any:
         """The subject's own object for this case."""
         return self.session.new(self.case, self.dtype, self.device, self.seed, poison)
+
+    def refused(self) -> bool:
+        """Whether the subject refuses this variant, which is not its entry's first, by an exception
+        that it means: when it is made, or at the first pass."""
+        case = self.case
+        if case.variant == next(iter(case.entry.variants)):
+            return False
+        try:
+            made = self.build()
+            if case.kind == "layer":
+                inputs = self.inputs()
+                self.layer(inputs).forward(inputs["x"])
+            elif case.kind == "loss":
+                made.forward(*arguments(self.loss_inputs()))
+        except Broken as broken:
+            return broken.meant
+        return False
 
     def layer(
         self, inputs: Tensors, settings: dict[str, str] | None = None, *, poison: bool = False

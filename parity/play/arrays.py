@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -157,6 +159,18 @@ def _ragged(y: Any) -> bool:
     return isinstance(y, (list, tuple)) and not all(isinstance(v, (int, float)) for v in y)
 
 
+def flattened(shape: Sequence[int]) -> list[tuple[int, int]]:
+    """The shapes of a kernel, its axes in the subject's order, that is kept as a matrix: of a row
+    or of a column for each output. None of what is no kernel."""
+    if len(shape) not in CONVOLVING:
+        return []
+    return [(shape[0], math.prod(shape[1:])), (math.prod(shape[:-1]), shape[-1])]
+
+
+CONVOLVING = (3, 4)
+"""How many axes the weights of convolutions have."""
+
+
 def write(array: Any, value: Tensor) -> None:
     """Writes into a subject's array, in place.
 
@@ -164,6 +178,8 @@ def write(array: Any, value: Tensor) -> None:
         Misfit: it is not shaped so, or cannot be written.
     """
     shape = tuple(getattr(array, "shape", ()))
+    if shape in flattened(value.shape):
+        value = value.reshape(shape)
     if [n for n in shape if n != 1] != [n for n in value.shape if n != 1]:
         raise Misfit(f"it is {list(shape)}, where torch's is {list(value.shape)}")
     value = value.reshape(shape)

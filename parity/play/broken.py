@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import sysconfig
 import traceback
@@ -80,6 +81,10 @@ _PARITY = str(Path(__file__).resolve().parents[1]) + os.sep
 _PYTHON = tuple(sysconfig.get_paths()[name] + os.sep for name in ("stdlib", "platstdlib"))
 
 
+#: The end of a line of `trace_of`.
+_STATEMENT = re.compile(r" in \S+: (raise|assert)\b")
+
+
 class Own(Exception):
     """An error of parity's own, beside the subject; the text is its traceback."""
 
@@ -97,6 +102,11 @@ class Broken(Exception):
         super().__init__(legible(text, 4 * LONGEST))
         self.trace = tuple(legible(line) for line in trace)
         """The lines of the subject's own that led there, the last one last."""
+
+    @property
+    def meant(self) -> bool:
+        """Whether the subject raised it by a statement of its own, `raise` or `assert`."""
+        return bool(self.trace) and bool(_STATEMENT.search(self.trace[-1]))
 
 
 class Misfit(Broken):

@@ -278,8 +278,9 @@ LOSSES = ("MSELoss", "CrossEntropyLoss", "CategoricalCrossEntropy", "BCEWithLogi
 ENDS = {"CategoricalCrossEntropy": "Softmax", "BCELoss": "Sigmoid"}
 """What a network has before a loss of probabilities."""
 
-IMAGES = (10, 1, 7, 8)
-"""The shape of the input of a network that begins with a convolution."""
+IMAGES = (10, 1, 6, 8)
+"""The shape of the input of a network that begins with a convolution; its pool leaves no remainder,
+which some refuse."""
 
 
 def _of_images(offered: dict[str, Case], subject: Subject) -> tuple[tuple[str, Any], ...]:

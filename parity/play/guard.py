@@ -138,7 +138,8 @@ def said(error: BaseException) -> str:
 
 def _raised(error: BaseException, text: str) -> str:
     first = text.strip().partition("\n")[0]
-    return f"{legible(type(error).__name__)}: {legible(first)}{place(error)}"
+    kind, says = legible(type(error).__name__), legible(first)
+    return f"{kind}: {says}{place(error)}" if says else f"{kind}{place(error)}"
 
 
 def _text(error: BaseException) -> str:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from parity.catalogue.entry import Entry
 from parity.catalogue.values import Tensors
-from parity.play.arrays import Layout, real, write
+from parity.play.arrays import CONVOLVING, Layout, flattened, real, write
 from parity.play.broken import Misfit, Unoffered
 from parity.play.calls import Chain, backward, forward, unfit
 from parity.play.guard import seed_all, seed_own
@@ -478,7 +478,8 @@ class Layer(Instance):
         shapes = []
         for name, shape in self.due.items():
             for count in (1, *self._counts(name)):
-                shapes.append(tuple(n for n in (shape[0] // count, *shape[1:]) if n != 1))
+                own = shape[0] // count, *shape[1:]
+                shapes += [tuple(n for n in one if n != 1) for one in (own, *flattened(own))]
         return shapes
 
     def turned(self, name: str, value: Tensor) -> Tensor:
@@ -491,6 +492,8 @@ class Layer(Instance):
 
     def _back(self, name: str, value: Tensor) -> Tensor:
         """The same from the subject's layout to torch's."""
+        due = self.turned(name, torch.empty(self.due.get(name, ()))).shape
+        value = value.reshape(due) if tuple(value.shape) in flattened(due) else value
         if name.endswith("weight") and value.dim() in CONVOLVING:
             torchs, own = self.layout.axes(value.dim())
             return value.permute([own.index(axis) for axis in torchs])
@@ -520,9 +523,6 @@ RESETTING = re.compile(
 """What a method may be called that sets a layer's state back."""
 STATE = re.compile("_?(prev_|last_)?(h|c|a|hidden|cell|state|hidden_state|cell_state)(_prev|_t)?")
 """What an attribute may be called that is a layer's state."""
-
-CONVOLVING = (3, 4)
-"""How many axes the weights of convolutions have."""
 
 
 @contextlib.contextmanager

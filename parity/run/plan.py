@@ -140,7 +140,8 @@ class Planned:
         except Broken as broken:
             if broken.innocent:  # the next time it has a process of its own
                 return self._compared(seed)
-            if self.case.optional and str(broken).startswith("raises "):
+            meant = self.case.optional and str(broken).startswith("raises ")
+            if meant or (broken.meant and trial.refused()):
                 raise Unoffered(f"it refuses {self.case.variant}: {str(broken)[:SHOWN]}") from None
             return [replace(fact("run", False, str(broken)), entries=broken.trace)]
         except Own:

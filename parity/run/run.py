@@ -120,6 +120,7 @@ def run(
     used = {outcome.waiver for outcome in outcomes}
     unused = [w for w in description.waivers if w not in used] if complete else []
     missing = [(str(case), case.missing) for case in description.cases if case.missing]
+    missing += [(str(case), case.refuses) for case in description.cases if case.refuses]
     preset = {"conventions": description.preset} if description.preset else {}
     return Report(
         description.name, outcomes, missing, unused, description.waivers,

@@ -93,7 +93,8 @@ class Subject:
             these letters in another order, such as "hwio"; or a mapping by torch class, where they
             differ. Of a ConvTranspose2d the letters are those of the convolution that it is the
             transpose of, as in torch: "oihw" is [in, out, height, width] of its own. Of a Conv1d
-            they are without the height.
+            they are without the height. A kernel may be kept as a matrix too, [out, the others], or
+            [the others, out] where the letters end with "o".
         channels: of images are "first" (default), `[B, C, H, W]`, or "last", `[B, H, W, C]`, for
             convolutions, pooling, Upsample, PReLU, BatchNorm2d and GroupNorm, Conv1d's sequences
             alike, and an `Entry` of one's own with `images=True`.

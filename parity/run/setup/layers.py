@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -88,6 +89,9 @@ def of_conv(trial: Trial) -> Iterator[str]:
     if missing := list(_fixed(trial, shapes)):
         yield from missing
         return
+    if shapes and len(shapes[0]) == 2 < len(due):
+        yield from _of_matrix(trial, shapes[0])
+        return
     layer = trial.build()  # the one before is gone, if another has been built
     layer.shapes(weights(inputs))
     if len(shapes) == len(inputs) - 2 and tuple(shapes[0]) != due and len(shapes[0]) == len(due):
@@ -117,11 +121,50 @@ def of_conv(trial: Trial) -> Iterator[str]:
             return
 
 
+def _of_matrix(trial: Trial, shape: tuple[int, ...]) -> Iterator[str]:
+    """Of a convolution whose kernel is kept as a matrix: in which order its axes are joined."""
+    inputs, name = trial.inputs(), trial.case.entry.name
+    right = evaluate.layer(trial.case.module())(inputs)["output"]
+    for kernel in ("", *KERNELS):  # as it is declared, first
+        try:
+            layer = trial.layer(inputs, {"kernel": kernel} if kernel else None)
+        except Broken:
+            continue
+        found = _lying(trial, layer, inputs["x"], right)
+        if found is not None:
+            if kernel:
+                yield f"its {name} has weights {list(shape)}: kernel={kernel!r}"
+            yield from found
+            return
+
+
 def of_images(trial: Trial) -> Iterator[str]:
     """Of a layer of images without parameters."""
+    for one in filter(None, (trial, fitted(trial))):
+        inputs = one.inputs()
+        right = evaluate.layer(one.case.module())(inputs)["output"]
+        found = _lying(one, one.build(), inputs["x"], right)
+        if found is not None:
+            yield from found
+            return
+
+
+def fitted(trial: Trial) -> Trial | None:
+    """The trial at images of which no stride leaves a remainder, if its own are not such."""
+    if not trial.case.entry.images:
+        return None
+    case = replace(trial.case, refuses="a remainder")
+    return None if case.shape == trial.case.shape else replace(trial, case=case)
+
+
+def refusal(trial: Trial) -> str:
+    """The exception that a layer raises at its first forward pass; "" if it raises none."""
     inputs = trial.inputs()
-    right = evaluate.layer(trial.case.module())(inputs)["output"]
-    yield from _lying(trial, trial.build(), inputs["x"], right) or ()
+    try:
+        trial.layer(inputs).forward(inputs["x"])
+    except Broken as broken:
+        return str(broken) if str(broken).startswith("raises ") else ""
+    return ""
 
 
 def _lying(trial: Trial, layer: Any, x: Tensor, right: Tensor) -> list[str] | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from parity.judge.truth import Refused
 from parity.play.broken import Broken, Setting, Unoffered
 from parity.play.guard import randomness_kept
 from parity.run.plan import DTYPES, one_thread
-from parity.run.setup.layers import of_conv, of_images, of_linear
+from parity.run.setup.layers import fitted, of_conv, of_images, of_linear, refusal
 from parity.run.setup.losses import of_loss
 from parity.run.setup.sequences import of_heads, of_masks, of_option, of_recurrent
 from parity.subject.error import MissingSetting
@@ -36,7 +37,7 @@ def set_up(session: Any) -> None:
         MissingSetting: a setting is missing; the text has each of them.
     """
     found: dict[str, None] = {}
-    seen = set()
+    seen, silent = set(), set[str]()
     with one_thread(), randomness_kept():
         for case in session.description.cases:
             name, look = case.entry.name, _look_of(case)
@@ -51,6 +52,7 @@ def set_up(session: Any) -> None:
                 except Setting as setting:
                     found[f"{name}: {setting}"] = None
                 except (Broken, Refused, Unoffered) as broken:  # its checks say so
+                    silent |= {name} - {name if str(broken).startswith("raises ") else ""}
                     if case.kind == "model" and "unpack" in str(broken):
                         linear = [own for part, own in case.network.parts if part == "Linear"]
                         widths = [2, *(own["out_features"] for own in linear)]
@@ -61,12 +63,26 @@ def set_up(session: Any) -> None:
                               f'dtypes=("{one[1]}",)'] = None  # fmt: skip
                         continue  # the next dtype may tell more
                 break
+        _fit(session, silent)
     if found:
         first = {_setting_in(one) or one: one for one in reversed(found)}
         found = dict.fromkeys(one for one in found if one in first.values())
         settings = [own for own in map(_setting_in, found) if own]
         text = f"{session.description.name}: SETUP: {'; '.join(found)}"
         raise MissingSetting(text, settings)
+
+
+def _fit(session: Any, silent: Collection[str]) -> None:
+    """Gives layers that refuse images of which their stride leaves a remainder, others; those that
+    are silent are asked nothing more."""
+    cases = session.description.cases
+    for place, case in enumerate(cases):
+        if case.kind != "layer" or case.missing or case.elsewhere or case.entry.name in silent:
+            continue
+        trial = Trial(session, case, DTYPES[session.description.dtypes[0]])
+        if (fitting := fitted(trial)) and (why := refusal(trial)) and not refusal(fitting):
+            text = f"sizes of which a stride leaves a remainder: {why}"
+            cases[place] = replace(case, refuses=text)
 
 
 def _missing(trial: Trial, look: Callable[[Trial], Iterator[str]]) -> list[str]:
