@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -567,3 +568,84 @@ def test_names_that_mean_something_else_are_no_faults() -> None:
     report = parity.check(parity.Subject(PARTS | {torch.optim.SGD: Named}), only="SGD")
     assert report.passed, report.findings
     assert any("what it has of a state is not for this" in gap for gap in report.gaps)
+
+
+class OfNumpy:
+    """Weights [in, out], of numpy."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        self.w, self.b = np.zeros((n_in, n_out)), np.zeros(n_out)
+        self.dw, self.db = np.zeros((n_in, n_out)), np.zeros(n_out)
+
+    def forward(self, x: Any) -> Any:
+        self.x = x
+        return np.dot(x, self.w) + self.b
+
+    def backward(self, dy: Any) -> Any:
+        self.dw += np.dot(self.x.T, dy)
+        self.db += dy.sum(0)
+        return np.dot(dy, self.w.T)
+
+    def param(self) -> Any:
+        return [(self.w, self.dw), (self.b, self.db)]
+
+
+class NumpyReLU:
+    """Goes forward with a tensor too."""
+
+    def forward(self, x: Any) -> Any:
+        self.x = x
+        return np.maximum(x, 0)
+
+    def backward(self, dy: Any) -> Any:
+        dx = dy.copy()
+        dx[self.x <= 0] = 0
+        return dx
+
+
+class Squares:
+    def forward(self, p: Any, t: Any) -> Any:
+        self.p, self.t = p, t
+        return np.square(p - t).mean()
+
+    def backward(self) -> Any:
+        return (2 / self.p.size) * (self.p - self.t)
+
+
+ARRAYS: list[tuple[dict[Any, Any], str, list[str]]] = [
+    ({nn.Linear: OfNumpy, nn.ReLU: NumpyReLU}, "torch", [
+        'the parameters of its Linear are numpy arrays: array="numpy"',
+        'its Linear has weights [in, out]: weight="in_out"']),
+    ({nn.ReLU: NumpyReLU}, "torch", ['its ReLU takes numpy arrays: array="numpy"']),
+    ({nn.MSELoss: Squares}, "torch", ['its MSELoss takes numpy arrays: array="numpy"']),
+    ({nn.Linear: InOut, nn.Tanh: course.Tanh}, "numpy", [
+        'the parameters of its Linear are torch tensors: array="torch"',
+        'its Linear has weights [in, out]: weight="in_out"']),
+    ({nn.Tanh: course.Tanh}, "numpy", ['its Tanh takes torch tensors: array="torch"']),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("layers", "array", "due"), ARRAYS)
+def test_arrays_of_the_other_kind_are_one_line(
+    layers: dict[Any, Any], array: str, due: list[str]
+) -> None:
+    with pytest.raises(parity.AdapterError) as raised:
+        parity.check(parity.Subject(layers, array=array))
+    assert str(raised.value).removeprefix("SETUP: ").split("; ") == due
+
+
+def test_what_was_asked_for_passes() -> None:
+    layers: dict[Any, Any] = {nn.Linear: OfNumpy, nn.ReLU: NumpyReLU, nn.MSELoss: Squares}
+    settings: dict[str, Any] = {"array": "numpy", "weight": "in_out", "dtypes": ("float64",)}
+    report = parity.check(parity.Subject(layers, **settings), quick=True)
+    assert report.passed, report.findings
+
+
+@pytest.mark.parametrize("others", [{}, PARTS])
+def test_what_raises_among_tensors_is_a_fault_where_a_layer_keeps_tensors(
+    others: dict[Any, Any],
+) -> None:
+    layers = others | {nn.Linear: course.Linear, nn.ReLU: NumpyReLU}
+    report = parity.check(parity.Subject(layers), only="ReLU-*")
+    assert not report.passed
+    assert all("has no attribute 'copy'" in one.sentence for one in report.findings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -61,6 +61,7 @@ class Trial:
         case: what is checked.
         dtype, device: in which, and where.
         seed: of all that is random.
+        assumed: settings beside the adapter's, of a layer or a loss.
     """
 
     session: Any
@@ -68,6 +69,7 @@ class Trial:
     dtype: torch.dtype = torch.float32
     device: str = "cpu"
     seed: int = 0
+    assumed: dict[str, str] = field(default_factory=dict, compare=False)
 
     def generator(self) -> torch.Generator:
         return torch.Generator().manual_seed(self.seed)
@@ -78,7 +80,10 @@ class Trial:
 
     def build(self, *, poison: bool = False) -> Any:
         """The subject's own object for this case."""
-        return self.session.new(self.case, self.dtype, self.device, self.seed, poison)
+        made = self.session.new(self.case, self.dtype, self.device, self.seed, poison)
+        if self.assumed and self.case.kind in ("layer", "loss"):
+            made.assume(self.assumed)
+        return made
 
     def refused(self) -> bool:
         """Whether the subject refuses this variant, which is not its entry's first, by an exception

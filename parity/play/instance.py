@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,16 @@ class Instance:
         self.subject, self.dtype, self.poison = subject, dtype, poison
         self.layout = Layout(subject.array, subject.batch, subject.kernel_of(nn.Conv2d))
         self.watch = Watch()
+
+    def assume(self, settings: dict[str, Any]) -> None:
+        """Plays by other settings than the adapter's, to find out whether they fit."""
+        self.subject = replace(self.subject, **settings)
+        self.layout = replace(self.layout, array=self.subject.array)
+
+    def arrays(self) -> tuple[str, list[str]]:
+        """Of which kind of arrays it is as the adapter says, and those of its parameters are, if
+        that can be said: "torch", "numpy"."""
+        return self.subject.array, []
 
     def attempt(self, method: str, *args: Any) -> tuple[bool, Any]:
         """Calls a method of this object: whether it was refused, and the result if not."""

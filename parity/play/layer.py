@@ -10,7 +10,6 @@ import contextlib
 import math
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -92,10 +91,17 @@ class Layer(Instance):
             self.several = Several(entry.results, attends, states, subject.masks, before)
 
     def assume(self, settings: dict[str, Any]) -> None:
-        """Plays by other settings than the adapter's, to find out whether they fit."""
+        super().assume(settings)
         assert self.entry is not None
-        self.subject = replace(self.subject, **settings)
         self.play(self.entry)
+
+    def arrays(self) -> tuple[str, list[str]]:
+        if self.subject.tensor:
+            return self.subject.array, []
+        own = [parameter for parameter, _ in self._found() if not isinstance(parameter, list)]
+        kinds = {"torch": Tensor, "numpy": np.ndarray}
+        found = [name for one in own for name, kind in kinds.items() if type(one) is kind]
+        return self.subject.array, found if len(found) == len(own) else []
 
     def lacks(self) -> dict[str, str]:
         """What its forward cannot do without, and does not get, by name: what may be given for it,

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from parity.catalogue.case import Case
-from parity.checks.trial import Trial
+from parity.checks.trial import Trial, arguments
 from parity.judge.truth import Refused
 from parity.play.broken import Broken, Setting, Unoffered
 from parity.play.guard import randomness_kept
@@ -37,7 +37,8 @@ def set_up(session: Any) -> None:
         MissingSetting: a setting is missing; the text has each of them.
     """
     found: dict[str, None] = {}
-    seen, silent = set(), set[str]()
+    seen, silent, kinds = set(), set[str](), set[str]()
+    assumed: dict[str, str] = {}
     with one_thread(), randomness_kept():
         for case in session.description.cases:
             name, look = case.entry.name, _look_of(case)
@@ -47,12 +48,14 @@ def set_up(session: Any) -> None:
             seen.add((name, look))
             for dtype in session.description.dtypes:
                 try:
-                    trial = Trial(session, case, DTYPES[dtype])
+                    trial = Trial(session, case, DTYPES[dtype], assumed=assumed)
+                    found |= dict.fromkeys(_of_arrays(trial, kinds))
                     found |= dict.fromkeys(_missing(trial, look))
                 except Setting as setting:
                     found[f"{name}: {setting}"] = None
                 except (Broken, Refused, Unoffered) as broken:  # its checks say so
-                    silent |= {name} - {name if str(broken).startswith("raises ") else ""}
+                    if not str(broken).startswith("raises "):
+                        silent.add(name)
                     if case.kind == "model" and "unpack" in str(broken):
                         linear = [own for part, own in case.network.parts if part == "Linear"]
                         widths = [2, *(own["out_features"] for own in linear)]
@@ -63,13 +66,69 @@ def set_up(session: Any) -> None:
                               f'dtypes=("{one[1]}",)'] = None  # fmt: skip
                         continue  # the next dtype may tell more
                 break
-        _fit(session, silent)
+        if not found:
+            found |= dict.fromkeys([] if kinds else _of_takers(session, silent))
+            _fit(session, silent)
     if found:
         first = {_setting_in(one) or one: one for one in reversed(found)}
         found = dict.fromkeys(one for one in found if one in first.values())
         settings = [own for own in map(_setting_in, found) if own]
-        text = f"{session.description.name}: SETUP: {'; '.join(found)}"
+        whose = f"{session.description.name}: " if session.description.name else ""
+        text = f"{whose}SETUP: {'; '.join(found)}"
         raise MissingSetting(text, settings)
+
+
+def _of_arrays(trial: Trial, kinds: set[str]) -> Iterator[str]:
+    """Of a layer whose parameters are arrays of the other kind than the adapter says. From then on
+    that kind is assumed; `kinds` are those that are seen."""
+    if trial.case.kind != "layer":
+        return
+    declared, own = trial.build().arrays()
+    kinds |= {*own}
+    if own and declared not in own and not trial.assumed:
+        trial.assumed["array"] = own[0]
+        whose = f"the parameters of its {trial.case.entry.name}"
+        yield f'{whose} are {ARRAYS[own[0]]}: array="{own[0]}"'
+
+
+ARRAYS = {"torch": "torch tensors", "numpy": "numpy arrays"}
+
+
+def _of_takers(session: Any, silent: Collection[str]) -> Iterator[str]:
+    """Of layers and losses none of which has a parameter: that they raise where they are given
+    arrays of one kind, and not where they are given the other."""
+    seen = set(silent)
+    for case in session.description.cases:
+        name = case.entry.name
+        known = case.kind in ("layer", "loss") and not (case.missing or case.elsewhere)
+        if not known or case.entry.several or name in seen:
+            continue
+        seen.add(name)
+        trial = Trial(session, case, DTYPES[session.description.dtypes[0]])
+        try:
+            declared = trial.build().arrays()[0]
+        except Broken:
+            continue
+        (other,) = ARRAYS.keys() - {declared}
+        if _raises(trial) and not _raises(replace(trial, assumed={"array": other})):
+            yield f'its {name} takes {ARRAYS[other]}: array="{other}"'
+            return
+
+
+def _raises(trial: Trial) -> bool:
+    """Whether a layer or a loss does at a pass, forward and backward."""
+    try:
+        made = trial.build()
+        if trial.case.kind == "loss":
+            made.forward(*arguments(trial.loss_inputs()))
+            made.backward()
+        else:
+            inputs = trial.inputs()
+            made.forward(inputs["x"])
+            made.backward(inputs["dy"])
+    except Broken as broken:
+        return str(broken).startswith("raises ")
+    return False
 
 
 def _fit(session: Any, silent: Collection[str]) -> None:
