@@ -618,3 +618,36 @@ def test_a_backward_that_is_given_no_input_is_not_taken_for_a_derivative(tmp_pat
         "    def backward(self, dy):\n        return dy * (1 - dy)\n"
     )
     assert "layer.given" not in skeleton(str(tmp_path / "own.py"), tmp_path)
+
+
+def test_what_is_not_taken_up_is_listed(tmp_path: Path) -> None:
+    """Beside classes: functions that need no parameters are taken up, and others are named."""
+    (tmp_path / "own.py").write_text(
+        "import numpy as np\n"
+        "class Linear:\n"
+        "    def __init__(self, n_in, n_out):\n        self.W = np.ones((n_in, n_out))\n"
+        "    def forward(self, x):\n        self.x = x\n        return x @ self.W\n"
+        "    def backward(self, dy):\n        return dy @ self.W.T\n"
+        "class Lion:\n"
+        "    def __init__(self, params, lr):\n        self.params, self.lr = params, lr\n"
+        "    def step(self):\n        pass\n"
+        "class Trainer:\n"
+        "    def __init__(self, model):\n        self.model = model\n"
+        "    def step(self):\n        pass\n"
+        "class Gate:\n"
+        "    def feedforward(self, x):\n        return x\n"
+        "    def backprop(self, dy):\n        return dy\n"
+        "def relu_forward(x):\n    return np.maximum(x, 0), x\n"
+        "def relu_backward(dy, cache):\n    return dy * (cache > 0)\n"
+        "def linear_forward(x, w, b):\n    return x @ w + b, (x, w)\n"
+        "def linear_backward(dy, cache):\n    return dy @ cache[1].T, cache[0].T @ dy, dy.sum(0)\n"
+        "def conv_forward(x, w, b, conv_param):\n    return x, (x, w, conv_param['stride'])\n"
+        "def conv_backward(dy, cache):\n    return dy, cache, dy\n"
+    )
+    text = skeleton(str(tmp_path / "own.py"), tmp_path)
+    assert "own.relu_forward, own.relu_backward," in text
+    for row in ("own.Lion: which torch class?", "own.Gate: which torch class?",
+                "own.conv_forward: not taken up"):  # fmt: skip
+        assert f"# {row}" in text
+    assert "Trainer" not in text
+    assert "linear_forward" not in text, "there is a class"

@@ -20,6 +20,7 @@ from parity.subject.error import AdapterError
 from parity.subject.hooks import (
     BACKWARD,
     FORWARD,
+    RATES,
     STEPS,
     of_layers,
     of_losses,
@@ -75,7 +76,11 @@ def skeleton(given: str, folder: Path) -> str:
     """
     source = source_of(given)
     found, unknown = _classes(source)
-    pairs, left = ({}, []) if found else pairs_of(source)
+    pairs, left = pairs_of(source)
+    if found:  # how functions with parameters are called need not be how classes are
+        others = {name: pair for name, pair in pairs.items() if name not in found}
+        pairs = {name: pair for name, pair in others.items() if not pair.parameters}
+        left += [f"{p.module.name}.{p.names[0]}" for name, p in others.items() if name not in pairs]
     derived = {k: v for k, v in derivatives_of(source).items() if k not in found | pairs}
     if not found and not pairs and not derived:
         raise AdapterError(
@@ -184,9 +189,18 @@ def _classes(source: Source) -> tuple[dict[str, Found], list[tuple[Module, str]]
             name = None
         if name is not None and (name not in found or _better(node, found[name].node)):
             found[name] = Found(module, node, near)
-        elif name is None and {"forward", "backward"} <= set(methods(node)):
+        elif name is None and _works(node):
             unknown.append((module, node.name))
     return found, [(module, name) for module, name in unknown if name not in bases]
+
+
+def _works(node: ast.ClassDef) -> bool:
+    """Whether a class looks like a layer or a loss, or like an optimizer: it has the two ways, or a
+    step and a rate."""
+    own = set(methods(node))
+    ways = own & {*FORWARD} and own & {*BACKWARD}
+    made = arguments(methods(node).get("__init__"))[1]
+    return bool(ways or (own & {*STEPS} and {*made} & {*RATES}))
 
 
 def _near(
