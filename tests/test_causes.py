@@ -316,6 +316,20 @@ class Opposed(course.SGD):
             p -= self.lr * v
 
 
+class ByShape(course.SGD):
+    """Parameters of one shape have one velocity."""
+
+    def __init__(self, pairs: Any, lr: float, momentum: float = 0.0) -> None:
+        self.pairs, self.lr, self.momentum = pairs, lr, momentum
+        self.v: dict[Any, Tensor] = {}
+
+    def step(self) -> None:
+        for p, g in self.pairs:
+            v = self.momentum * self.v.get(p.shape, torch.zeros_like(p)) + g
+            self.v[p.shape] = v
+            p -= self.lr * v
+
+
 class Elu:
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = alpha
@@ -446,6 +460,14 @@ def not_due(case: Due) -> str:
 @pytest.mark.parametrize("case", CASES, ids=[name.replace(" ", "_") for name, *_ in CASES])
 def test_one_cause_is_one_finding_of_its_class(case: Due) -> None:
     assert not not_due(case)
+
+
+def test_a_state_that_parameters_of_one_shape_share_is_named() -> None:
+    """No two parameters have one shape but in `sizes`, which `quick` leaves out."""
+    layers: dict[Any, Any] = {nn.Linear: course.Linear, torch.optim.SGD: ByShape}
+    report = parity.check(parity.Subject(layers), only="SGD-*-float32-*")
+    sentence = "SGD keeps one state for all parameters of one shape, where each has its own"
+    assert told(report) == [(WRONG, sentence)]
 
 
 def test_another_sentence_class_or_number_of_findings_is_not_due() -> None:

@@ -5,6 +5,7 @@ The gradients are the judge's own, at every step: none is computed by the subjec
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
@@ -51,6 +52,7 @@ class _Life:
         gradients: at each step, of each parameter; by default random, zero at one step and small
             after it.
         rates, resumed: at which steps its rate changes, and a new one goes on in its place.
+        every: one step in so many is judged.
     """
 
     def __init__(
@@ -63,8 +65,9 @@ class _Life:
         gradients: Gradients | None = None,
         rates: Mapping[int, float] = MappingProxyType({}),
         resumed: tuple[int, ...] = (),
+        every: int = 1,
     ) -> None:
-        self.trial, self.count, self.rates = trial, steps, rates
+        self.trial, self.count, self.rates, self.every = trial, steps, rates, every
         generator = trial.generator()
 
         def drawn(step: int, name: str, value: Tensor) -> Tensor:
@@ -89,20 +92,20 @@ class _Life:
             for name in self.names:
                 if before[name] is not None:
                     self.inputs[f"step {step}: {name}"] = before[name]
-                self.results[f"step {step}: {name}"] = after[name]
+                if step % every == 0:
+                    self.results[f"step {step}: {name}"] = after[name]
 
-    def judged(self, seen: Callable[[str], bool] = lambda name: True) -> list[Comparison]:
-        """Every parameter after every step, or those that are seen, against torch's."""
+    def judged(self) -> list[Comparison]:
+        """Every parameter after every step that is judged, against torch's."""
         case = self.trial.case
-        torchs = evaluate.optimizer(case.reference, self.count, self.rates)
-        what = case, self.count, tuple(self.rates.items())
+        torchs = evaluate.optimizer(case.reference, self.count, self.rates, self.every)
+        what = case, self.count, tuple(self.rates.items()), self.every
 
         def evaluated() -> Any:
             return truth(torchs, self.inputs, elementwise=True, pure=case.pure)
 
         right = once(("truth", what), self.inputs, evaluated)
-        names = [name for name in self.results if seen(name)]
-        return compare({name: self.results[name] for name in names}, right.only(names))
+        return compare(self.results, right.only(self.results))
 
     def explained(self) -> Explanation:
         """Which known mistake the steps are, if one."""
@@ -152,7 +155,7 @@ def no_mutation(trial: Trial) -> list[Comparison]:
 
 def long_run(trial: Trial) -> list[Comparison]:
     """Parameters in the course of a thousand steps: what counts them must go on counting."""
-    life, name = _Life(trial, LONG), trial.case.entry.name
+    life, name = _Life(trial, LONG, every=50), trial.case.entry.name
 
     def text(verdict: Comparison) -> str:
         step = _step(verdict)
@@ -163,19 +166,25 @@ def long_run(trial: Trial) -> list[Comparison]:
             "counts or adds up has stopped, such as a counter of few digits"
         )
 
-    verdicts = life.judged(lambda name: int(name.split()[1][:-1]) % 50 == 0)
+    verdicts = life.judged()
     return life.unjudgeable() or _said(verdicts, text)
 
 
 def sizes(trial: Trial) -> list[Comparison]:
     """Many parameters: some of one shape, one of 1,025 entries, of one, of none."""
     life, name = _Life(trial, 3, SIZES), trial.case.entry.name
+    verdicts = life.judged()
+    shapes = {parameter: tuple(value.shape) for parameter, value in life.values.items()}
+    counts = Counter(shapes.values())
+    wrong = {verdict.name.split(": ")[1] for verdict in verdicts if not verdict.passed}
 
     def text(verdict: Comparison) -> str:
-        shape = list(life.values[verdict.name.split(": ")[1]].shape)
+        if all(counts[shapes[parameter]] > 1 for parameter in wrong):
+            return f"{name} keeps one state for all parameters of one shape, where each has its own"
+        shape = list(shapes[verdict.name.split(": ")[1]])
         return f"{name} moves a parameter of shape {shape} wrongly, among others"
 
-    return _said(life.judged(), text)
+    return _said(verdicts, text)
 
 
 def magnitudes(trial: Trial) -> list[Comparison]:

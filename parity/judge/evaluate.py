@@ -177,8 +177,10 @@ def optimizer(
     make: Callable[[list[Tensor]], torch.optim.Optimizer],
     steps: int,
     rates: Mapping[int, float] = MappingProxyType({}),
+    every: int = 1,
 ) -> Evaluate:
-    """An optimizer's steps on given gradients; `rates`: those that change, by step.
+    """An optimizer's steps on given gradients; `rates`: those that change, by step. Results are of
+    one step in `every`.
 
     Inputs: parameters `p0`, `p1`, …, and their gradients at each step, `step 1: p0`, …; one that is
     not among them is None. Results: after each step, `step 1: p0`, and its state, `step 1:
@@ -189,7 +191,8 @@ def optimizer(
     def evaluate(inputs: Tensors) -> Tensors:
         parameters = {k: inputs[k].clone().requires_grad_() for k in inputs if ":" not in k}
         with _by_default(next(iter(parameters.values())).dtype):  # NAdam keeps a product in it
-            return _stepped(make(list(parameters.values())), parameters, inputs, steps, rates)
+            moved = make(list(parameters.values()))
+            return _stepped(moved, parameters, inputs, steps, rates, every)
 
     return evaluate
 
@@ -229,8 +232,9 @@ def _stepped(
     inputs: Tensors,
     steps: int,
     rates: Mapping[int, float],
+    every: int,
 ) -> Tensors:
-    results = {}
+    results: Tensors = {}
     for step in range(1, steps + 1):
         for name, parameter in parameters.items():
             gradient = inputs.get(f"step {step}: {name}")
@@ -238,6 +242,8 @@ def _stepped(
         for group in moved.param_groups:
             group["lr"] = rates.get(step, group["lr"])
         moved.step()
+        if step % every:
+            continue
         for name, parameter in parameters.items():
             results[f"step {step}: {name}"] = parameter.detach().clone()
             for slot, value in moved.state.get(parameter, {}).items():
