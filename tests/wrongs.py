@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 import parity
 from parity.catalogue.table import by_name
-from parity.explain.causes import Finding
+from parity.explain.finding import Finding
 from parity.judge.outcome import PASSED, UNCHECKED
 from parity.run.plan import planned
 from tests import seeds

@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import Any
 
 from parity.explain.candidates import settled
-from parity.explain.causes import Finding, findings
+from parity.explain.causes import findings
+from parity.explain.finding import Finding
 from parity.judge.comparison import WRONG
 from parity.judge.outcome import FAILED, SEVERITIES, WAIVED, Outcome
 

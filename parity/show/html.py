@@ -18,7 +18,7 @@ from importlib import resources
 from typing import TypeVar
 
 from parity.checks.kinds import KINDS
-from parity.explain.causes import Finding
+from parity.explain.finding import Finding
 from parity.judge.comparison import GRADIENT_FACTOR, TRUSTED_FROM, VALUE_FACTOR, Comparison
 from parity.judge.outcome import FAILED, MISTRUSTED, PASSED, UNPROVEN, WAIVED, Outcome
 from parity.run.report import Report

@@ -78,9 +78,9 @@ def skeleton(given: str, folder: Path) -> str:
     found, unknown = _classes(source)
     pairs, left = pairs_of(source)
     if found:  # how functions with parameters are called need not be how classes are
-        others = {name: pair for name, pair in pairs.items() if name not in found}
-        pairs = {name: pair for name, pair in others.items() if not pair.parameters}
-        left += [f"{p.module.name}.{p.names[0]}" for name, p in others.items() if name not in pairs]
+        beside = {name: pair for name, pair in pairs.items() if name not in found}
+        pairs = {name: pair for name, pair in beside.items() if not pair.parameters}
+        left += [f"{p.module.name}.{p.names[0]}" for name, p in beside.items() if name not in pairs]
     derived = {k: v for k, v in derivatives_of(source).items() if k not in found | pairs}
     if not found and not pairs and not derived:
         raise AdapterError(
