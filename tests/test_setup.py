@@ -591,8 +591,6 @@ class OfNumpy:
 
 
 class NumpyReLU:
-    """Goes forward with a tensor too."""
-
     def forward(self, x: Any) -> Any:
         self.x = x
         return np.maximum(x, 0)
@@ -603,25 +601,13 @@ class NumpyReLU:
         return dx
 
 
-class Squares:
-    def forward(self, p: Any, t: Any) -> Any:
-        self.p, self.t = p, t
-        return np.square(p - t).mean()
-
-    def backward(self) -> Any:
-        return (2 / self.p.size) * (self.p - self.t)
-
-
 ARRAYS: list[tuple[dict[Any, Any], str, list[str]]] = [
     ({nn.Linear: OfNumpy, nn.ReLU: NumpyReLU}, "torch", [
         'the parameters of its Linear are numpy arrays: array="numpy"',
         'its Linear has weights [in, out]: weight="in_out"']),
-    ({nn.ReLU: NumpyReLU}, "torch", ['its ReLU takes numpy arrays: array="numpy"']),
-    ({nn.MSELoss: Squares}, "torch", ['its MSELoss takes numpy arrays: array="numpy"']),
     ({nn.Linear: InOut, nn.Tanh: course.Tanh}, "numpy", [
         'the parameters of its Linear are torch tensors: array="torch"',
         'its Linear has weights [in, out]: weight="in_out"']),
-    ({nn.Tanh: course.Tanh}, "numpy", ['its Tanh takes torch tensors: array="torch"']),
 ]  # fmt: skip
 
 
@@ -634,8 +620,49 @@ def test_arrays_of_the_other_kind_are_one_line(
     assert str(raised.value).removeprefix("SETUP: ").split("; ") == due
 
 
+PLAIN = """
+import {module}
+class ReLU:
+    def forward(self, x):
+        self.x = x
+        return {module}.maximum(x, 0 * x)
+    def backward(self, dy):
+        dx = dy.{copy}()
+        dx[self.x <= 0] = 0
+        return dx
+class Squares:
+    def forward(self, p, t):
+        self.difference = p - t
+        return {module}.square(p - t).mean()
+    def backward(self):
+        return (2 / self.difference.{count}) * self.difference
+"""
+OF_NUMPY = PLAIN.format(module="numpy", copy="copy", count="size")
+OF_TORCH = PLAIN.format(module="torch", copy="clone", count="numel()")
+
+
+@pytest.mark.parametrize(("text", "array", "other"), [
+    (OF_NUMPY, "torch", 'numpy arrays: array="numpy"'),
+    (OF_TORCH, "numpy", 'torch tensors: array="torch"'),
+])  # fmt: skip
+@pytest.mark.parametrize(("key", "cls"), [("ReLU", "ReLU"), ("MSELoss", "Squares")])
+def test_so_they_are_where_nothing_has_parameters(
+    tmp_path: Path, text: str, array: str, other: str, key: str, cls: str
+) -> None:
+    """A module that has one of the two alone says which."""
+    (tmp_path / "mine.py").write_text(text)
+    adapter = tmp_path / "adapter.py"
+    subject = f"parity.Subject({{nn.{key}: mine.{cls}}}, array={array!r}, dtypes=('float64',))"
+    adapter.write_text(f"import parity, mine\nfrom torch import nn\nsubject = {subject}\n")
+    with pytest.raises(parity.AdapterError, match=f"its {key} takes {other}"):
+        parity.check(adapter)
+    adapter.write_text(adapter.read_text().replace(repr(array), repr(other.split('"')[1])))
+    report = parity.check(adapter, quick=True)
+    assert report.passed, report.findings
+
+
 def test_what_was_asked_for_passes() -> None:
-    layers: dict[Any, Any] = {nn.Linear: OfNumpy, nn.ReLU: NumpyReLU, nn.MSELoss: Squares}
+    layers: dict[Any, Any] = {nn.Linear: OfNumpy, nn.ReLU: NumpyReLU}
     settings: dict[str, Any] = {"array": "numpy", "weight": "in_out", "dtypes": ("float64",)}
     report = parity.check(parity.Subject(layers, **settings), quick=True)
     assert report.passed, report.findings

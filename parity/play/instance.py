@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,17 @@ class Instance:
         self.subject = replace(self.subject, **settings)
         self.layout = replace(self.layout, array=self.subject.array)
 
-    def arrays(self) -> tuple[str, list[str]]:
-        """Of which kind of arrays it is as the adapter says, and those of its parameters are, if
-        that can be said: "torch", "numpy"."""
-        return self.subject.array, []
+    def arrays(self) -> list[str]:
+        """Of which kinds of arrays its parameters are: "torch", "numpy"."""
+        return []
+
+    def imports(self) -> tuple[str, list[str]]:
+        """Of which kind of arrays the adapter says that it is, "torch" or "numpy", and which of
+        these its own module has."""
+        module = sys.modules.get(type(getattr(self, "made", None)).__module__)
+        values = getattr(module, "__dict__", {}).values()
+        own = [one.__name__ for one in values if inspect.ismodule(one)]
+        return self.subject.array, [name for name in ("torch", "numpy") if name in own]
 
     def attempt(self, method: str, *args: Any) -> tuple[bool, Any]:
         """Calls a method of this object: whether it was refused, and the result if not."""

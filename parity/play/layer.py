@@ -95,13 +95,13 @@ class Layer(Instance):
         assert self.entry is not None
         self.play(self.entry)
 
-    def arrays(self) -> tuple[str, list[str]]:
+    def arrays(self) -> list[str]:
         if self.subject.tensor:
-            return self.subject.array, []
+            return []
         own = [parameter for parameter, _ in self._found() if not isinstance(parameter, list)]
         kinds = {"torch": Tensor, "numpy": np.ndarray}
         found = [name for one in own for name, kind in kinds.items() if type(one) is kind]
-        return self.subject.array, found if len(found) == len(own) else []
+        return found if len(found) == len(own) else []
 
     def lacks(self) -> dict[str, str]:
         """What its forward cannot do without, and does not get, by name: what may be given for it,

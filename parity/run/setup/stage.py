@@ -83,7 +83,8 @@ def _of_arrays(trial: Trial, kinds: set[str]) -> Iterator[str]:
     that kind is assumed; `kinds` are those that are seen."""
     if trial.case.kind != "layer":
         return
-    declared, own = trial.build().arrays()
+    layer = trial.build()
+    declared, own = layer.imports()[0], layer.arrays()
     kinds |= {*own}
     if own and declared not in own and not trial.assumed:
         trial.assumed["array"] = own[0]
@@ -95,8 +96,8 @@ ARRAYS = {"torch": "torch tensors", "numpy": "numpy arrays"}
 
 
 def _of_takers(session: Any, silent: Collection[str]) -> Iterator[str]:
-    """Of layers and losses none of which has a parameter: that they raise where they are given
-    arrays of one kind, and not where they are given the other."""
+    """Of layers and losses none of which has a parameter, in modules that have one kind of arrays
+    alone: that they raise where they are given the other, and not where they are given these."""
     seen = set(silent)
     for case in session.description.cases:
         name = case.entry.name
@@ -106,12 +107,13 @@ def _of_takers(session: Any, silent: Collection[str]) -> Iterator[str]:
         seen.add(name)
         trial = Trial(session, case, DTYPES[session.description.dtypes[0]])
         try:
-            declared = trial.build().arrays()[0]
+            declared, others = trial.build().imports()
         except Broken:
             continue
-        (other,) = ARRAYS.keys() - {declared}
-        if _raises(trial) and not _raises(replace(trial, assumed={"array": other})):
-            yield f'its {name} takes {ARRAYS[other]}: array="{other}"'
+        if others in ([], [declared]) or len(others) > 1:
+            continue
+        if _raises(trial) and not _raises(replace(trial, assumed={"array": others[0]})):
+            yield f'its {name} takes {ARRAYS[others[0]]}: array="{others[0]}"'
             return
 
 
