@@ -26,7 +26,7 @@ ROWS: tuple[Entry, ...] = (
             "channels": {"num_parameters": 5},
             "images": {"num_parameters": 3},
         },
-        {"": (7, 5), "init=0.1": (7, 5), "channels": (7, 5), "images": (5, 3, 7, 6)},
+        {"": (7, 5), "init=0.1": (7, 5), "channels": (7, 5), "images": (5, 3, 7, 3)},
         images=True,
         optional=("channels", "images"),
     ),

@@ -152,7 +152,9 @@ _GATED: Variants = {"": _WIDTHS, "bias": _WIDTHS | {"bias": True}}
 _WIDE = ("in_features", "hidden_features")
 _ROPE: Variants = {
     "": {}, "base=50": {"base": 50.0}, "interleaved": {"interleaved": True}, "heads": {},
+    "long": {},
 }  # fmt: skip
+_TURNED = {"heads": (3, 2, 7, 6), "long": (2, 1030, 4)}
 
 ROWS: tuple[Entry, ...] = (
     Entry(
@@ -182,8 +184,8 @@ ROWS: tuple[Entry, ...] = (
         RoPE,
         "layer",
         _ROPE,
-        {name: (3, 2, 7, 6) if name == "heads" else (3, 7, 6) for name in _ROPE},
+        {name: _TURNED.get(name, (3, 7, 6)) for name in _ROPE},
         sequence=True,
-        optional=("heads",),
+        optional=("heads", "long"),
     ),
 )

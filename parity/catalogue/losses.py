@@ -30,6 +30,13 @@ _CROSS_ENTROPY = reductions(
     distribution={},
     **{"distribution_label_smoothing=0.1": {"label_smoothing": 0.1}},
 )
+#: What two options do together shows where the mean is taken.
+_CROSS_ENTROPY |= {
+    f"index_{name},label_smoothing=0.1_mean": {
+        **option, "label_smoothing": 0.1, "reduction": "mean",
+    }
+    for name, option in (("weight", {"weight": WEIGHTS}), ("ignore_index=1", {"ignore_index": 1}))
+}  # fmt: skip
 _DIVERGENCE = reductions("batchmean", **{"": {}, "log_target": {"log_target": True}})
 _CLASSES = ("index", "one_hot", "distribution")
 _CLASS = {name: next(kind for kind in _CLASSES if name.startswith(kind)) for name in _CROSS_ENTROPY}

@@ -13,6 +13,7 @@ _MAX_POOL: Variants = {
     "kernel=(3,2)": {"kernel_size": (3, 2), "stride": (2, 1)},
     "dilation=2": {"kernel_size": 2, "stride": 2, "dilation": 2},
     "ceil_mode": {"kernel_size": 2, "ceil_mode": True},
+    "ceil_mode,padding=1": {"kernel_size": 2, "padding": 1, "ceil_mode": True},
 }
 
 _AVG_POOL: Variants = {

@@ -143,14 +143,16 @@ def nan(trial: Trial) -> list[Comparison]:
 
 
 def kink(trial: Trial) -> list[Comparison]:
-    """At 0, and beside it, values and gradients are torch's."""
+    """At 0 and beside it, and at the limits of a Hardtanh, values and gradients are torch's."""
+    module = trial.case.module().eval()
+    limits = [module.min_val, module.max_val] if isinstance(module, nn.Hardtanh) else []
 
     def change(inputs: Tensors) -> Tensors:
         x = inputs["x"].clone()
         tiny = torch.finfo(x.dtype).tiny
-        corners = torch.tensor([0.0, -0.0, tiny, -tiny], dtype=x.dtype)
+        corners = torch.tensor([0.0, -0.0, tiny, -tiny, *limits], dtype=x.dtype)
         count = max(1, x.numel() // 8)  # half of the entries: the others keep the scale
-        x.view(-1)[: 4 * count] = corners.repeat(count)
+        x.view(-1)[: 4 * count] = corners.repeat(count)[: 4 * count]
         return inputs | {"x": x}
 
     inputs = change(trial.inputs())
@@ -158,23 +160,32 @@ def kink(trial: Trial) -> list[Comparison]:
     results = passed(layer, inputs, seed=trial.seed)
     verdicts = trial.judge_layer(inputs, results)
     name = trial.case.entry.name
-    module = trial.case.module().eval()
     torchs = evaluate.layer(module)(inputs)["input_grad"]
-    return [_at_zero(v, inputs, results["input_grad"], torchs, name) for v in verdicts]
-
-
-def _at_zero(
-    verdict: Comparison, inputs: Tensors, dx: Tensor, torchs: Tensor, label: str
-) -> Comparison:
-    """Says what the derivative at 0 is, where that is what is wrong."""
-    if verdict.passed or verdict.name != "input_grad" or verdict.reason:
-        return verdict
-    zero = inputs["x"] == 0
+    dx = results["input_grad"]
     if dx.shape != inputs["dy"].shape:
-        return verdict  # no function of each entry
-    slopes = [(gradient / inputs["dy"])[zero] for gradient in (dx, torchs)]
+        return verdicts  # no function of each entry
+    verdicts = [_at_zero(v, _slopes(inputs, dx, torchs, 0.0), name) for v in verdicts]
+    for limit in limits:  # where the floor, which moves the input, is as large as the jump
+        own, right = _slopes(inputs, dx, torchs, limit)
+        text = f"{name}'s derivative at {limit:g} is {own:g}, torch's is {right:g}"
+        verdicts.append(fact("input_grad", own == right, f"is {own:g} at {limit:g}", text))
+    return verdicts
+
+
+def _slopes(inputs: Tensors, dx: Tensor, torchs: Tensor, place: float) -> tuple[float, float]:
+    """The derivative at a place, the subject's and torch's; NaN where it is not one number."""
+    here = inputs["x"] == place
+    slopes = [(gradient / inputs["dy"])[here] for gradient in (dx, torchs)]
+    one = [float(s.max() - s.min()) <= 1e-4 for s in slopes]
     own, right = (round(float(s.mean()), 4) + 0.0 for s in slopes)  # -0 is 0
-    if own == right or any(float(s.max() - s.min()) > 1e-4 for s in slopes):
+    return (own, right) if all(one) else (math.nan, math.nan)
+
+
+def _at_zero(verdict: Comparison, slopes: tuple[float, float], label: str) -> Comparison:
+    """Says what the derivative at 0 is, where that is what is wrong."""
+    own, right = slopes
+    wrong = not (verdict.passed or verdict.reason) and verdict.name == "input_grad"
+    if not wrong or own == right or math.isnan(own):
         return verdict
     text = f"{label}'s derivative at 0 is {own:g}, torch's is {right:g}"
     return replace(verdict, diagnosis=text)

@@ -126,7 +126,7 @@ def accumulation(trial: Trial) -> list[Comparison]:
 
 def repeated(trial: Trial) -> list[Comparison]:
     """A batch leaves nothing of itself: another after it is right, or a longer one, and itself once
-    more."""
+    more; and so it is once the parameters are others."""
     inputs = trial.inputs()
     layer = trial.layer(inputs)
     one = rows_of(inputs, slice(1)) | {
@@ -147,6 +147,16 @@ def repeated(trial: Trial) -> list[Comparison]:
         if name:
             judged = trial.judge_layer(inputs | batch, results)
             verdicts += [replace(v, name=f"{name}: {v.name}") for v in judged]
+    if own := weights(inputs):
+        moved = inputs | {name: value / 2 for name, value in own.items()}
+        layer.set_parameters(weights(moved))
+        judged = trial.judge_layer(moved, passed(layer, moved, seed=trial.seed))
+        if any(not v.passed for v in judged) and all(v.passed for v in verdicts):
+            text = (
+                f"{trial.case.entry.name} goes by its parameters as they were before they changed"
+            )
+            judged = [v if v.passed else replace(v, diagnosis=text, named=True) for v in judged]
+        verdicts += [replace(v, name=f"other parameters: {v.name}") for v in judged]
     return verdicts
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from parity.catalogue.table import CATALOGUE
 from parity.catalogue.values import Tensors
 from parity.checks.domain import SMALLEST
 from parity.checks.passes import LAID, laid, written
@@ -72,12 +73,22 @@ LARGE = 64
 
 def sizes(trial: Trial) -> list[Comparison]:
     """Batches of one more than 8, 64 and 1,024 samples; of sequences, which are long, not the
-    last."""
+    last. Where its columns may be any number, samples of nine, and, where they are no classes, of
+    one."""
     verdicts = []
-    for rows in (9, 65) if trial.case.target == "labels" else (9, 65, 1025):
-        inputs = trial.loss_inputs(rows)
+    shapes: list[tuple[int, int | None]] = [(9, None), (65, None)]
+    if trial.case.target != "labels":
+        shapes.append((1025, None))
+    if any(trial.case.entry is one for one in CATALOGUE.values()) and not (
+        trial.case.target == "labels" or trial.case.options.keys() & {"weight", "pos_weight"}
+    ):
+        classes = trial.case.target in ("index", "one_hot", "distribution")
+        shapes += [(6, 9)] + [(6, 1)] * (not classes)
+    for rows, columns in shapes:
+        inputs = trial.loss_inputs(rows, columns)
+        size = f"{rows} rows" if columns is None else str([rows, columns])
         for verdict in one_pass(trial, inputs, terms=inputs["prediction"].numel()):
-            verdicts.append(replace(verdict, name=f"{rows} rows: {verdict.name}"))
+            verdicts.append(replace(verdict, name=f"{size}: {verdict.name}"))
     return verdicts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,6 +37,8 @@ def rate(trial: Trial) -> list[Comparison]:
     verdicts = [fact("factors", exact, f"are not all 0 or 1 / (1 - p) = {float(keep):g}")]
     if 0 < p < 1 and (text := _dependent(zero, again)):
         return [*verdicts, fact("zeros", False, "depend on each other", text)]
+    if 0 < p < 1 and (text := _of_output(layer, trial)):
+        return [*verdicts, fact("input_grad", False, "is 0 wherever the input is", text)]
     for name, (hits, share) in counts.items():
         count, trials = int(hits.sum()), hits.numel()
         # Neighbouring pairs overlap, which at most triples the variance of their count.
@@ -47,6 +50,18 @@ def rate(trial: Trial) -> list[Comparison]:
         if not near:  # and what follows from it
             break
     return verdicts
+
+
+def _of_output(layer: Any, trial: Trial) -> str:
+    """What a backward does wrong that takes the mask to be where the output is not 0."""
+    zeros = torch.zeros(1 if trial.case.single else 20, 50, dtype=trial.dtype)
+    layer.forward(zeros)
+    refused, dx = layer.attempt("backward", torch.ones_like(zeros))
+    if refused or bool(dx.any()):
+        return ""
+    return (
+        "Dropout passes no gradient on where the input is 0: its mask is no function of the input"
+    )
 
 
 def _dependent(zero: Tensor, again: Tensor) -> str:

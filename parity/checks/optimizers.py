@@ -222,6 +222,13 @@ def nan(trial: Trial) -> list[Comparison]:
         return gradient
 
     life, name = _Life(trial, 2, gradients=odd), trial.case.entry.name
+    torchs = evaluate.optimizer(trial.case.reference, 2)(life.inputs)
+    for (
+        key,
+        result,
+    ) in life.results.items():  # inf - inf is NaN, or was not computed: lost both ways
+        lost = ~result.isfinite() & ~torchs[key].isfinite()
+        life.results[key] = torch.where(lost, torchs[key], result)
     text = f"{name} does with a gradient that is NaN or infinite what torch does not"
     return _said(life.judged(), lambda verdict: text)
 
@@ -241,8 +248,10 @@ def rate(trial: Trial) -> list[Comparison]:
 
 
 def resume(trial: Trial) -> list[Comparison]:
-    """A new optimizer goes on from the state of the one before as if nothing had been."""
-    life, name = _Life(trial, 2 * TURN, resumed=(TURN,)), trial.case.entry.name
+    """A new optimizer goes on from the state of the one before as if nothing had been: twice, the
+    second time among gradients that have become small."""
+    life = _Life(trial, SILENT + TURN, resumed=(TURN, SILENT + 2))
+    name = trial.case.entry.name
 
     def text(verdict: Comparison) -> str:
         before = _step(verdict) < TURN

@@ -162,11 +162,12 @@ class Trial:
         given = self.case.beside.items()
         return [torch.zeros(rows, *shape, dtype=kinds.get(name)) for name, shape in given]
 
-    def loss_inputs(self, rows: int | None = None) -> Tensors:
+    def loss_inputs(self, rows: int | None = None, columns: int | None = None) -> Tensors:
         """A random prediction and target of the kinds that the loss takes; among the targets some
         that it is to ignore."""
         generator, case = self.generator(), self.case
-        rows, features = case.rows if rows is None else rows, case.shape[-1]
+        rows = case.rows if rows is None else rows
+        features = case.shape[-1] if columns is None else columns
         if case.target == "labels":
             what = rows, case.shape, case.variant, case.options
             return ctc.drawn(*what, generator, self.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -158,13 +159,17 @@ def fitted(trial: Trial) -> Trial | None:
 
 
 def refusal(trial: Trial) -> str:
-    """The exception that a layer raises at its first forward pass; "" if it raises none."""
+    """The exception by which a layer refuses its first forward pass, one that it means, or of a
+    reshape; "" if there is none."""
     inputs = trial.inputs()
     try:
         trial.layer(inputs).forward(inputs["x"])
     except Broken as broken:
-        return str(broken) if str(broken).startswith("raises ") else ""
+        return str(broken) if broken.meant or _UNSHAPED.search(str(broken)) else ""
     return ""
+
+
+_UNSHAPED = re.compile(r"^raises \w+: .*(cannot reshape array|is invalid for input of size)")
 
 
 def _lying(trial: Trial, layer: Any, x: Tensor, right: Tensor) -> list[str] | None:

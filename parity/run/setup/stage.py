@@ -141,9 +141,19 @@ def _fit(session: Any, silent: Collection[str]) -> None:
         if case.kind != "layer" or case.missing or case.elsewhere or case.entry.name in silent:
             continue
         trial = Trial(session, case, DTYPES[session.description.dtypes[0]])
-        if (fitting := fitted(trial)) and (why := refusal(trial)) and not refusal(fitting):
+        if (fitting := fitted(trial)) and (why := refusal(trial)) and _passes(fitting):
             text = f"sizes of which a stride leaves a remainder: {why}"
             cases[place] = replace(case, refuses=text)
+
+
+def _passes(trial: Trial) -> bool:
+    """Whether a layer makes something of its first input."""
+    inputs = trial.inputs()
+    try:
+        trial.layer(inputs).forward(inputs["x"])
+    except Broken:
+        return False
+    return True
 
 
 def _missing(trial: Trial, look: Callable[[Trial], Iterator[str]]) -> list[str]:
