@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from parity.checks import domain, life, masks, memory
 from parity.checks.passes import of_pass, one_pass, outputs, passed, rows_of, taken
 from parity.checks.trial import Trial, beside, fact, weights
 from parity.explain import normalization
-from parity.judge.comparison import Comparison
+from parity.judge.comparison import EDGE, Comparison
 from parity.judge.differences import compare_with_differences
 from parity.judge.truth import HALF
 from parity.play.broken import Unoffered
@@ -30,13 +30,11 @@ def _ending(ending: str, doc: str) -> Callable[[Trial], list[Comparison]]:
 
 
 def eval_mode(trial: Trial) -> list[Comparison]:
-    """In evaluation mode as torch in evaluation mode, after a pass in training where that leaves
-    nothing that counts; and training mode leads back."""
+    """In evaluation mode as torch in evaluation mode; training mode leads back, and leaves nothing
+    behind it that a backward in evaluation goes by."""
     inputs = trial.inputs()
     layer = trial.layer(inputs)
     drops = isinstance(trial.case.module(), nn.Dropout)
-    if not _keeps(trial.case.module()):
-        passed(layer, inputs, seed=trial.seed)
     without = layer.train(False)
     if without and _keeps(trial.case.module()):
         raise Unoffered(without)
@@ -56,6 +54,17 @@ def eval_mode(trial: Trial) -> list[Comparison]:
         layer.train(True)
         again = passed(layer, inputs, seed=trial.seed)
         verdicts += trial.judge_layer(inputs, again, training=True)
+        layer.train(False)
+        results = outputs(trial, layer, inputs["x"])
+        refused, dx = layer.attempt("backward", inputs["dy"])
+        if not refused and all(verdict.passed for verdict in verdicts):
+            results = of_pass(results["output"], dx, layer.results())
+            text = "Dropout's backward in evaluation drops what the last pass in training dropped"
+            verdicts += [
+                v if v.passed or v.name == "output"
+                else replace(v, diagnosis=text, named=True, severity=EDGE)
+                for v in trial.judge_layer(inputs, results, training=False)
+            ]  # fmt: skip
     return verdicts
 
 

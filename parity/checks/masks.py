@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parity.checks.trial import Trial, fact
-from parity.judge.comparison import Comparison
+from parity.checks.trial import NO_SCALE, Trial, fact
+from parity.judge.comparison import EDGE, Comparison
 
 
 def rate(trial: Trial) -> list[Comparison]:
@@ -25,6 +25,8 @@ def rate(trial: Trial) -> list[Comparison]:
     ones = torch.ones(rows, size * size // rows, dtype=trial.dtype)
     factors = layer.forward(ones)
     keep = torch.tensor(1, dtype=trial.dtype) / torch.tensor(1 - p, dtype=trial.dtype)
+    if p == 1 and bool(factors.isnan().any()):
+        return [fact("output", False, "is NaN", NO_SCALE, EDGE)]
     exact = bool(((factors == 0) | (factors == keep)).all())
     zero, again = factors == 0, layer.forward(ones) == 0
     counts = {

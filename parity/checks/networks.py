@@ -32,6 +32,7 @@ from parity.judge.comparison import Comparison, compare
 from parity.judge.evaluate import Over, alone, dropping
 from parity.judge.truth import truth
 from parity.play.arrays import same_bits
+from parity.play.broken import Unoffered
 
 BATCH, STEPS = 10, 100
 
@@ -85,7 +86,7 @@ def layer_by_layer(trial: Trial) -> list[Comparison]:
     x, t = points(trial, 1 if trial.case.single else BATCH)
     model.seed(trial.seed)
     got = model.trace(x, t)
-    heard = any(name[0].isdigit() and name.endswith((".input", ".dy")) for name in got)
+    heard = _heard(model, twin, got)
     verdicts = untouched(model, "the network")
     if heard:
         verdicts += _joints(twin, x, got)
@@ -107,6 +108,19 @@ def layer_by_layer(trial: Trial) -> list[Comparison]:
         verdicts = _cancelling(wrong, whole) + verdicts  # first: it is what matters
         whole = [v if v.passed else replace(v, inherited=True) for v in whole]
     return verdicts + whole
+
+
+def _heard(model: Any, twin: nn.Sequential, got: Tensors) -> bool:
+    """Whether the model's layers told of their calls.
+
+    Raises:
+        Unoffered: they did not, and one is a Dropout, of which nobody knows then what it dropped.
+    """
+    heard = any(name[0].isdigit() and name.endswith((".input", ".dy")) for name in got)
+    drops = any(isinstance(layer, nn.Dropout) for layer in twin)
+    if drops and not heard and not model.shared():
+        raise Unoffered("what its Dropout drops is not heard: it is called by names of its own")
+    return heard
 
 
 def _one_instance(twin: nn.Sequential, places: list[int]) -> Comparison:
@@ -306,6 +320,8 @@ def in_training(trial: Trial, size: int) -> list[Comparison]:
     for step, (x_step, t_step) in enumerate(zip(x.split(size), t.split(size), strict=True), 1):
         inputs |= {f"x {step}": x_step, f"t {step}": t_step}
         got = model.train_step(x_step, t_step)
+        if step == 1:
+            _heard(model, twin, got)
         results |= {f"step {step}: {k}": got[k] for k in weights}
         masks.append(_masks(twin, got))
     cases = trial.session.description.cases

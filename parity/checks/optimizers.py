@@ -20,7 +20,7 @@ from parity.explain import optimizers as mistakes
 from parity.explain.diagnosis import Explanation, certified
 from parity.explain.mistakes import simple
 from parity.judge import evaluate
-from parity.judge.comparison import Comparison, compare
+from parity.judge.comparison import CONVENTION, Comparison, compare
 from parity.judge.once import once
 from parity.judge.truth import truth
 from parity.play.arrays import same_bits
@@ -238,13 +238,25 @@ def rate(trial: Trial) -> list[Comparison]:
     first = float(trial.case.options["lr"])
     rates = {TURN: first / 4, 2 * TURN: first * 2}
     life, name = _Life(trial, 3 * TURN, rates=rates), trial.case.entry.name
+    inputs, inside = in_double(life.inputs), trial.case.options.get("momentum")
+    other = evaluate.optimizer(trial.case.reference, life.count, rates, inside=True)(inputs)
+    chosen = inside and all(
+        torch.allclose(own.double(), other[key], rtol=1e-4) for key, own in life.results.items()
+    )
 
     def text(verdict: Comparison) -> str:
         if _step(verdict) < TURN:
             return ""
         return f"{name} does not go by its rate, once that has changed: what it keeps is of the old"
 
-    return _said(life.judged(), text)
+    if not chosen:
+        return _said(life.judged(), text)
+    said = (
+        f"{name} has the rate inside of its velocity, v = momentum * v + lr * g, as Keras has it: "
+        "the same as torch's until the rate changes"
+    )
+    return [v if v.passed else replace(v, diagnosis=said, named=True, severity=CONVENTION)
+            for v in life.judged()]  # fmt: skip
 
 
 def resume(trial: Trial) -> list[Comparison]:

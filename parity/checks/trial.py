@@ -386,8 +386,10 @@ def _all_dropped(verdict: Comparison) -> Comparison:
     """A scale of 1 / (1 - p) is a division by 0 where all is dropped: an edge."""
     if verdict.passed or not verdict.reason.startswith("NaN or infinite"):
         return verdict
-    text = "Dropout is NaN at p = 1, where torch's is 0: 1 / (1 - p) is a division by 0"
-    return replace(verdict, diagnosis=text, named=True, severity=EDGE)
+    return replace(verdict, diagnosis=NO_SCALE, named=True, severity=EDGE)
+
+
+NO_SCALE = "Dropout is NaN at p = 1, where torch's is 0: 1 / (1 - p) is a division by 0"
 
 
 def _at_least(right: Truth, least: float, terms: int) -> Truth:

@@ -7,13 +7,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from parity.judge.comparison import GRADIENT_FACTOR, MISSING, Comparison
+from parity.judge.comparison import DIGITS, GRADIENT_FACTOR, MISSING, Comparison
 
 STEP = 1e-3
 
 ROUNDINGS = 100
 """How many roundings of f's value each difference may be off by: of a sum of many terms that nearly
 cancel, the terms round and not the sum. A mistake is a million times larger."""
+
+FEW = 1e-5
+"""How far lost digits may lead, of the largest: what is computed in float32 on its way, or by a
+small number beside."""
 
 MOST = 8
 """In how many directions a tensor is moved: of no more entries each by itself, else all of them at
@@ -47,7 +51,11 @@ def compare_with_differences(
     rounding = torch.finfo(x.dtype).eps * max(float(f(x).abs()), 1.0) / STEP
     allowed = GRADIENT_FACTOR * ((extrapolated - narrow).abs().max() + ROUNDINGS * rounding)
     error = (ways.flatten(1) @ gradient.flatten() - extrapolated).abs().max()
-    return Comparison(name, float(error / allowed), float(error), 0.0, float(allowed))
+    lost = float(error) < FEW * float(extrapolated.abs().max())
+    return Comparison(
+        name, float(error / allowed), float(error), 0.0, float(allowed),
+        severity=DIGITS if lost and error > allowed else "",
+    )  # fmt: skip
 
 
 def _directions(x: Tensor) -> Tensor:

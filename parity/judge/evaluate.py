@@ -178,9 +178,11 @@ def optimizer(
     steps: int,
     rates: Mapping[int, float] = MappingProxyType({}),
     every: int = 1,
+    inside: bool = False,
 ) -> Evaluate:
     """An optimizer's steps on given gradients; `rates`: those that change, by step. Results are of
-    one step in `every`.
+    one step in `every`. With `inside` its momentum is of steps, `v = momentum * v + lr * g`, and
+    not of gradients, as torch has it: the same while the rate does not change.
 
     Inputs: parameters `p0`, `p1`, …, and their gradients at each step, `step 1: p0`, …; one that is
     not among them is None. Results: after each step, `step 1: p0`, and its state, `step 1:
@@ -192,7 +194,7 @@ def optimizer(
         parameters = {k: inputs[k].clone().requires_grad_() for k in inputs if ":" not in k}
         with _by_default(next(iter(parameters.values())).dtype):  # NAdam keeps a product in it
             moved = make(list(parameters.values()))
-            return _stepped(moved, parameters, inputs, steps, rates, every)
+            return _stepped(moved, parameters, inputs, steps, rates, every, inside)
 
     return evaluate
 
@@ -233,6 +235,7 @@ def _stepped(
     steps: int,
     rates: Mapping[int, float],
     every: int,
+    inside: bool,
 ) -> Tensors:
     results: Tensors = {}
     for step in range(1, steps + 1):
@@ -240,7 +243,10 @@ def _stepped(
             gradient = inputs.get(f"step {step}: {name}")
             parameter.grad = None if gradient is None else gradient.clone()
         for group in moved.param_groups:
-            group["lr"] = rates.get(step, group["lr"])
+            before, group["lr"] = group["lr"], rates.get(step, group["lr"])
+            kept = [state.get("momentum_buffer") for state in moved.state.values() if inside]
+            for velocity in filter(lambda one: one is not None, kept):
+                velocity *= before / group["lr"]
         moved.step()
         if step % every:
             continue

@@ -246,7 +246,8 @@ def _assembled(subject: Subject, cases: list[Case]) -> list[Network]:
     loss = next(able, "")
     if "Linear" not in offered or not loss:
         return []
-    optimizer = next((c.entry.name for c in cases if c.kind == "optimizer"), "")
+    able_too = (c for c in cases if c.kind == "optimizer" and not c.missing)
+    optimizer = next(able_too, next((c for c in cases if c.kind == "optimizer"), None))
     parts: list[tuple[str, Any]] = [("Linear", {"in_features": 2, "out_features": WIDTH})]
     for name, case in offered.items():
         plain = case.kind == "layer" and not case.entry.positional and name in ACTIVATIONS
@@ -261,7 +262,10 @@ def _assembled(subject: Subject, cases: list[Case]) -> list[Network]:
     parts.append(last)
     if loss in ENDS:
         parts.append((ENDS[loss], offered[ENDS[loss]].options))
-    moved = (optimizer, {"lr": 0.01} | subject.fixed_of(optimizer)) if optimizer else None
+    moved: tuple[str, Any] | None = None
+    if optimizer is not None:  # its defaults are said: the subject's may be others
+        name = optimizer.entry.name
+        moved = name, optimizer.options | {"lr": 0.01} | subject.fixed_of(name)
     target = subject.targets[0] if loss in of_classes else "one_hot"
     judged: Any = {"loss": (loss, offered[loss].options), "target": target}
     found = [Network(name="network", optimizer=moved, parts=tuple(parts), **judged)]

@@ -16,10 +16,13 @@ from parity.play.calls import Chain, backward, construct
 from parity.play.layer import Layer
 from parity.play.loss import Loss
 from parity.play.parameters import held
+from parity.subject import hooks
 from parity.subject.subject import Subject
 
 FORWARD = ("forward", "__call__", "forward_pass", "fwd")
 BACKWARD = ("backward", "__backward__", "backward_pass", "bwd")
+OTHERS = {"forward": hooks.FORWARD, "backward": hooks.BACKWARD}
+"""What the two ways may be called where a layer has none of these."""
 
 
 class Recorder:
@@ -38,7 +41,7 @@ class Recorder:
         """Has the layer's own methods tell of their calls, whoever calls them."""
         own = type(layer)
         named = {
-            way: [name for name in names if callable(getattr(own, name, None))]
+            way: _callable(own, names) or _callable(own, OTHERS[way])[:1]
             for way, names in (("forward", FORWARD), ("backward", BACKWARD))
         }
         members = {
@@ -80,6 +83,10 @@ class Recorder:
         if way == "backward" and len(arrays) > 1 and inputs and same_bits(arrays[0], inputs[-1]):
             arrays = arrays[1:]
         return arrays[0] if arrays else None
+
+
+def _callable(own: type, names: tuple[str, ...]) -> list[str]:
+    return [name for name in names if callable(getattr(own, name, None))]
 
 
 def _heard(value: Any) -> Tensor | None:

@@ -382,9 +382,9 @@ def _settings(
 def _accumulates(node: ast.ClassDef, *, is_linear: bool) -> bool:
     """Whether a layer's backward adds to the gradients that there are."""
     source = ast.unparse(methods(node).get(way_back(node), node))
-    if is_linear:
-        return "+=" in source or ".add_(" in source or ".addmm_(" in source
-    # A convolution's loops add up what is new.
+    if is_linear and (".add_(" in source or ".addmm_(" in source):
+        return True
+    # A convolution's loops add up what is new, and a penalty is added to what was assigned.
     added = re.findall(r"self\.([\w.]+)(?:\[[^\]]*\])* \+=", source)
     return any(not re.search(rf"self\.{name}(, .*)? = ", source) for name in added)
 
@@ -401,7 +401,11 @@ def _parameters(linear: ast.ClassDef, *, listed: bool) -> Iterator[str]:
         ("parameters", "gradients"),
         ("params", "gradients"),
     ):
-        pairs = list(zip(keys_of(linear, params), keys_of(linear, grads), strict=False))
+        keys, others = keys_of(linear, params), keys_of(linear, grads)
+        same = [next((g for g in (key, f"d{key}") if g in others), None) for key in keys]
+        pairs = list(zip(keys, others, strict=False))
+        if None not in same:
+            pairs = [(key, gradient) for key, gradient in zip(keys, same, strict=True) if gradient]
         if pairs and all(gradient in (key, f"d{key}") for key, gradient in pairs):
             return  # these are found by themselves
         if pairs:
