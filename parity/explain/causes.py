@@ -43,8 +43,11 @@ def findings(outcomes: Iterable[Outcome]) -> list[Finding]:
     for outcome in sorted((one for one in failed if one.kind in WHOLE), key=rank):
         causes.of_whole(outcome)
     found = list(causes.found.values())
+    no_loss = all(one.kind != "loss" for one in outcomes)
     for finding in found:
         finding.notes += _of_one_case(finding, outcomes)
+        if no_loss and _MEAN.search(finding.sentence) and ".param_grad" in finding.evidence.name:
+            finding.notes.append(MAYBE_IN_LAYERS)
     found += [unproven(one) for one in outcomes if one.verdict == MISTRUSTED]
     found = without_small_signs(found)
     return sorted(merged(found), key=lambda one: SEVERITIES.index(one.severity))
@@ -343,8 +346,15 @@ class _Causes:
 
 IN_LAYERS = (
     "The loss leaves the mean over the batch to the layers, as some courses do: where that is "
-    "meant, say so in `waivers`"
+    'meant, say mean="layers"'
 )
+
+
+MAYBE_IN_LAYERS = (
+    "A mean over the batch is the loss's, as torch has it; if the layers are to take it in the "
+    'loss\'s place, say mean="layers"'
+)
+_MEAN = re.compile(r" times what it should be: 1 / \d+, \d+ is the batch size$")
 
 
 def _averages_in_layers(found: list[Finding]) -> bool:
@@ -353,11 +363,10 @@ def _averages_in_layers(found: list[Finding]) -> bool:
     of_loss = [one for one in found if one.cls.endswith("Loss")]
     of_layers = [one for one in found if one not in of_loss]
     summed = r" \d+ times what it should be: \d+ is the batch size"
-    mean = r" times what it should be: 1 / \d+, \d+ is the batch size$"
     return (
         bool(of_loss and of_layers)
         and all(re.search(summed, one.sentence) for one in of_loss)
-        and all(re.search(mean, one.sentence) and ".param_grad" in one.evidence.name
+        and all(_MEAN.search(one.sentence) and ".param_grad" in one.evidence.name
                 for one in of_layers)
     )  # fmt: skip
 

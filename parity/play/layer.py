@@ -266,9 +266,11 @@ class Layer(Instance):
         return {k: self._read(k, p) for k, (p, _) in self.pairs().items()}
 
     def gradients(self) -> Tensors:
-        """`weight.param_grad`, …; one that is None is left out."""
+        """`weight.param_grad`, …; one that is None is left out. Where the subject's layers take the
+        mean over the batch, they are those of the sum."""
+        times = max(self.shape[0], 1) if self.subject.mean == "layers" and self.shape else 1
         return {
-            f"{name}.param_grad": self._read(name, gradient)
+            f"{name}.param_grad": times * self._read(name, gradient)
             for name, (_, gradient) in self.pairs().items()
             if all(one is not None for one in parts_of(gradient))
         }

@@ -34,6 +34,7 @@ class Loss(Instance):
         super().__init__(subject, dtype, poison)
         self.made = made
         self.given: tuple[Any, ...] = (None, None)
+        self.rows, self.averages = 1, True
 
     def forward(
         self,
@@ -60,6 +61,7 @@ class Loss(Instance):
             if not all(bool((own == most).all()) for own, most in whole):
                 raise Unoffered("its forward takes no lengths, (…, input_lengths, target_lengths)")
         self.given = tuple(self.watch.keep(name, one) for name, one in given.items())
+        self.rows = max(len(prediction), 1)
         with self.guard():
             call = self.subject.loss_forward
             if call:
@@ -85,7 +87,8 @@ class Loss(Instance):
         if dx is None:
             raise Misfit("its backward returned nothing, where the prediction's gradient is due")
         self.watch.keep("prediction_grad", dx)
-        return self.layout.take(dx)
+        summed = self.subject.mean == "layers" and self.averages
+        return self.layout.take(dx) / self.rows if summed else self.layout.take(dx)
 
     def argument_names(self) -> list[str]:
         """Those of its own forward, by position; none where the adapter calls it."""

@@ -175,7 +175,8 @@ class Whole(Layer):
             self.zero_grad()
         prediction = self.forward(x)
         self.loss.forward(prediction, target)
-        self.backward(self.loss.backward())
+        dy = self.loss.backward()
+        self.backward(dy * len(x) if self.subject.mean == "layers" else dy)
         with self.guard():
             if self.subject.step:
                 self.subject.step(self.optimizer)

@@ -54,6 +54,7 @@ class Local:
                 own = build(subject, name, options, dtype, seed, poison, device)
                 if kind == "loss":
                     made = Loss(subject, dtype, own, poison)
+                    made.averages = "mean" in case.how
                     if case.entry.sequence:
                         batch = "vector" if made.layout.single else "rows"
                         made.layout = replace(made.layout, batch=batch, sequence="tbf")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from parity.catalogue.table import by_name
 from parity.subject.hooks import FORWARD, INPUTS, takes_a_rate, target_first, way_back
+from parity.subject.pairs import returns
 from parity.subject.source import Module, Source, arguments, methods, torch_name
 
 DERIVATIVES = ("{}_prime", "{}_derivative", "{}_deriv", "{}_der", "{}_grad", "{}_gradient",
@@ -45,6 +46,8 @@ def derivatives_of(source: Source) -> dict[str, Derived]:
             others = (own.get(form.format(name)) for form in DERIVATIVES)
             back = next((other for other in others if other is not None), None)
             if known is None or known in found or back is None or known == "Sequential":
+                continue
+            if returns(node, 2):  # an output, and what its backward takes: a pair
                 continue
             of, whole = _taken(by_name(known).kind, node, back)
             if of:

@@ -30,7 +30,9 @@ class Functions:
     parameters: tuple[str, ...]
     options: Function | None
 
-    def of(self, entry: Entry, array: str, weight: str, gradients: str, kernel: str) -> Function:
+    def of(
+        self, entry: Entry, array: str, weight: str, gradients: str, kernel: str, batch: str
+    ) -> Function:
         """The builder of an entry, by a subject's conventions.
 
         Raises:
@@ -53,7 +55,7 @@ class Functions:
                 return FunctionOptimizer(self.forward, extra, args[0])
             module = entry.reference(**named)
             lies = "out_in" if entry.domain == "index" else weight
-            arrays = _arrays(module, self.parameters, array, lies, kernel)
+            arrays = _arrays(module, self.parameters, array, lies, kernel, batch)
             return FunctionLayer(self, arrays, extra, gradients == "accumulated")
 
         made.__signature__ = self._signature(entry)  # type: ignore[attr-defined]
@@ -138,7 +140,12 @@ def _known(entry: Entry, names: tuple[str, ...]) -> None:
 
 
 def _arrays(
-    module: torch.nn.Module, names: tuple[str, ...], array: str, weight: str, kernel: str
+    module: torch.nn.Module,
+    names: tuple[str, ...],
+    array: str,
+    weight: str,
+    kernel: str,
+    batch: str,
 ) -> list[Any]:
     """Parameters in torch's shapes, as the subject takes them."""
     shapes = {name: tuple(value.shape) for name, value in module.named_parameters()}
@@ -155,6 +162,8 @@ def _arrays(
         if len(shape) in (3, 4):  # a convolution's; of sequences without a height
             axes = dict(zip("oihw" if len(shape) == 4 else "oiw", shape, strict=True))
             shape = tuple(axes[axis] for axis in kernel if axis in axes)
+        if len(shape) == 1 and batch in ("columns", "column"):
+            shape = (*shape, 1)  # beside columns a bias is one
         zeros = torch.zeros(shape)  # in the dtype of the check
         found.append(zeros.numpy() if array == "numpy" else zeros)
     return found

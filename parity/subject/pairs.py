@@ -32,6 +32,7 @@ class Pair:
         axes: how many axes the bias has, if it is taken to have more than one; of a norm, the
             weight too.
         kernel: how a convolution's weight lies, where that shows.
+        columns: whether a linear layer multiplies its input from the left.
     """
 
     module: Module
@@ -41,6 +42,7 @@ class Pair:
     options: str = ""
     axes: int = 1
     kernel: str = ""
+    columns: bool = False
 
 
 def pairs_of(source: Source) -> tuple[dict[str, Pair], list[str]]:
@@ -51,6 +53,8 @@ def pairs_of(source: Source) -> tuple[dict[str, Pair], list[str]]:
         own = {node.name: node for node in module.tree.body if isinstance(node, ast.FunctionDef)}
         for name, node in own.items():
             parts = re.fullmatch(r"(\w+?)_forward(_\w+)?", name)
+            if parts is None and returns(node, 2) and f"{name}_backward" in own:
+                parts = re.fullmatch(r"(\w+)()", name)
             back = own.get(f"{parts[1]}_backward{parts[2] or ''}") if parts else None
             if back is None or parts is None:
                 if _is_loss(node) and torch_name(name) in ("CrossEntropyLoss", "Softmax"):
@@ -83,10 +87,10 @@ def clippings_of(source: Source) -> dict[str, tuple[Module, str]]:
 
 
 def _is_loss(node: ast.FunctionDef) -> bool:
-    return len(node.args.args) == 2 and node.name.endswith("loss") and _returns(node, 2)
+    return len(node.args.args) == 2 and node.name.endswith("loss") and returns(node, 2)
 
 
-def _returns(node: ast.FunctionDef, count: int) -> bool:
+def returns(node: ast.FunctionDef, count: int) -> bool:
     """Whether a function returns so many values at some place."""
     returned = [one.value for one in ast.walk(node) if isinstance(one, ast.Return)]
     return any(isinstance(one, ast.Tuple) and len(one.elts) == count for one in returned)
@@ -112,13 +116,19 @@ def _pair(
     if len(own) not in (0, 2) or given != [*own, *rest] or options is None:
         return None
     parameters = ("weight", "bias") if own else ()
-    cache = _returns(node, 2)
+    cache = returns(node, 2)
     if not cache and (own or rest):
         return None
     wide = "Norm" in str(known) and "(1, C, 1, 1)" in ast.unparse(node) + ast.unparse(back)
     axes = 4 if wide else _axes(node, own)
     kernel = "hwio" if str(known) == "Conv2d" and kernel_last(node) else ""
-    return str(known), Pair(module, names, cache, parameters, options, axes, kernel)
+    product = (
+        rf"{args[1]}\.dot\({args[0]}\)|dot\({args[1]}, {args[0]}\)|{args[1]} @ {args[0]}"
+        if own
+        else ""
+    )
+    columns = str(known) == "Linear" and bool(re.search(product, ast.unparse(node)))
+    return str(known), Pair(module, names, cache, parameters, options, axes, kernel, columns)
 
 
 def _known(stem: str, node: ast.FunctionDef) -> str | None:

@@ -130,7 +130,9 @@ def skeleton(given: str, folder: Path) -> str:
     lines += helpers
     lines += ["subject = parity.Subject(", "    {", *(f"        {row}" for row in rows), "    },"]
     if any(pair.parameters for pair in pairs.values()):
-        lines += ['    gradients="overwritten",', '    weight="in_out",  # a guess']
+        columns = any(pair.columns for pair in pairs.values())
+        lies = 'batch="columns",' if columns else 'weight="in_out",'
+        lines += ['    gradients="overwritten",', f"    {lies}  # a guess"]
         normed = any("BatchNorm" in name for name in pairs)
         lines += ['    running_variance="biased",  # a guess'] * normed
         lines += [f'    kernel="{pair.kernel}",' for pair in pairs.values() if pair.kernel]

@@ -42,6 +42,7 @@ CHOICES = {
     "gradients": ("accumulated", "overwritten"),
     "optimizer": ("parameters", "model", "layers"),
     "running_variance": ("unbiased", "biased"),
+    "mean": ("loss", "layers"),
     "kernel": tuple(map("".join, itertools.permutations("oihw"))),
     "channels": ("first", "last"),
     "sequences": (
@@ -127,6 +128,9 @@ class Subject:
         targets: what CrossEntropyLoss takes: of "index" (default), "one_hot", "distribution".
         optimizer: is built from "parameters" (default), what the layer's `param()` gives, from
             the "model", or from a list of its "layers".
+        mean: who takes the mean over the batch: the "loss" (default), whose gradient is divided by
+            the number of samples, or the "layers", whose gradients of parameters are, as
+            deeplearning.ai has it: dW = dZ A^T / m, and the loss's gradient is of a sum.
         running_variance: which variance a BatchNorm keeps of its batches: "unbiased" (default), as
             torch, or "biased".
         conventions: of a course, by its name: "cs231n", "eecs498", "cmu11785", "ee559". They set
@@ -193,6 +197,7 @@ class Subject:
     fixed: Mapping[Any, Options] = field(default_factory=dict)
     targets: tuple[str, ...] = ("index",)
     optimizer: str = "parameters"
+    mean: str = "loss"
     running_variance: str = "unbiased"
     conventions: str = ""
     dtypes: tuple[str, ...] = ("float32", "float64")
@@ -324,7 +329,7 @@ class Subject:
                 entry = replace(entry, shape=(*shape[:-1], width))
             if isinstance(builder, Functions):
                 how = self.array, self.weight, self.gradients, self.kernel_of(key)
-                builder = builder.of(entry, *how)
+                builder = builder.of(entry, *how, self.batch)
             if fixed := self.fixed.get(key):
                 named = tuple(name for name in fixed if name not in entry.positional)
                 entry, builder = _fixed(entry, fixed), without(builder, named)
