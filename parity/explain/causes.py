@@ -130,7 +130,9 @@ class _Causes:
                     follows = of_value(outcome) or self._follows(outcome, clue, result)
                 else:  # a remark excuses its own derivative, and nothing else
                     follows = (outcome.case, result) in self.derived or _lost(value.evidence, clue)
-                    finding = None if of_value(outcome) and not clue.named else finding
+                    lost = value.severity == DIGITS and _of_digits(clue)
+                    new = of_value(outcome) and not clue.named and not lost
+                    finding = None if new else finding
                 finding = value if follows else finding
             if finding is not None and finding.severity == DIGITS and not _of_digits(clue):
                 finding = None  # a remark hides nothing that is wrong

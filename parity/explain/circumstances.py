@@ -61,6 +61,7 @@ def circumstance(kind: str, cls: str, check: str, name: str) -> str:
                 "CategoricalCrossEntropy": "probabilities of 1e-6 to 1",
                 "NLLLoss": "-1e4 and 0",
                 "CTCLoss": "-1e4 and 0",
+                "KLDivLoss": "±1e4, and targets of exactly 0 and 1",
             }
             return f"at predictions of {known.get(cls, '±1e4')}"
         case "extremes" if which:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from parity.catalogue.values import Tensors
-from parity.explain.entries import somewhere, worst_entries
+from parity.explain.entries import factor, somewhere, worst_entries
 from parity.explain.mistakes import Mistake, Mistakes
 from parity.judge.comparison import (
     DIGITS,
@@ -254,10 +254,10 @@ def _fits(mistake: Mistake, got: Tensor, tolerance: float) -> str:
     if not mistake.scaled:
         return mistake.sentence if alike(got, value, tolerance) else ""
     power = float((value * value).sum())
-    factor = float((got * value).sum()) / power if power else 0.0
-    if factor == 0 or not alike(got, factor * value, tolerance):
+    scale = float((got * value).sum()) / power if power else 0.0
+    if scale == 0 or not alike(got, scale * value, tolerance):
         return ""
-    times = "" if abs(factor - 1) < 10 * tolerance else f", times {factor:.3g}"
+    times = "" if abs(scale - 1) < 10 * tolerance else f", times {factor(scale)}"
     return f"{mistake.sentence}{times}"
 
 
@@ -294,7 +294,7 @@ def _ratio(
     ratio = float((got * right).sum()) / power if power else 0.0
     if ratio == 0 or not alike(got, ratio * right, tolerance):
         return None
-    off = f"is {ratio:.3g} times what it should be"
+    off = f"is {factor(ratio)} times what it should be"
     size = abs(ratio)
     named = [
         (name, value, inverse)

@@ -59,6 +59,11 @@ def worst_entries(
     return tuple(lines)
 
 
+def factor(ratio: float) -> str:
+    """A factor that is not 1, in digits that show it."""
+    return f"{ratio:.3g}" if abs(abs(ratio) - 1) > 5e-3 else f"{ratio:.6g}"
+
+
 def _there(got: Tensor, right: Tensor) -> str:
     """By what factor the wrong entries are off, if by one."""
     if not bool(got.any()):
@@ -67,7 +72,9 @@ def _there(got: Tensor, right: Tensor) -> str:
     ratio = float(ratios.median())
     if not bool(((ratios - ratio).abs() <= 1e-3 * abs(ratio)).all()):
         return ""
-    return ", and the opposite there" if abs(ratio + 1) < 1e-3 else f", by a factor of {ratio:.3g}"
+    return (
+        ", and the opposite there" if abs(ratio + 1) < 1e-3 else f", by a factor of {factor(ratio)}"
+    )
 
 
 def _divisions(right: Tensor, inputs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -86,6 +86,9 @@ def constants(case: Case, inputs: Tensors) -> dict[str, float]:
         elif not x.is_floating_point():
             found = {"the batch size": float(len(x)), "the number of indices": float(x.numel())}
         elif x.dim() > 2:
+            if case.entry.name in ("Linear", "LayerNorm", "RMSNorm"):  # over the last axis
+                found["the number of features"] = float(x.shape[-1])
+                found["the number of places of a sample"] = float(math.prod(x.shape[1:-1]))
             found |= _sizes(x, inputs["dy"], x.dim() > 3 or case.entry.images)
     for option, value in case.options.items():
         if isinstance(value, float) and option not in ("p", "lr"):
