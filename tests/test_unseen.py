@@ -343,3 +343,139 @@ def test_a_dropout_is_heard_whatever_its_way_back_is_called() -> None:
     report = parity.check(subject, only="network-*-layer_by_layer")
     assert report.passed, report.findings
     assert report.outcomes
+
+
+# Common mistakes, by their names.
+
+
+class SiLU:
+    def forward(self, x: Tensor) -> Tensor:
+        self.x, self.s = x, x.sigmoid()
+        return x * self.s
+
+    def backward(self, dy: Tensor) -> Tensor:
+        y = self.x * self.s
+        return dy * (self.s + y * (1 - y))
+
+
+class ByTanh:
+    """GELU by a tanh, the derivative of whose cube has no 3."""
+
+    def __init__(self, approximate: str = "none") -> None:
+        self.exact = approximate == "none"
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.x = x
+        inner = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)
+        self.phi = torch.special.ndtr(x) if self.exact else (1 + inner.tanh()) / 2
+        return x * self.phi
+
+    def backward(self, dy: Tensor) -> Tensor:
+        x, phi = self.x, self.phi
+        if self.exact:
+            return dy * (phi + x * torch.exp(-(x**2) / 2) / math.sqrt(2 * math.pi))
+        inner = math.sqrt(2 / math.pi) * (1 + 0.044715 * x**2)
+        return dy * (phi + x * 2 * phi * (1 - phi) * inner)
+
+
+class OnePlus(layers_by_loops.RMSNorm):
+    """Its weight begins at 0, and 1 is added to it."""
+
+    def forward(self, x: Any) -> Any:
+        y = super().forward(x)
+        return y if self.weight is None else y + y / self.weight
+
+
+class OfLogits:
+    def __init__(self, weight: Any = None, pos_weight: Any = None) -> None:
+        self.weight, self.positive = weight, pos_weight
+
+    def forward(self, p: Tensor, t: Tensor) -> Tensor:
+        self.y, self.t = p.sigmoid(), t
+        self.weights = p.new_ones(p.shape[-1]) if self.weight is None else self.weight.to(p)
+        self.times = p.new_ones(p.shape[-1]) if self.positive is None else self.positive.to(p)
+        logs = nn.functional.logsigmoid
+        entries = self.weights * (self.times * t * logs(p) + (1 - t) * logs(-p))
+        return -entries.sum() / self.count()
+
+    def count(self) -> Any:
+        return self.t.numel()
+
+    def backward(self) -> Tensor:
+        slopes = self.y * (1 - self.t) - self.times * self.t * (1 - self.y)
+        return self.weights * slopes / self.count()
+
+
+class TimesAll(OfLogits):
+    def backward(self) -> Tensor:
+        slopes = (self.y - self.t) * (1 + (self.times - 1) * self.t)
+        return self.weights * slopes / self.count()
+
+
+class ByWeights(OfLogits):
+    def count(self) -> Any:
+        return self.weights.expand_as(self.t).sum()
+
+
+class Decaying(course.SGD):
+    def __init__(self, pairs: Any, lr: float, weight_decay: float = 0.0) -> None:
+        self.pairs, self.lr, self.decay = pairs, lr, weight_decay
+
+    def step(self) -> None:
+        for p, g in self.pairs:
+            p -= self.lr * (g + 2 * self.decay * p)
+
+
+class AdamW:
+    """Its decay is told by `decayed`."""
+
+    def __init__(self, pairs: Any, lr: float, weight_decay: float = 0.01) -> None:
+        self.pairs, self.lr, self.decay, self.t = pairs, lr, weight_decay, 0
+        self.m = [(torch.zeros_like(p), torch.zeros_like(p)) for p, _ in pairs]
+
+    def decayed(self, p: Tensor, g: Tensor) -> Tensor:
+        p -= self.decay * p
+        return g
+
+    def step(self) -> None:
+        self.t += 1
+        for (p, gradient), (m, v) in zip(self.pairs, self.m, strict=True):
+            g = self.decayed(p, gradient)
+            m.mul_(0.9).add_(0.1 * g)
+            v.mul_(0.999).add_(0.001 * g * g)
+            p -= self.lr * m / (1 - 0.9**self.t) / ((v / (1 - 0.999**self.t)).sqrt() + 1e-8)
+
+
+class Twice(AdamW):
+    def decayed(self, p: Tensor, g: Tensor) -> Tensor:
+        g = g + self.decay * p
+        p -= self.lr * self.decay * p
+        return g
+
+
+LINEAR: dict[Any, Any] = {nn.Linear: course.Linear}
+NAMES: list[tuple[dict[Any, Any], dict[str, Any], str]] = [
+    ({nn.SiLU: SiLU}, {}, "SiLU input gradient has y (1 - y) where x * s * (1 - s) belongs"),
+    ({nn.GELU: ByTanh}, {}, "GELU input gradient lacks the 3 in the derivative of x^3"),
+    ({nn.RMSNorm: OnePlus}, NUMPY, "RMSNorm output has 1 + weight, as Gemma does"),
+    ({nn.BCEWithLogitsLoss: TimesAll}, {},
+     "BCEWithLogitsLoss gradient multiplies all of y - t by pos_weight where t is large"),
+    ({nn.BCEWithLogitsLoss: ByWeights}, {},
+     "BCEWithLogitsLoss value is divided by the sum of the weights"),
+    (LINEAR | {torch.optim.SGD: Decaying}, {}, "SGD decays the weights by 2 * weight_decay * p"),
+    (LINEAR | {torch.optim.AdamW: AdamW}, {},
+     "AdamW decays the weights by weight_decay alone, not times the rate"),
+    (LINEAR | {torch.optim.AdamW: Twice}, {},
+     "AdamW decays the weights twice: in the gradient too"),
+]  # fmt: skip
+
+
+SHORT = ["_".join(name.split()[:6]) for *_, name in NAMES]
+
+
+@pytest.mark.parametrize(("layers", "settings", "sentence"), NAMES, ids=SHORT)
+def test_it_is_named(layers: dict[Any, Any], settings: dict[str, Any], sentence: str) -> None:
+    found = told(parity.check(parity.Subject(layers, **settings), quick=True))
+    wrong = [text for severity, text in found if severity == WRONG]
+    assert len(wrong) == 1, found
+    assert wrong[0].startswith(sentence)

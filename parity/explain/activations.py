@@ -64,6 +64,11 @@ def of_activation(
     if case.entry.name == "SiLU":
         s = torch.sigmoid(x)
         put("no 1 - s", "lacks the factor 1 - s in x * s * (1 - s)", dy * (s + x * s))
+        put("y for s", "has y (1 - y) where x * s * (1 - s) belongs", dy * (s + y * (1 - y)))
+    if case.options.get("approximate") == "tanh":
+        phi, root = _by_tanh(x), math.sqrt(2 / math.pi)
+        inner = 2 * phi * (1 - phi) * root * (1 + 0.044715 * x**2)
+        put("no 3", "lacks the 3 in the derivative of x^3", dy * (phi + x * inner))
     if case.entry.name in ("SiLU", "GELU", "Mish"):
         _of_gates(made, case, x, dy)
     if isinstance(module, nn.Hardtanh):

@@ -57,6 +57,10 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
             derivative.append(Mistake("by the probability", sentence, by))
             twice = count * (y - t) * y * (1 - y)
             derivative.append(Mistake("twice", "passes through the sigmoid twice", twice))
+            if "pos_weight" in case.options:
+                text = "multiplies all of y - t by pos_weight where t is large, not t's part alone"
+                times = 1 + (case.options["pos_weight"].to(x) - 1) * t
+                derivative.append(Mistake("pos_weight", text, count * (y - t) * times))
         case "CrossEntropyLoss" if not case.options.keys() - {"reduction"}:
             p = torch.softmax(x, -1)
             one_hot = nn.functional.one_hot(t, x.shape[-1]).to(x) if t.dim() < x.dim() else t
@@ -73,6 +77,8 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
             _of_probabilities(made, x, t, how, count, oracle)
         case "BCELoss":
             _of_two_classes(made, x, t, how, count, oracle)
+    if case.entry.name in ("BCELoss", "BCEWithLogitsLoss") and "weight" in case.options:
+        _of_weighted_mean(made, none(x, t), case.options["weight"].to(x), how, oracle)
     if case.entry.name == "CrossEntropyLoss" and case.options.get("label_smoothing"):
         _of_smoothing(made, case, x, t, how)
     options = case.entry.defaults()
@@ -94,6 +100,18 @@ def of_loss(case: Case, inputs: Tensors, oracle: Tensors) -> Mistakes:
             made["loss"].append(Mistake(f"no {option}", sentence, wrong.detach()))
             derivative.append(Mistake(f"no {option}", sentence, gradient))
     return made
+
+
+def _of_weighted_mean(
+    made: Mistakes, entries: Tensor, weight: Tensor, how: str, oracle: Tensors
+) -> None:
+    """Weighted entries, divided by the sum of their weights."""
+    if how != "mean" or not entries.numel():
+        return
+    share = entries.numel() / float(weight.expand_as(entries).sum())
+    text = "is divided by the sum of the weights, where torch divides by the number of entries"
+    for name, right in oracle.items():
+        made[name].append(Mistake("weighted mean", text, share * right))
 
 
 def _of_two_classes(

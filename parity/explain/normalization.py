@@ -153,6 +153,8 @@ def _of_output(made: Mistakes, norm: Norm) -> None:
             ("centred", "has the mean taken off, as LayerNorm does",
              centred / (norm.mean(centred**2) + norm.eps).sqrt() * norm.weight, False),
             ("mean off alone", "has the mean taken off", centred / root * norm.weight, False),
+            ("one plus", "has 1 + weight, as Gemma does, where the weight belongs",
+             norm.normal * (1 + norm.weight), False),
             ("norm for rms", "is divided by the norm, not by the root of the mean square",
              norm.over((norm.mean(x**2) * n + norm.eps).sqrt()), False),
         ]  # fmt: skip

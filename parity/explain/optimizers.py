@@ -271,9 +271,10 @@ def _of_sgd(o: dict[str, Any]) -> list[tuple[str, str, Rule]]:
         shared: float = 0.0,
         misplaced: bool = False,
         opposed: bool = False,
+        decays: float = 1.0,
     ) -> Rule:
         def rule(p: Tensor, g: Tensor, state: State, t: int) -> Tensor:
-            g = sign * g if late else sign * g + o["weight_decay"] * p
+            g = sign * g if late else sign * g + decays * o["weight_decay"] * p
             if o["momentum"]:
                 first = "b" not in state
                 share = 1 - o["dampening"] if damp_first or not first else 1.0
@@ -314,6 +315,9 @@ def _of_sgd(o: dict[str, Any]) -> list[tuple[str, str, Rule]]:
     if o["momentum"] and o["nesterov"]:
         text = "looks behind, where Nesterov's momentum looks ahead: the sign is wrong"
         found.append(("behind", text, sgd(behind=True)))
+    if o["weight_decay"]:
+        text = "decays the weights by 2 * weight_decay * p: the derivative of weight_decay * p^2"
+        found.append(("decay twice", text, sgd(decays=2.0)))
     if o["weight_decay"] and o["momentum"]:
         text = "decouples the weight decay: it enters after the momentum, not into the gradient"
         found.append(("decoupled decay", text, sgd(late=True)))
@@ -343,15 +347,17 @@ def _adam(o: dict[str, Any], *, coupled: bool) -> Callable[..., Rule]:
         forgets: bool = False,
         each: bool = False,
         after: bool = False,
+        bare_decay: bool = False,
+        both: bool = False,
     ) -> Rule:
         def rule(p: Tensor, g: Tensor, state: State, t: int) -> Tensor:
             if each:
                 t = (t - 1) * int(state["of"]) + int(state["place"]) + 1
             g = sign * g
-            if couple:
+            if couple or both:
                 g = g + decay * p
-            elif not after:
-                p = p * (1 - lr * decay)
+            if not couple and not after:
+                p = p * (1 - (1.0 if bare_decay else lr) * decay)
             old = 0.0 if forgets else 1.0
             m = state["m"] = beta1 * old * state.get("m", 0 * p) + (1 - beta1) * g
             power = (g * g).sum().expand_as(g) if whole else g * g if square else g.abs()
@@ -401,8 +407,13 @@ def _of_adam(o: dict[str, Any], *, coupled: bool) -> list[tuple[str, str, Rule]]
          adam(each=True)),
     ]  # fmt: skip
     if decay and not coupled:
-        found.append(("decay after", "decays the weights after the step, not before it",
-                      adam(after=True)))  # fmt: skip
+        found += [
+            ("decay after", "decays the weights after the step, not before it", adam(after=True)),
+            ("bare decay", "decays the weights by weight_decay alone, not times the rate",
+             adam(bare_decay=True)),
+            ("both decays", "decays the weights twice: in the gradient too, as Adam does",
+             adam(both=True)),
+        ]  # fmt: skip
     if decay:
         text = "decouples the weight decay, as AdamW does" if coupled else (
             "couples the weight decay into the gradient, as Adam does"
