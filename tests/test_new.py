@@ -651,3 +651,70 @@ def test_what_is_not_taken_up_is_listed(tmp_path: Path) -> None:
         assert f"# {row}" in text
     assert "Trainer" not in text
     assert "linear_forward" not in text, "there is a class"
+
+
+MIXED = """
+import numpy as np
+
+class Layer:
+    def parameters(self):
+        return 0
+
+class Dense(Layer):
+    def __init__(self, n_in, n_out):
+        self.W, self.b = np.zeros((n_in, n_out)), np.zeros(n_out)
+        self.dW, self.db = np.zeros((n_in, n_out)), np.zeros(n_out)
+    def parameters(self):
+        return self.W.size + self.b.size
+    def forward_pass(self, X, training=True):
+        self.X = X
+        return X @ self.W + self.b
+    def backward_pass(self, grad):
+        self.dW, self.db = self.X.T @ grad, grad.sum(0)
+        return grad @ self.W.T
+
+class TanH:
+    def __call__(self, x):
+        return np.tanh(x)
+    def gradient(self, x):
+        return 1 - np.tanh(x) ** 2
+"""
+
+
+def test_layers_that_are_called_in_two_ways_and_count_their_parameters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deep.py").write_text(MIXED)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["new", "deep.py"]) == cli.PASSED
+    text = (tmp_path / "parity_adapter.py").read_text()
+    assert "        return layer(x)\n" in text
+    report = parity.check("parity_adapter.py", quick=True)
+    assert report.passed, report.findings
+    assert {one.cls for one in report.outcomes} == {"Linear", "Tanh"}
+
+
+def test_gradients_are_paired_by_their_keys_and_a_penalty_is_no_accumulation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "keyed.py").write_text(
+        "import numpy as np\n"
+        "class Linear:\n"
+        "    def __init__(self, n_in, n_out):\n"
+        "        self.params, self.grads = {}, {}\n"
+        "        self.params['w'] = np.zeros((n_in, n_out))\n"
+        "        self.params['b'] = np.zeros(n_out)\n"
+        "    def forward(self, inputs):\n"
+        "        self.inputs = inputs\n"
+        "        return inputs @ self.params['w'] + self.params['b']\n"
+        "    def backward(self, grad):\n"
+        "        self.grads['b'] = np.sum(grad, axis=0)\n"
+        "        self.grads['w'] = self.inputs.T @ grad\n"
+        "        self.grads['w'] += 0 * self.params['w']\n"
+        "        return grad @ self.params['w'].T\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["new", "keyed.py"]) == cli.PASSED
+    assert 'gradients="overwritten"' in (tmp_path / "parity_adapter.py").read_text()
+    report = parity.check("parity_adapter.py", quick=True)
+    assert report.passed, report.findings

@@ -87,11 +87,14 @@ PARAMETERS = ("param", "params", "parameters", "get_parameters", "get_params")
 
 
 def own_parameters(made: Any) -> Any:
-    """What a layer's `param()`, `params` or `parameters` gives, as it is; None without any."""
+    """What a layer's `param()`, `params` or `parameters` gives, as it is, but for a number, which
+    counts them; None without any."""
     for name in PARAMETERS:
         if hasattr(made, name):
             own = getattr(made, name)
-            return own() if callable(own) else own
+            found = own() if callable(own) else own
+            if not isinstance(found, (int, float)):
+                return found
     return None
 
 

@@ -84,10 +84,13 @@ TOLD = 'getattr(layer, "training", True)'
 
 def _forward(node: ast.ClassDef, name: str) -> str:
     """How a layer's forward is called: it is told its mode, if it has an argument for that."""
-    needed, names = arguments(methods(node).get(name))
+    own = methods(node)
+    name = name if name in own else next((other for other in FORWARD if other in own), name)
+    needed, names = arguments(own.get(name))
     given = {one: TOLD if one in MODES else "True" for one in names[1:]
              if one in MODES or (one in needed and FLAGGED.match(one))}  # fmt: skip
-    return f"layer.{name}({', '.join(['x', *(f'{one}={own}' for one, own in given.items())])})"
+    called = "layer" if name == "__call__" else f"layer.{name}"
+    return f"{called}({', '.join(['x', *(f'{one}={value}' for one, value in given.items())])})"
 
 
 def _backward(

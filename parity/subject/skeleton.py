@@ -387,8 +387,11 @@ def _accumulates(node: ast.ClassDef, *, is_linear: bool) -> bool:
     if is_linear and (".add_(" in source or ".addmm_(" in source):
         return True
     # A convolution's loops add up what is new, and a penalty is added to what was assigned.
-    added = re.findall(r"self\.([\w.]+)(?:\[[^\]]*\])* \+=", source)
-    return any(not re.search(rf"self\.{name}(, .*)? = ", source) for name in added)
+    added = re.findall(r"(self\.([\w.]+)(?:\[[^\]]*\])*) \+=", source)
+    return any(
+        f"{whole} = " not in source and not re.search(rf"self\.{name}(, .*)? = ", source)
+        for whole, name in added
+    )
 
 
 def _parameters(linear: ast.ClassDef, *, listed: bool) -> Iterator[str]:
