@@ -34,6 +34,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )  # fmt: skip
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """With `-n auto` three workers for two processors: a check waits for its subject's process, and
+    that for the check."""
+    own = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, (own or 1) * 3 // 2)
+
+
 def pytest_itemcollected(item: pytest.Item) -> None:
     """The checks of a case in a dtype share what torch says: one worker runs them all."""
     check = getattr(getattr(item, "callspec", None), "params", {}).get("check")

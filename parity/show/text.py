@@ -158,7 +158,7 @@ def _verdict(report: Report) -> str:
         f"{report.count(verdict)} {word}"
         for verdict, word in (
             (PASSED, "passed"),
-            (FAILED, "failed"),
+            (FAILED, "have a remark" if report.passed else "failed"),
             (MISTRUSTED, "not to be trusted"),
             (WAIVED, "waived"),
         )
