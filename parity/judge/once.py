@@ -40,4 +40,4 @@ def once(what: Hashable, tensors: Tensors, make: Callable[[], T]) -> T:
 def _content(x: Tensor) -> tuple[torch.dtype, torch.Size, bytes]:
     """What stands for a tensor: of its numbers a digest, for they may be many."""
     numbers = x.cpu().contiguous().view(-1).view(torch.uint8).numpy()
-    return x.dtype, x.shape, hashlib.blake2b(numbers, digest_size=16).digest()
+    return x.dtype, x.shape, hashlib.blake2b(numbers.data, digest_size=16).digest()
