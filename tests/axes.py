@@ -130,9 +130,8 @@ class CrossEntropy:
     ) -> None:
         self.weight, self.ignored, self.smoothing = weight, ignore_index, label_smoothing
 
-    def weights(self, target: Tensor) -> Tensor:
-        kept = (target != self.ignored).to(self.log_p)
-        return kept if self.weight is None else kept * self.weight[target.clamp(min=0)]
+    def kept(self, target: Tensor) -> Tensor:
+        return (target != self.ignored).to(self.log_p)
 
     def total(self, weights: Tensor) -> Tensor:
         return weights.sum()
@@ -143,9 +142,10 @@ class CrossEntropy:
     def forward(self, x: Tensor, target: Tensor) -> Tensor:
         self.log_p = x - x.logsumexp(1, keepdim=True)
         hot = nn.functional.one_hot(target.clamp(min=0), x.shape[1]).to(x)
-        weights = self.weights(target)
-        self.q = self.spread(hot) * weights[:, None]
-        self.n = self.total(weights)
+        kept = self.kept(target)
+        own = x.new_ones(x.shape[1]) if self.weight is None else self.weight
+        self.q = self.spread(hot) * own * kept[:, None]
+        self.n = self.total(kept * own[target.clamp(min=0)])
         return -(self.q * self.log_p).sum() / self.n
 
     def backward(self) -> Tensor:
@@ -158,7 +158,7 @@ class CountsAll(CrossEntropy):
 
 
 class KeepsIgnored(CrossEntropy):
-    def weights(self, target: Tensor) -> Tensor:
+    def kept(self, target: Tensor) -> Tensor:
         return torch.ones(len(target)).to(self.log_p)
 
 

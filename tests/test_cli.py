@@ -156,7 +156,7 @@ def test_list_names_checks_and_what_is_not_offered(capsys: pytest.CaptureFixture
     assert "LeakyReLU (layer): default, slope=0.3" in everything
     assert "MaxPool2d (layer): default, overlap, " in everything
     assert ", at [5, 3, 7, 6]" in everything
-    assert "  kink: At 0, and beside it, values and gradients are torch's." in everything
+    assert "  kink: At 0 and beside it, and at the limits of a Hardtanh, values" in everything
 
 
 def test_what_is_changed_within_the_second_is_read_anew(tmp_path: Path) -> None:

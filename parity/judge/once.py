@@ -39,5 +39,6 @@ def once(what: Hashable, tensors: Tensors, make: Callable[[], T]) -> T:
 
 def _content(x: Tensor) -> tuple[torch.dtype, torch.Size, bytes]:
     """What stands for a tensor: of its numbers a digest, for they may be many."""
-    numbers = x.cpu().contiguous().view(-1).view(torch.uint8).numpy()
+    plain = x.cpu().clone(memory_format=torch.contiguous_format)
+    numbers = plain.view(-1).view(torch.uint8).numpy()
     return x.dtype, x.shape, hashlib.blake2b(numbers.data, digest_size=16).digest()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from parity.catalogue.entry import Entry
 from parity.catalogue.values import Tensors
-from parity.play.arrays import CONVOLVING, Layout, flattened, real, write
+from parity.play.arrays import CONVOLVING, Layout, flattened, is_tensor, real, write
 from parity.play.broken import Misfit, Unoffered
 from parity.play.calls import Chain, backward, forward, unfit
 from parity.play.guard import seed_all, seed_own
@@ -102,6 +102,12 @@ class Layer(Instance):
         kinds = {"torch": Tensor, "numpy": np.ndarray}
         found = [name for one in own for name, kind in kinds.items() if type(one) is kind]
         return found if len(found) == len(own) else []
+
+    def gives(self, x: Tensor) -> str:
+        """Of which kind of arrays its output is, "torch" or "numpy"."""
+        with self.guard():
+            y = forward(self.subject, self.made, self.give(x), training=self.training)
+        return "torch" if is_tensor(y) else "numpy"
 
     def lacks(self) -> dict[str, str]:
         """What its forward cannot do without, and does not get, by name: what may be given for it,

@@ -79,14 +79,17 @@ def set_up(session: Any) -> None:
 
 
 def _of_arrays(trial: Trial, kinds: set[str]) -> Iterator[str]:
-    """Of a layer whose parameters are arrays of the other kind than the adapter says. From then on
-    that kind is assumed; `kinds` are those that are seen."""
+    """Of a layer whose parameters are arrays of the other kind than the adapter says, and its
+    output too, or it raises. From then on that kind is assumed; `kinds` are those that are seen."""
     if trial.case.kind != "layer":
         return
     layer = trial.build()
     declared, own = layer.imports()[0], layer.arrays()
     kinds |= {*own}
-    if own and declared not in own and not trial.assumed:
+    if not own or declared in own or trial.assumed or trial.case.entry.several:
+        return
+    refused, kind = layer.attempt("gives", trial.inputs()["x"])
+    if refused or kind != declared:
         trial.assumed["array"] = own[0]
         whose = f"the parameters of its {trial.case.entry.name}"
         yield f'{whose} are {ARRAYS[own[0]]}: array="{own[0]}"'
