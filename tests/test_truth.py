@@ -47,7 +47,7 @@ def by_vmap(case: Case) -> bool:
     return not (smooths and case.options.keys() & {"weight", "ignore_index"})
 
 
-@pytest.mark.parametrize("case", filter(by_vmap, PASSES), ids=str)
+@pytest.mark.parametrize("case", [*filter(by_vmap, PASSES)], ids=str)
 def test_draws_at_once_are_what_they_are_one_by_one(case: Case) -> None:
     trial = Trial(None, case, torch.float64)
     if case.kind == "layer":
