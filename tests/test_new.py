@@ -634,6 +634,9 @@ def test_what_is_not_taken_up_is_listed(tmp_path: Path) -> None:
         "class Trainer:\n"
         "    def __init__(self, model):\n        self.model = model\n"
         "    def step(self):\n        pass\n"
+        "class TSE:\n"
+        "    def loss(self, p, t):\n        return ((p - t) ** 2).sum()\n"
+        "    def grad(self, p, t):\n        return 2 * (p - t)\n"
         "class Gate:\n"
         "    def feedforward(self, x):\n        return x\n"
         "    def backprop(self, dy):\n        return dy\n"
@@ -647,6 +650,7 @@ def test_what_is_not_taken_up_is_listed(tmp_path: Path) -> None:
     text = skeleton(str(tmp_path / "own.py"), tmp_path)
     assert "own.relu_forward, own.relu_backward," in text
     for row in ("own.Lion: which torch class?", "own.Gate: which torch class?",
+                "own.TSE: which torch class?",
                 "own.conv_forward: not taken up"):  # fmt: skip
         assert f"# {row}" in text
     assert "Trainer" not in text
@@ -718,3 +722,76 @@ def test_gradients_are_paired_by_their_keys_and_a_penalty_is_no_accumulation(
     assert 'gradients="overwritten"' in (tmp_path / "parity_adapter.py").read_text()
     report = parity.check("parity_adapter.py", quick=True)
     assert report.passed, report.findings
+
+
+OTHER_NAMES = """
+import numpy as np
+
+class Dense:
+    def __init__(self, units, use_bias=True):
+        self.units, self.use_bias = units, use_bias
+    def build(self, input_shape):
+        self.W = np.zeros((input_shape[-1], self.units))
+        self.b = np.zeros(self.units) if self.use_bias else None
+        self.dW, self.db = np.zeros_like(self.W), None
+    def forward(self, x):
+        self.x = x
+        return x @ self.W + (self.b if self.use_bias else 0)
+    def backward(self, grad):
+        self.dW = self.x.T @ grad
+        self.db = grad.sum(0) if self.use_bias else None
+        return grad @ self.W.T
+
+class Dropout:
+    def __init__(self, keep_prob):
+        self.keep, self.training = keep_prob, True
+    def forward(self, x):
+        if not self.training:
+            self.mask = np.ones(x.shape)
+        elif self.keep:
+            self.mask = (np.random.rand(*x.shape) < self.keep) / self.keep
+        else:
+            self.mask = np.zeros(x.shape)
+        return x * self.mask
+    def backward(self, grad):
+        return grad * self.mask
+
+class LeakyReLU:
+    def __init__(self, alpha=0.01):
+        self.alpha = alpha
+    def forward(self, x):
+        self.slope = np.where(x > 0, 1, self.alpha)
+        return np.where(np.isnan(x), x, x * self.slope)
+    def backward(self, grad):
+        return grad * self.slope
+
+class Adam:
+    def __init__(self, params, lr=0.001, beta1=0.9, beta2=0.999, epsilon=1e-8):
+        self.params, self.lr, self.betas, self.epsilon = params, lr, (beta1, beta2), epsilon
+        self.m = [0 * p for p, _ in params]
+        self.v = [0 * p for p, _ in params]
+        self.t = 0
+    def step(self):
+        self.t += 1
+        b1, b2 = self.betas
+        for i, (p, g) in enumerate(self.params):
+            self.m[i] = b1 * self.m[i] + (1 - b1) * g
+            self.v[i] = b2 * self.v[i] + (1 - b2) * g * g
+            m, v = self.m[i] / (1 - b1**self.t), self.v[i] / (1 - b2**self.t)
+            p -= self.lr * m / (np.sqrt(v) + self.epsilon)
+"""
+
+
+def test_options_are_known_by_the_names_that_others_give_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "named.py").write_text(OTHER_NAMES)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["new", "named.py"]) == cli.PASSED
+    text = (tmp_path / "parity_adapter.py").read_text()
+    assert "nn.Dropout: lambda p: named.Dropout(1 - p)," in text
+    assert "layer.build((n_in,))" in text
+    report = parity.check("parity_adapter.py", quick=True)
+    assert report.passed, report.findings
+    cases = {one.case for one in report.outcomes}
+    assert {"LeakyReLU-slope=0.3", "Adam-betas=(0.5,0.9)", "Adam-eps=0.01"} <= cases

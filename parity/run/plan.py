@@ -142,7 +142,8 @@ class Planned:
                 return self._compared(seed)
             meant = self.case.optional and str(broken).startswith("raises ")
             if meant or (broken.meant and trial.refused()):
-                raise Unoffered(f"it refuses {self.case.variant}: {str(broken)[:SHOWN]}") from None
+                said = legible(str(broken), SHOWN)
+                raise Unoffered(f"it refuses {self.case.variant}: {said}") from None
             return [replace(fact("run", False, str(broken)), entries=broken.trace)]
         except Own:
             raise

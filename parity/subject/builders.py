@@ -42,6 +42,8 @@ def untouched_options(builder: Callable[..., Any], entry: Entry) -> tuple[str, .
     except (ValueError, TypeError):
         return ()
     given = {name for options in entry.variants.values() for name in options}
+    given |= {own for name in given for own in ALIASES.get(name, ())}
+    given |= {own for two in BETAS for own in two if "betas" in given}
     first = entry.of_parameters + sum(name in given for name in entry.positional)
     optional = [p for p in takes[first:] if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     return tuple(p.name for p in optional if p.name not in given and p.name not in PLACES)
@@ -70,6 +72,8 @@ def bound(builder: Callable[..., Any], entry: Entry, options: Options) -> tuple[
             continue
         if own := next((n for n in (name, *ALIASES.get(name, ())) if n in takes), ""):
             named[own] = value
+        elif name == "betas" and (two := next((p for p in BETAS if {*p} <= takes.keys()), None)):
+            named |= dict(zip(two, value, strict=True))
         elif open_ended:
             named[name] = value
         elif (name, value) == ("dim", -1):
@@ -78,14 +82,14 @@ def bound(builder: Callable[..., Any], entry: Entry, options: Options) -> tuple[
             return f"takes no {name}"
         elif name not in defaults or defaults[name] != value:
             return f"takes no {name}={value}"
-    stride = takes.get("stride")
+    stride = takes.get("stride", takes.get("strides"))
     untold = "kernel_size" in options and "stride" not in {*options, *taken}
     if stride and untold and defaults.get("stride", 1) is None and stride.default is not None:
         # Torch's own is that of the window, and what the builder says may be another.
-        named["stride"] = options["kernel_size"]
+        named[stride.name] = options["kernel_size"]
     # What the builder cannot do without is torch's default, where torch has one.
     there = taken | options.keys() | named.keys()
-    torchs = {n: named_so.get(n, n) for n in needs if n not in there}
+    torchs = {n: n if n in defaults else named_so.get(n, n) for n in needs if n not in there}
     filled = {n: defaults[name] for n, name in torchs.items() if name in defaults}
     known = taken | filled.keys() | named.keys()
     meant = {n: _meant(n, entry, options) for n in needs if n not in known}
@@ -93,8 +97,20 @@ def bound(builder: Callable[..., Any], entry: Entry, options: Options) -> tuple[
     return args, filled | named
 
 
-ALIASES = {"base": ("theta", "rope_theta")}
+ALIASES = {
+    "base": ("theta", "rope_theta"),
+    "bias": ("use_bias", "has_bias", "with_bias"),
+    "dim": ("axis",),
+    "eps": ("epsilon",),
+    "label_smoothing": ("smoothing",),
+    "negative_slope": ("alpha", "slope", "leak"),
+    "padding": ("pad",),
+    "stride": ("strides",),
+    "weight_decay": ("wd",),
+}
 """What an option of torch's side may be called."""
+BETAS = (("beta1", "beta2"), ("beta_1", "beta_2"), ("b1", "b2"))
+"""What the two of an optimizer may be called that takes each by itself."""
 
 LONGEST = 128
 """How long sequences are at most that a layer is told of when it is made."""

@@ -75,9 +75,12 @@ def _lazy(made: str, node: ast.ClassDef) -> tuple[list[str], str]:
     build = next((one for one in ("build", "initialize", "init") if one in methods(node)), "")
     if len(arguments(methods(node).get(build))[0]) != 1:
         return [], f"lambda n_in, n_out: {made}(n_out)"
+    told = arguments(methods(node)[build])[0][0]
+    whole = f"{told}[1]" in ast.unparse(node)  # with a batch of any size
+    given = ("(None, n_in)" if whole else "(n_in,)") if "shape" in told else "n_in"
     lines = [
         "", "def linear(n_in, n_out):", f"    layer = {made}(n_out)",
-        f"    layer.{build}(n_in)", "    return layer", "", "",
+        f"    layer.{build}({given})", "    return layer", "", "",
     ]  # fmt: skip
     return lines, "linear"
 
@@ -91,7 +94,13 @@ def _called(name: str, made: str, node: ast.ClassDef, whole: str, zeros: str) ->
         return _pool(made, names)
     if name.startswith("BatchNorm") and "momentum" in names and _keeps_the_old(whole):
         return _batch_norm(made, names[:1], names)
+    if name == "Dropout" and names and _KEEPS.fullmatch(names[0].lower()):
+        return f"lambda p: {made}(1 - p)"
     return _by_torchs(name, made, needed, names)
+
+
+_KEEPS = re.compile(r"(p_?)?keep(_?p|_?prob(ability)?|_?rate)?|retain\w*")
+"""What the probability to keep an entry may be called."""
 
 
 def _of_arrays(name: str, made: str, node: ast.ClassDef, whole: str, zeros: str) -> str:

@@ -22,6 +22,7 @@ from parity.subject.hooks import (
     FORWARD,
     RATES,
     STEPS,
+    VALUES,
     of_layers,
     of_losses,
     of_optimizers,
@@ -200,7 +201,7 @@ def _works(node: ast.ClassDef) -> bool:
     """Whether a class looks like a layer or a loss, or like an optimizer: it has the two ways, or a
     step and a rate."""
     own = set(methods(node))
-    ways = own & {*FORWARD} and own & {*BACKWARD}
+    ways = own & {*FORWARD, *VALUES} and own & {*BACKWARD}
     made = arguments(methods(node).get("__init__"))[1]
     return bool(ways or (own & {*STEPS} and {*made} & {*RATES}))
 
