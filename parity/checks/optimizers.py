@@ -114,6 +114,15 @@ class _Life:
         known = mistakes.simulated(case, inputs, self.count)
         return mistakes.explain(self.results, right, known, self.inputs)
 
+    def of_steps(self) -> bool:
+        """Whether its momentum is of steps, and not of gradients."""
+        made = self.trial.case.reference
+        other = evaluate.optimizer(made, self.count, self.rates, inside=True)
+        due = other(in_double(self.inputs))
+        return all(
+            torch.allclose(own.double(), due[name], rtol=1e-4) for name, own in self.results.items()
+        )
+
     def unjudgeable(self) -> list[Comparison]:
         """That gradients are zero at every step, if they are: of whatever is done with them,
         nothing shows. They are a layer's, which cannot be written to."""
@@ -238,25 +247,24 @@ def rate(trial: Trial) -> list[Comparison]:
     first = float(trial.case.options["lr"])
     rates = {TURN: first / 4, 2 * TURN: first * 2}
     life, name = _Life(trial, 3 * TURN, rates=rates), trial.case.entry.name
-    inputs, inside = in_double(life.inputs), trial.case.options.get("momentum")
-    other = evaluate.optimizer(trial.case.reference, life.count, rates, inside=True)(inputs)
-    chosen = inside and all(
-        torch.allclose(own.double(), other[key], rtol=1e-4) for key, own in life.results.items()
-    )
+    verdicts = life.judged()
 
     def text(verdict: Comparison) -> str:
         if _step(verdict) < TURN:
             return ""
         return f"{name} does not go by its rate, once that has changed: what it keeps is of the old"
 
-    if not chosen:
-        return _said(life.judged(), text)
+    wrong = any(not verdict.passed for verdict in verdicts)
+    if not (wrong and trial.case.options.get("momentum") and life.of_steps()):
+        return _said(verdicts, text)
     said = (
         f"{name} has the rate inside of its velocity, v = momentum * v + lr * g, as Keras has it: "
         "the same as torch's until the rate changes"
     )
-    return [v if v.passed else replace(v, diagnosis=said, named=True, severity=CONVENTION)
-            for v in life.judged()]  # fmt: skip
+    return [
+        v if v.passed else replace(v, diagnosis=said, named=True, severity=CONVENTION)
+        for v in verdicts
+    ]
 
 
 def resume(trial: Trial) -> list[Comparison]:

@@ -140,8 +140,8 @@ class Planned:
         except Broken as broken:
             if broken.innocent:  # the next time it has a process of its own
                 return self._compared(seed)
-            meant = self.case.optional and str(broken).startswith("raises ")
-            if meant or (broken.meant and trial.refused()):
+            free = self.case.optional and str(broken).startswith("raises ")
+            if free or (broken.meant and trial.refused()):
                 said = legible(str(broken), SHOWN)
                 raise Unoffered(f"it refuses {self.case.variant}: {said}") from None
             return [replace(fact("run", False, str(broken)), entries=broken.trace)]
