@@ -48,9 +48,9 @@ def sizes(trial: Trial) -> list[Comparison]:
             x = drawn(*shape) if exact else trial.x(*shape, generator=generator)
             return inputs | {"x": x, "dy": drawn(shape[0], *outputs)}
 
-        for verdict in one_pass(
-            trial, whole, rows=shape[0], terms=terms_of(shape, trial.case.mixes)
-        ):
+        counts = terms_of(shape, trial.case.mixes), terms_of(shape, True)
+        summed = max(counts[1], math.prod(shape[:-1]))
+        for verdict in one_pass(trial, whole, rows=shape[0], terms=counts[0], summed=summed):
             verdicts.append(replace(verdict, name=f"{list(shape)}: {verdict.name}"))
     return verdicts
 

@@ -81,6 +81,7 @@ def one_pass(
     deep: bool = False,
     ending: str = "",
     terms: int = 1,
+    summed: int = 1,
 ) -> list[Comparison]:
     """The same inputs through the subject's layer and torch's; results compared whose names end
     so, by default all."""
@@ -94,7 +95,7 @@ def one_pass(
     else:
         results = passed(layer, inputs, seed=trial.seed, lie=lie, fresh=poison)
     return trial.judge_layer(
-        inputs, results, training=training, deep=deep, ending=ending, terms=terms
+        inputs, results, training=training, deep=deep, ending=ending, terms=terms, summed=summed
     )
 
 

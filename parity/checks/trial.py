@@ -324,6 +324,7 @@ def judge_layer(
     ending: str = "",
     least: float = 0.0,
     terms: int = 1,
+    summed: int = 1,
     more: Mistakes | None = None,
 ) -> list[Comparison]:
     """Results of one pass through a layer, forward and backward, against torch's.
@@ -340,6 +341,7 @@ def judge_layer(
         least: how far every entry may be off.
         terms: of how many it is a sum. A floor knows of a sum's rounding, and not of that of each
             of thousands of additions.
+        summed: of how many a parameter's gradient is a sum.
         more: mistakes that the case alone does not know of.
     """
     module = case.module().train(training)
@@ -358,7 +360,7 @@ def judge_layer(
         right = right.only(name for name in oracle if name.endswith(ending))
     if finite:
         results, right = _finite(results, right)
-    right = _at_least(right, least, terms)
+    right = _at_least(right, least, terms, summed)
 
     def known() -> Mistakes:
         made = once(
@@ -392,11 +394,14 @@ def _all_dropped(verdict: Comparison) -> Comparison:
 NO_SCALE = "Dropout is NaN at p = 1, where torch's is 0: 1 / (1 - p) is a division by 0"
 
 
-def _at_least(right: Truth, least: float, terms: int) -> Truth:
+def _at_least(right: Truth, least: float, terms: int, summed: int = 1) -> Truth:
     """The truth with floors that are no smaller, and as large as a sum of so many terms wants,
-    whatever the order in which they are added."""
-    room = max(1.0, terms / 64)
-    floors = {name: (room * floor).clamp(min=least) for name, floor in right.floor.items()}
+    whatever the order in which they are added; `summed`: those of a parameter's gradient."""
+
+    def room(name: str) -> float:
+        return max(1.0, terms / 64, summed / 64 if name.endswith("param_grad") else 0)
+
+    floors = {name: (room(name) * floor).clamp(min=least) for name, floor in right.floor.items()}
     return replace(right, floor=floors)
 
 
