@@ -479,3 +479,18 @@ def test_it_is_named(layers: dict[Any, Any], settings: dict[str, Any], sentence:
     wrong = [text for severity, text in found if severity == WRONG]
     assert len(wrong) == 1, found
     assert wrong[0].startswith(sentence)
+
+
+class InItself:
+    def forward(self, x: Tensor) -> Any:
+        found: list[Any] = []
+        found.append(found)
+        return found
+
+    def backward(self, dy: Tensor) -> Tensor:
+        return dy
+
+
+def test_a_list_that_is_in_itself_is_no_array() -> None:
+    ((severity, sentence),) = told(parity.check(parity.Subject({nn.Tanh: InItself}), only="Tanh-*"))
+    assert (severity, sentence) == (WRONG, "Tanh: it gives list, where an array is due")

@@ -204,11 +204,12 @@ class Watch:
 
     seen: list[tuple[str, Any, Tensor]] = field(default_factory=list)
 
-    def keep(self, name: str, array: Any) -> Any:
-        """Remembers an array as it is now, or each of a list, and returns it."""
-        if isinstance(array, (list, tuple)):
+    def keep(self, name: str, array: Any, deep: int = 2) -> Any:
+        """Remembers an array as it is now, or each of a list, and returns it. Of lists in lists it
+        looks into so many: one may be in itself."""
+        if isinstance(array, (list, tuple)) and deep:
             for one in array:
-                self.keep(name, one)
+                self.keep(name, one, deep - 1)
         if isinstance(array, (Tensor, np.ndarray)):
             self.seen.append((name, array, tensor(array)))
         return array
