@@ -3,6 +3,8 @@
 parity check ADAPTER.py             every check of a framework, layer by layer
 @parity.parametrize(subject)        the same as pytest tests
 parity.check(subject)               the same as data
+@parity.sweep(torch_function, …)    a function of one's own against torch's, over sizes and layouts
+parity.check_function(mine, …)      the same as data
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
     from parity.judge.comparison import Comparison, compare, first_divergence
     from parity.judge.differences import compare_with_differences
     from parity.judge.truth import Truth, truth
+    from parity.kernels.inputs import drawn, given, indices, mask, normal, probability
+    from parity.kernels.sweep import check_function, check_module, check_pair
+    from parity.kernels.testing import sweep
     from parity.play.remote import Remote
     from parity.play.session import Local
     from parity.plugin import parametrize
@@ -53,12 +58,22 @@ else:
         "Trial": "checks.trial",
         "Truth": "judge.truth",
         "check": "run.run",
+        "check_function": "kernels.sweep",
+        "check_module": "kernels.sweep",
+        "check_pair": "kernels.sweep",
         "compare": "judge.comparison",
         "compare_with_differences": "judge.differences",
+        "drawn": "kernels.inputs",
         "evaluate": "judge.evaluate",
         "first_divergence": "judge.comparison",
         "functions": "subject.functions",
+        "given": "kernels.inputs",
+        "indices": "kernels.inputs",
+        "mask": "kernels.inputs",
+        "normal": "kernels.inputs",
         "parametrize": "plugin",
+        "probability": "kernels.inputs",
+        "sweep": "kernels.testing",
         "truth": "judge.truth",
     }
 
@@ -91,12 +106,22 @@ __all__ = [
     "Trial",
     "Truth",
     "check",
+    "check_function",
+    "check_module",
+    "check_pair",
     "compare",
     "compare_with_differences",
+    "drawn",
     "evaluate",
     "first_divergence",
     "functions",
+    "given",
+    "indices",
+    "mask",
+    "normal",
     "parametrize",
+    "probability",
+    "sweep",
     "truth",
 ]
 

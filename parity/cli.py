@@ -1,4 +1,4 @@
-"""The command: `parity check`, `parity gate`, `parity list`, `parity new`."""
+"""The command: `parity check`, `parity kernel`, `parity gate`, `parity list`, `parity new`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ from parity.subject.error import AdapterError
 
 if TYPE_CHECKING:
     from parity.judge.outcome import Outcome
+    from parity.run.report import Report
 
 PASSED, FAULT, COULD_NOT_RUN = 0, 1, 2
 SHOWN = 8  # variants of a class, in a list of all
@@ -79,20 +80,26 @@ def _parser() -> argparse.ArgumentParser:
                             "or is wrong at an edge")  # fmt: skip
     check.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
     check.add_argument("--device", default="cpu", help="cpu (default) or cuda")
-    check.add_argument("--seconds", type=_positive, default=20.0,
-                       help="how long one call of the subject may take (default: 20)")  # fmt: skip
-    check.add_argument("--memory", type=_positive, default=4.0, metavar="GIB",
-                       help="how much memory the subject may take (default: 4 GiB)")  # fmt: skip
-    check.add_argument("--total-seconds", type=_positive, default=3600.0, metavar="SECONDS",
-                       help="how long the whole run may take (default: 3600); then it reports "
-                            "what has been checked")  # fmt: skip
-    check.add_argument("--html", metavar="FILE", help="write a report for people")
-    check.add_argument("--json", metavar="FILE", help="write all figures")
-    check.add_argument("--junit", metavar="FILE", help="write a report for CI systems")
-    check.add_argument("-v", "--verbose", action="store_true", help="a row for each check")
-    check.add_argument("--debug", action="store_true",
-                       help="show the traceback of an error of parity's own")  # fmt: skip
+    _limits(check, seconds=20.0, of="one call of the subject")
+    _reports(check)
     check.set_defaults(run=_check)
+
+    kernel = commands.add_parser(
+        "kernel", help="check functions against torch's, over sizes, layouts, values and dtypes"
+    )
+    kernel.add_argument("file", help="a Python file with tests under `@parity.sweep(…)`")
+    kernel.add_argument("--only", action="append", default=[], metavar="ID",
+                        help="cases whose id has this in it, such as bf16 or 'x_grad-*dy:*'; may "
+                             "be given several times")  # fmt: skip
+    kernel.add_argument("--full", action="store_true",
+                        help="every choice on every axis, and not only every pair of choices: it "
+                             "says how many that are before it begins")  # fmt: skip
+    kernel.add_argument("--strict", action="store_true",
+                        help="what is wrong at an edge alone, an empty batch, an infinity or NaN, "
+                             "fails too")  # fmt: skip
+    _limits(kernel, seconds=60.0, of="one case")
+    _reports(kernel)
+    kernel.set_defaults(run=_kernel)
 
     listed = commands.add_parser(
         "list", help="list the checks of an adapter, or all there are, or what is known of a class"
@@ -112,6 +119,27 @@ def _parser() -> argparse.ArgumentParser:
                           "written into it")  # fmt: skip
     new.set_defaults(run=_new)
     return parser
+
+
+def _limits(parser: argparse.ArgumentParser, *, seconds: float, of: str) -> None:
+    """The options that say how much time and memory a run may take."""
+    parser.add_argument("--seconds", type=_positive, default=seconds,
+                        help=f"how long {of} may take (default: {seconds:g})")  # fmt: skip
+    parser.add_argument("--memory", type=_positive, default=4.0, metavar="GIB",
+                        help="how much memory the subject may take (default: 4 GiB)")  # fmt: skip
+    parser.add_argument("--total-seconds", type=_positive, default=3600.0, metavar="SECONDS",
+                        help="how long the whole run may take (default: 3600); then it reports "
+                             "what has been checked")  # fmt: skip
+
+
+def _reports(parser: argparse.ArgumentParser) -> None:
+    """The options that say what is written, and how much is shown."""
+    parser.add_argument("--html", metavar="FILE", help="write a report for people")
+    parser.add_argument("--json", metavar="FILE", help="write all figures")
+    parser.add_argument("--junit", metavar="FILE", help="write a report for CI systems")
+    parser.add_argument("-v", "--verbose", action="store_true", help="a row for each check")
+    parser.add_argument("--debug", action="store_true",
+                        help="show the traceback of an error of parity's own")  # fmt: skip
 
 
 def _positive(text: str) -> float:
@@ -169,19 +197,8 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
     from parity.run.plan import planned
     from parity.run.run import opened, run
     from parity.run.setup.stage import set_up
-    from parity.show import files, html, json, junit, text
 
-    outputs = [
-        (files.writable(path, options.adapter), form)
-        for path, form in (
-            (options.html, html.page),
-            (options.json, json.as_json),
-            (options.junit, junit.as_junit),
-        )
-        if path is not None
-    ]
-    if len({path.resolve() for path, _ in outputs}) < len(outputs):
-        raise AdapterError("--html, --json and --junit take a file each")
+    outputs = _outputs(options, options.adapter)
     until = time.monotonic() + options.total_seconds
     session = opened(
         options.adapter, seconds=options.seconds, gibibytes=memory, process=process, until=until
@@ -207,16 +224,47 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
                 session, checks, complete=not only and not options.quick, on_outcome=on_outcome,
                 settings=_settings(options), until=until, strict=options.strict,
             )  # fmt: skip
-        lost = []  # one report that cannot be had does not take the others with it
-        for path, form in outputs:
-            try:
-                files.write(path, form(found))
-            except Exception as error:
-                if options.debug:
-                    raise
-                lost.append(f"{path} cannot be written: {type(error).__name__}: {error}")
-        if why := files.say(text.text(found, verbose=options.verbose)):
-            lost.append(f"the report cannot be printed: {why}")
+        return _handed_out(options, outputs, found)
+
+
+def _outputs(options: argparse.Namespace, source: str) -> list[tuple[Path, Callable[[Any], str]]]:
+    """The files that reports go to, each with what makes it.
+
+    Raises:
+        AdapterError: one cannot be written, or two are the same.
+    """
+    from parity.show import files, html, json, junit
+
+    outputs: list[tuple[Path, Callable[[Any], str]]] = [
+        (files.writable(path, source), form)
+        for path, form in (
+            (options.html, html.page),
+            (options.json, json.as_json),
+            (options.junit, junit.as_junit),
+        )
+        if path is not None
+    ]
+    if len({path.resolve() for path, _ in outputs}) < len(outputs):
+        raise AdapterError("--html, --json and --junit take a file each")
+    return outputs
+
+
+def _handed_out(
+    options: argparse.Namespace, outputs: list[tuple[Path, Callable[[Any], str]]], found: Report
+) -> int:
+    """Writes and prints a report, and says how the command ends."""
+    from parity.show import files, text
+
+    lost = []  # one report that cannot be had does not take the others with it
+    for path, form in outputs:
+        try:
+            files.write(path, form(found))
+        except Exception as error:
+            if options.debug:
+                raise
+            lost.append(f"{path} cannot be written: {type(error).__name__}: {error}")
+    if why := files.say(text.text(found, verbose=options.verbose)):
+        lost.append(f"the report cannot be printed: {why}")
     if lost:
         raise AdapterError("; ".join(lost))
     if found.stopped or found.errors or not found.outcomes:
@@ -224,7 +272,47 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
     return PASSED if found.passed else FAULT
 
 
-def _progress(total: int) -> Any:
+def _kernel(options: argparse.Namespace) -> int:
+    try:
+        process = Process(options.file, options.memory, "parity.kernels.worker")
+    except Broken as broken:
+        raise AdapterError(str(broken)) from None
+    try:
+        return _swept(options, process)
+    finally:
+        process.end()
+
+
+def _swept(options: argparse.Namespace, process: Process) -> int:
+    with _undisturbed():
+        import parity.show.html  # noqa: F401
+        from parity.kernels.remote import Sweeps, run_file
+
+    outputs = _outputs(options, options.file)
+    until = time.monotonic() + options.total_seconds
+    try:
+        session = Sweeps(options.file, seconds=options.seconds, gibibytes=options.memory,
+                         process=process, until=until)  # fmt: skip
+    except Broken as broken:
+        raise AdapterError(f"{options.file}: {broken}") from None
+    with contextlib.closing(session), contextlib.ExitStack() as bars:
+        shown: list[Any] = []
+
+        def on_start(count: int, done: int) -> None:
+            if options.full or done:
+                also = f", {done} of them done before" if done else ""
+                print(f"{count:,} cases{also}", file=sys.stderr, flush=True)
+            shown.append(bars.enter_context(_progress(count, "case")))
+
+        found = run_file(
+            session, full=options.full, only=tuple(options.only), strict=options.strict,
+            until=until, settings=_settings_of(options, options.file), on_start=on_start,
+            on_case=lambda name: shown[0].update(),
+        )  # fmt: skip
+    return _handed_out(options, outputs, found)
+
+
+def _progress(total: int, unit: str = "check") -> Any:
     """A line that shows how many checks are done.
 
     Raises:
@@ -234,7 +322,7 @@ def _progress(total: int) -> Any:
     try:
         from tqdm import tqdm
 
-        return tqdm(total=total, unit="check", leave=False, disable=quiet)
+        return tqdm(total=total, unit=unit, leave=False, disable=quiet)
     except Exception as error:
         named = [name for name in os.environ if name.startswith("TQDM_")]
         if not named:
@@ -244,15 +332,26 @@ def _progress(total: int) -> Any:
 
 
 def _settings(options: argparse.Namespace) -> dict[str, object]:
-    import numpy as np
-    import torch
-
-    return {
-        "date": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
-        "adapter": shlex.quote(str(options.adapter)),
+    own = {
         "depth": "quick" if options.quick else "all",
         "seed": options.seed,
         "device": options.device,
+    }
+    return _settings_of(options, options.adapter, own)
+
+
+def _settings_of(
+    options: argparse.Namespace, path: str, own: dict[str, object] | None = None
+) -> dict[str, object]:
+    """What a report says of how it was made: of which file, by what."""
+    import numpy as np
+    import torch
+
+    named = "adapter" if hasattr(options, "adapter") else "file"
+    return {
+        "date": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
+        named: shlex.quote(str(path)),
+        **(own or {"cases": "all" if options.full else "all pairs"}),
         "torch": torch.__version__,
         "numpy": np.__version__,
         "Python": platform.python_version(),

@@ -32,6 +32,9 @@ EQUAL = 1e-4
 #: How near to the right result, likewise, a wrong one has lost digits and is not another thing.
 NEAR = 1e-3
 
+#: How near a factor is to a number that it is taken to be, at most: in half precision too.
+SAME = 0.01
+
 _UNREDUCED = re.compile(r"be: \d+ is the (batch size|number of entries)$")
 
 
@@ -300,7 +303,7 @@ def _ratio(
         (name, value, inverse)
         for name, value in constants.items()
         for inverse in (False, True)
-        if math.isclose(size, 1 / value if inverse else value, rel_tol=10 * tolerance)
+        if math.isclose(size, 1 / value if inverse else value, rel_tol=min(10 * tolerance, SAME))
     ]
     if len(named) != 1:  # any number is some times any other
         return Explanation(off) if got.numel() > 1 else None

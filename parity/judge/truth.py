@@ -84,6 +84,7 @@ def truth(
     seed: int = 0,
     elementwise: bool = False,
     pure: bool = False,
+    coarse: float | None = None,
 ) -> Truth:
     """Evaluates torch at `inputs`, in their dtype and in float64, and around them for the floor.
 
@@ -98,6 +99,8 @@ def truth(
             alone, as an optimizer's do: all draws are then one evaluation.
         pure: whether it is known that `evaluate` gives the same at the same inputs. Else it is
             tried.
+        coarse: how far apart numbers are where some operations round to fewer digits than the
+            inputs' dtype has, as TensorFloat-32 does; without it, as far as in that dtype.
 
     Raises:
         Refused: torch takes no such inputs.
@@ -105,7 +108,8 @@ def truth(
             pass for rounding, and hide every fault.
     """
     real = [x for x in inputs.values() if x.is_floating_point()]
-    eps = max(torch.finfo(x.dtype).eps for x in real)
+    double = all(x.dtype == torch.float64 for x in real)
+    eps = max([torch.finfo(x.dtype).eps for x in real] + [coarse or 0.0])
     ulps = HALF_ULPS if eps > torch.finfo(torch.float32).eps else ULPS
     largest = max((float(x.abs().nan_to_num(0, 0, 0).max()) for x in real if x.numel()), default=0)
     # The oracle rounds too, on its way, by as much as its largest number: in float64.
@@ -113,7 +117,6 @@ def truth(
     exact = _as(torch.float64, inputs)
     try:
         oracle = evaluate(exact)
-        double = eps == torch.finfo(torch.float64).eps
         reference = oracle if double else evaluate(inputs)
     except (RuntimeError, ValueError, IndexError) as refusal:
         raise Refused(f"torch itself refuses such inputs: {refusal}") from refusal

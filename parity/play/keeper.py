@@ -72,7 +72,8 @@ def main() -> None:
     _imported(told["parity"])
     from parity.play.worker import serve
 
-    serve(line, told["adapter"], told["gibibytes"], told["folders"], told["place"])
+    folders, place = told["folders"], told["place"]
+    serve(line, told["adapter"], told["gibibytes"], folders, place, told["player"])
 
 
 def _imported(folder: str) -> None:

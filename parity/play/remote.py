@@ -46,6 +46,9 @@ GRACE = 5.0
 MARK = "PARITY_WORKER"
 """A variable of the worker's environment, and of what it starts."""
 
+PLAYER = "parity.play.worker"
+"""The module that answers for an adapter."""
+
 HERE = Path(__file__).resolve().parent
 
 
@@ -55,13 +58,16 @@ class Process:
     Args:
         path: of the adapter.
         gibibytes: the limit of memory.
+        player: the module that answers the judge's calls, as `worker.serve` has it.
 
     Raises:
         Broken: there is no such file.
         Stopped: no process can be started.
     """
 
-    def __init__(self, path: str | Path, gibibytes: float = GIBIBYTES) -> None:
+    def __init__(
+        self, path: str | Path, gibibytes: float = GIBIBYTES, player: str = PLAYER
+    ) -> None:
         try:
             there = Path(path).is_file()
         except OSError:  # too long a name
@@ -75,6 +81,7 @@ class Process:
             "parity": str(HERE.parent),
             "adapter": str(Path(path).resolve()),
             "gibibytes": gibibytes,
+            "player": player,
             "judge": os.getpid(),
             "folders": _folders(),
             "libraries": _libraries(),
@@ -171,6 +178,8 @@ class Process:
 class Remote:
     """A subject in a worker process; it is started anew whenever it has ended.
 
+    `player` is the module that answers its calls, over there.
+
     Args:
         path: the adapter's file.
         seconds, gibibytes: limits of one call, and of memory.
@@ -181,6 +190,8 @@ class Remote:
         Broken: the adapter cannot be imported: the message says what it did.
         Stopped: the process cannot be started, which is no fault of the adapter's.
     """
+
+    player = PLAYER
 
     def __init__(
         self,
@@ -267,10 +278,10 @@ class Remote:
                 raise Stopped(f"{PATIENCE} times the adapter {broken}") from None
             raise
 
-    def _start(self) -> Description:
+    def _start(self) -> Any:
         if self.process is None:
-            self.process = Process(self.file, self.gibibytes)
-        from parity.play.describe import from_data  # torch's import, beside that of the process
+            self.process = Process(self.file, self.gibibytes, self.player)
+        # Torch is imported here, beside the process.
         from parity.play.line import Ended, Late, Line
         from parity.play.message import Unreadable
 
@@ -287,9 +298,15 @@ class Remote:
         seconds = min(LOADING + self.seconds, self.until - time.monotonic())
         described = self._answer("", seconds, "when imported")
         try:
-            return from_data(described)
+            return self._described(described)
         except Exception:
             raise self._unreadable("") from None
+
+    def _described(self, data: Any) -> Any:
+        """What the worker says that there is to be played."""
+        from parity.play.describe import from_data
+
+        return from_data(data)
 
     def _ask(
         self, verb: str, what: tuple[Any, ...], case: str, when: str, seconds: float | None = None

@@ -32,10 +32,17 @@ LONGEST_TRACEBACK = 10_000
 """How many characters of a traceback are sent."""
 KEPT = 16
 """How many objects of the subject stay in play; a check uses fewer."""
+PLAYER = "parity.play.worker"
+"""The module of what answers the calls of an adapter's judge."""
 
 
 def serve(
-    line: tuple[int, int], path: str, gibibytes: float, folders: list[str], place: str
+    line: tuple[int, int],
+    path: str,
+    gibibytes: float,
+    folders: list[str],
+    place: str,
+    player: str = PLAYER,
 ) -> None:
     """Imports an adapter, describes it, and answers calls until the other side has gone.
 
@@ -45,6 +52,7 @@ def serve(
         gibibytes: how far memory may grow from here.
         folders: in which the subject's modules are looked for, beside the adapter's own.
         place: where one works; modules that are nowhere else are looked for there.
+        player: the module whose `Player` is made of the path, and answers the calls.
     """
     judge = Line(*line)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -55,13 +63,14 @@ def serve(
     sys.meta_path.insert(0, _Own([own_folder, package_of(path)[0], *folders]))
     sys.path += [*folders, place]
     own = os.getpid()
-    player: _Player | None = None
+    make = importlib.import_module(player).Player
+    playing: Any = None
     number, verb, what = 0, "load", ()
     while True:
         try:
-            if player is None:
-                player = _Player(path)
-            answer: tuple[str, Any] = "value", player.play(verb, what)
+            if playing is None:
+                playing = make(path)
+            answer: tuple[str, Any] = "value", playing.play(verb, what)
         except Broken as broken:
             kind = "setting" if isinstance(broken, Setting) else "error"
             answer = kind, [str(broken), *broken.trace]
@@ -89,7 +98,7 @@ def serve(
             return
 
 
-class _Player:
+class Player:
     """The subject, and its objects that are in play, by number."""
 
     def __init__(self, path: str) -> None:

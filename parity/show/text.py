@@ -53,10 +53,13 @@ def text(report: Report, *, verbose: bool = False) -> str:
 
 
 def _cases(report: Report) -> str:
-    """A row for each case: of its checks in every dtype the worst."""
+    """A row for each case: of its checks in every dtype the worst. Of a sweep's many cases those
+    that did not pass."""
     rows = []
     severity = _severities(report)
     for name, outcomes in _by_case(report).items():
+        if outcomes[0].kind == "function" and _worst(outcomes, severity) == PASSED:
+            continue
         worst = max(outcomes, key=lambda outcome: (outcome.verdict == FAILED, outcome.ratio))
         failed = sorted({o.check for o in outcomes if o.verdict == FAILED})
         mistrusted = sorted({o.check for o in outcomes if o.verdict == MISTRUSTED})

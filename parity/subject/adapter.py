@@ -19,6 +19,20 @@ def load(path: str | Path) -> Subject:
     Raises:
         AdapterError: there is no such file, or it defines no `subject`.
     """
+    subject = getattr(imported(path), "subject", None)
+    if not isinstance(subject, Subject):
+        raise AdapterError(f"{path} defines no `subject = parity.Subject(…)`")
+    if not subject.name:
+        object.__setattr__(subject, "name", Path(path).resolve().stem)
+    return subject
+
+
+def imported(path: str | Path) -> types.ModuleType:
+    """A user's file as a module, whose folder's modules it may import.
+
+    Raises:
+        AdapterError: there is no such file.
+    """
     file = Path(path).resolve()
     if not file.is_file():
         raise AdapterError(f"there is no file {path}")
@@ -32,12 +46,7 @@ def load(path: str | Path) -> Subject:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
-    subject = getattr(module, "subject", None)
-    if not isinstance(subject, Subject):
-        raise AdapterError(f"{path} defines no `subject = parity.Subject(…)`")
-    if not subject.name:
-        object.__setattr__(subject, "name", file.stem)
-    return subject
+    return module
 
 
 class _Source(SourceFileLoader):

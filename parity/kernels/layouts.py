@@ -1,0 +1,78 @@
+"""How a tensor lies in memory, other than one entry after another from the beginning."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+PLAIN = ""
+LAYOUTS = ("strided", "transposed", "sliced", "offset", "expanded", "channels_last")
+"""With gaps between the entries of a row; column after column; rows of a larger tensor, from its
+middle; one entry after another, but not from the beginning, so that no address is a multiple of 16;
+one row in place of all; the channels of images last."""
+
+
+def layouts_of(rank: int, *, gradient: bool) -> tuple[str, ...]:
+    """The layouts that a tensor of so many axes can have; `gradient`: one that comes in to a
+    backward, for these alone are expanded."""
+    found = ["strided", "sliced", "offset"] if rank else []
+    if rank > 1:
+        found.append("transposed")
+    if gradient:
+        found.append("expanded")
+    if rank == 4:
+        found.append("channels_last")
+    return tuple(found)
+
+
+def expanded(x: Tensor) -> Tensor:
+    """The values of an expanded tensor: those of its first row everywhere."""
+    return x[:1].expand(x.shape) if x.dim() and len(x) else x
+
+
+def laid(x: Tensor, how: str) -> Tensor:
+    """A copy of `x` that lies so; what is beside it in the same memory are other numbers."""
+    if not x.dim() or not x.numel():
+        return x.clone()
+    match how:
+        case "strided":
+            return torch.stack([x, _other(x)], -1)[..., 0]
+        case "transposed" if x.dim() > 1:
+            return x.mT.clone(memory_format=torch.contiguous_format).mT
+        case "sliced":
+            larger = _other(x.flatten()[0]).expand(len(x) + 2, *x.shape[1:-1], x.shape[-1] + 3)
+            inside = larger.clone(memory_format=torch.contiguous_format)[1:-1, ..., 1:-2]
+            inside = inside if x.dim() > 1 else torch.cat([x[:2] * 0, x])[min(2, len(x)) :]
+            inside.copy_(x)
+            return inside
+        case "offset":
+            flat = torch.cat([_other(x.reshape(-1)[:1]), x.reshape(-1)])
+            return flat[1:].view(x.shape)
+        case "expanded":
+            return x[:1].clone().expand(x.shape)
+        case "channels_last" if x.dim() == 4:
+            return x.clone(memory_format=torch.channels_last)
+    return x.clone(memory_format=torch.contiguous_format)
+
+
+def _other(x: Tensor) -> Tensor:
+    """Numbers like those of `x`, and not the same."""
+    return x + 1 if x.is_floating_point() else x.clone()
+
+
+def read_as_plain(x: Tensor) -> Tensor | None:
+    """What one reads who takes it that `x` lies one entry after another from its first on; None
+    where that is what it does, or the memory is too short."""
+    strides: list[int] = []
+    step = 1
+    for size in reversed(x.shape):
+        strides.insert(0, step)
+        step *= size
+    if x.is_contiguous() or not x.numel():
+        return None
+    there = x.untyped_storage().nbytes() // x.element_size()
+    if x.storage_offset() + math.prod(x.shape) > there:
+        return None
+    return torch.as_strided(x, x.shape, strides, x.storage_offset()).clone()

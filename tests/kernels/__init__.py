@@ -1,0 +1,1 @@
+"""Kernels that are right, and the same with bugs that public ones had."""
