@@ -191,7 +191,9 @@ class Trial:
                 target = torch.softmax(target, -1) * scale
             case "index":
                 target = target.argmax(-1)
-                target[1::3] = case.options.get("ignore_index", target[1::3])
+                if (ignored := case.options.get("ignore_index")) is not None:
+                    target[target == ignored] = (ignored + 1) % features  # also in a batch of one
+                    target[1::3] = ignored
             case "one_hot":
                 hot = nn.functional.one_hot(target.argmax(-1), features)
                 target = hot.to(self.dtype)

@@ -20,11 +20,12 @@ from parity.explain.mistakes import Mistake, Mistakes
 from parity.judge.comparison import (
     DIGITS,
     TRUSTED_FROM,
+    TRUSTED_IN_HALF,
     Comparison,
     compare,
     compare_one,
 )
-from parity.judge.truth import Truth
+from parity.judge.truth import HALF, Truth
 
 #: How near to a mistake's result, relative to its largest entry, a wrong one is taken to equal it.
 EQUAL = 1e-4
@@ -131,7 +132,9 @@ def certified(
             comparison = replace(comparison, distance=distance, nearest=mistake.name)
         if distance > TRUSTED_FROM and mistake.sentence:
             refuted.append(mistake.sentence)
-    return replace(comparison, refuted=tuple(refuted))
+    half = reference.dtype in HALF
+    least = TRUSTED_IN_HALF if half else TRUSTED_FROM
+    return replace(comparison, refuted=tuple(refuted), trusted_from=least)
 
 
 def explain(

@@ -31,8 +31,9 @@ shared; a choice that is not torch's; lost digits; inputs that training hardly m
 MOST_FLOORS = 2.0 * ULPS
 """How many floors torch's worst entry may be off by and still count for all the others."""
 
-TRUSTED_FROM = 10.0
-"""How far outside what is allowed the nearest mistake must lie for a pass to mean anything."""
+TRUSTED_FROM, TRUSTED_IN_HALF = 10.0, 2.0
+"""How far outside what is allowed the nearest mistake must lie for a pass to mean anything. Half
+precision has two or three digits, and what passes there is tried in single precision too."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Comparison:
             `nearest`, its name: how sure a pass is. Infinite where exact equality is asked for.
         blind: known mistakes that rounding alone could make of the result, here: no one could
             tell them from what is right, and another setting has to.
+        trusted_from: the least distance that makes a pass mean anything.
         diagnosis: what the mistake is, in one sentence, if the evidence singles it out.
         named: whether that is a known mistake, and not a description of what is seen.
         candidates: what it may be, each with its class, where several known mistakes make the same
@@ -71,6 +73,7 @@ class Comparison:
     distance: float = math.inf
     nearest: str = ""
     blind: tuple[str, ...] = ()
+    trusted_from: float = TRUSTED_FROM
     diagnosis: str = ""
     named: bool = False
     candidates: tuple[tuple[str, str], ...] = ()
@@ -86,7 +89,7 @@ class Comparison:
     @property
     def trusted(self) -> bool:
         """Whether the nearest mistake would have been seen, and by far."""
-        return self.distance >= TRUSTED_FROM
+        return self.distance >= self.trusted_from
 
     @property
     def headroom(self) -> float:

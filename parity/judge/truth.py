@@ -213,6 +213,7 @@ _PARTS = get_decompositions(
         _ATEN.native_batch_norm,
         _ATEN._native_batch_norm_legit,
         _ATEN.native_batch_norm_backward,
+        _ATEN.gelu_backward,
     ]
 )
 

@@ -157,7 +157,7 @@ def _causes(sweep: Sweep, tries: list[Tried], again: Try | None) -> Iterator[_Ca
             if not left:
                 break
             left = sorted(left, key=lambda pair: _gravity(pair, plain))
-            if again is None:
+            if again is None or _ended(left[0][1]):
                 cases = [case for case, _ in left]
                 where = shared(plain, cases, [one.case for one in tries if one.case not in cases])
                 outcome = left[0][1]
@@ -193,6 +193,15 @@ def _follows(
         return cause.result in sweep.outputs and (case in cases or cause.where.covers(case))
     return False
 
+
+def _ended(outcome: Outcome) -> bool:
+    """Whether a failure ended the process, or hung: what would do so again is not tried."""
+    clue = outcome.failures[0]
+    return clue.name == "run" and clue.reason.startswith(ENDED)
+
+
+ENDED = ("hangs", "crashed the interpreter", "ended the process", "takes, with", "not run")
+"""How is told what has taken the process with it."""
 
 WRITTEN = " untouched"
 """How the name of a check ends that says whether a tensor was written into."""

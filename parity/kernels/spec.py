@@ -149,7 +149,11 @@ class Sweep:
 
     def _ties(self) -> list[str]:
         """Pairs of tensors that may be one."""
-        ones = [(name, one) for name, one in self.tensors.items() if one.kind == "normal"]
+        ones = [
+            (name, one)
+            for name, one in self.tensors.items()
+            if one.kind == "normal" and name not in self.writes
+        ]
         return [
             f"{name}={other}"
             for place, (name, one) in enumerate(ones)
@@ -226,7 +230,7 @@ class Sweep:
                 raise AdapterError(f"{name} of shape {list(shape)} has more than {LARGEST} entries")
             x = one.values(shape, sizes, like, self.seed + place)
             if tuple(x.shape) != shape:
-                raise AdapterError(f"{name} is drawn with the shape {list(x.shape)}, where "
+                raise Unsuited(f"{name} is drawn with the shape {list(x.shape)}, where "
                                    f"{list(shape)} is due")  # fmt: skip
             found[name] = x.to(dtype) if x.is_floating_point() else x
         if self.modules:

@@ -19,7 +19,13 @@ from typing import TypeVar
 
 from parity.checks.kinds import KINDS
 from parity.explain.finding import Finding
-from parity.judge.comparison import GRADIENT_FACTOR, TRUSTED_FROM, VALUE_FACTOR, Comparison
+from parity.judge.comparison import (
+    GRADIENT_FACTOR,
+    TRUSTED_FROM,
+    TRUSTED_IN_HALF,
+    VALUE_FACTOR,
+    Comparison,
+)
 from parity.judge.outcome import FAILED, MISTRUSTED, PASSED, UNPROVEN, WAIVED, Outcome
 from parity.run.report import Report
 from parity.show.plain import characters
@@ -51,7 +57,8 @@ tensor and entry by entry. No tolerance is typed by hand.
 
 A pass is worth something only if a mistake would have been seen. So known mistakes are put in the
 subject's place: a wrong sign, a missing factor, a sum for a mean. The nearest of them has to lie
-at least {TRUSTED_FROM:g} times beyond what is allowed, or the check counts as mistrusted. Headroom
+at least {TRUSTED_FROM:g} times beyond what is allowed, in half precision {TRUSTED_IN_HALF:g} times,
+or the check counts as mistrusted. Headroom
 is how many times larger the subject's error could be and still pass. A blind spot is a mistake
 that, on these inputs, cannot be told from rounding: another setting has to show it."""
 
