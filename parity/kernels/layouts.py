@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-PLAIN = ""
 LAYOUTS = ("strided", "transposed", "sliced", "offset", "expanded", "channels_last")
 """With gaps between the entries of a row; column after column; rows of a larger tensor, from its
 middle; one entry after another, but not from the beginning, so that no address is a multiple of 16;

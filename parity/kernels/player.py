@@ -113,7 +113,7 @@ class _Call:
         self.wanted = wanted_of(sweep, case, tensors)
         self.given = self._laid(tensors)
         self.dys = {
-            name: self._keep(name, laid(inputs[name], case.get("layout", name)).to(sweep.device))
+            name: self._keep(name, laid(inputs[name].to(sweep.device), case.get("layout", name)))
             for name in coming_of(sweep, case)
             if name in inputs
         }
@@ -123,7 +123,7 @@ class _Call:
     def _laid(self, tensors: Tensors) -> Tensors:
         found = {}
         for name, x in tensors.items():
-            given = laid(x, self.case.get("layout", name)).to(self.sweep.device).detach()
+            given = laid(x.to(self.sweep.device), self.case.get("layout", name)).detach()
             self._keep(name, given)
             found[name] = given.requires_grad_() if name in self.wanted else given
         first, _, second = self.case.get("tied").partition("=")

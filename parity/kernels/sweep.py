@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from torch import nn
 from parity.kernels.cases import Case
 from parity.kernels.judging import Tried, mistrusted_of, tried
 from parity.kernels.player import Pair
-from parity.kernels.report import SweepFinding, SweepReport, findings_of, proving_too_little
+from parity.kernels.report import SweepReport, findings_of, proving_too_little
 from parity.kernels.spec import Sweep, sweep_of
 from parity.run.plan import matches
 from parity.subject.error import AdapterError
@@ -126,39 +124,26 @@ def run(
     full: bool = False,
     only: str | Sequence[str] = (),
     strict: bool = False,
-    path: str = "",
-    done: Mapping[str, Tried] | None = None,
-    on_case: Callable[[Tried], object] = lambda one: None,
-    until: float = math.inf,
 ) -> SweepReport:
-    """Tries every case of a sweep.
-
-    Args:
-        path: of the file that it stands in, for the command that runs a check again.
-        done: cases that have been tried before, by their names.
-        on_case: called after each.
-        until: when, by `time.monotonic`, no other case is begun.
-    """
+    """Tries every case of a sweep, or those alone whose id has one of `only` in it."""
     patterns = (only,) if isinstance(only, str) else tuple(only)
-    command = f"parity kernel {path} --only '{{}}' -v" if path else ""
-    tries: list[Tried] = []
-    stopped = ""
-    for case in chosen(sweep, full=full, only=patterns):
-        if time.monotonic() >= until:
-            stopped = "the time for the whole run is over"
-            break
-        one = (done or {}).get(str(case)) or tried(sweep, subject, case, command)
-        on_case(one)
-        tries.append(one)
-    kept: dict[Case, Tried] = {one.case: one for one in tries}
+    kept: dict[Case, Tried] = {}
 
     def again(case: Case) -> Tried:
         if case not in kept:
-            kept[case] = tried(sweep, subject, case, command)
+            kept[case] = tried(sweep, subject, case)
         return kept[case]
 
-    found = findings_of(sweep, tries, again, place=place_of(subject), command=command)
-    return reported(sweep, tries, found, patterns, stopped=stopped, strict=strict)
+    tries = [again(case) for case in chosen(sweep, full=full, only=patterns)]
+    found = findings_of(sweep, tries, again, place=place_of(subject))
+    outcomes = [outcome for one in tries for outcome in one.outcomes]
+    shown = {name for one in tries for name in one.shown}
+    own = [] if patterns else mistrusted_of(sweep.name, sweep.mistakes, shown)
+    gaps, habits = gaps_and_habits(sweep.device, tries, [str(one.case) for one in tries])
+    return SweepReport(
+        sweep.name, [*outcomes, *own], habits=habits, gaps=gaps, strict=strict,
+        found=[*found, *proving_too_little(sweep.name, own)],
+    )  # fmt: skip
 
 
 def chosen(sweep: Sweep, *, full: bool = False, only: Sequence[str] = ()) -> list[Case]:
@@ -178,27 +163,6 @@ def chosen(sweep: Sweep, *, full: bool = False, only: Sequence[str] = ()) -> lis
             raise AdapterError(f"{sweep.name}: no case has {' or '.join(only)} in its id")
         cases = kept
     return list(cases.values())
-
-
-def reported(
-    sweep: Sweep,
-    tries: list[Tried],
-    found: list[SweepFinding],
-    only: Sequence[str] = (),
-    *,
-    stopped: str = "",
-    strict: bool = False,
-) -> SweepReport:
-    """The report of the cases that were tried."""
-    outcomes = [outcome for one in tries for outcome in one.outcomes]
-    whole = not only and not stopped
-    shown = {name for one in tries for name in one.shown}
-    own = mistrusted_of(sweep.name, sweep.mistakes, shown) if whole else []
-    gaps, habits = gaps_and_habits(sweep.device, tries, [str(one.case) for one in tries])
-    return SweepReport(
-        sweep.name, [*outcomes, *own], habits=habits, gaps=gaps, stopped=stopped, strict=strict,
-        found=[*found, *proving_too_little(sweep.name, own)],
-    )  # fmt: skip
 
 
 def gaps_and_habits(

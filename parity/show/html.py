@@ -173,13 +173,18 @@ class _Page:
         stated = [h("div", h("dt", k), h("dd", _said(v))) for k, v in report.settings.items()]
         return h(
             "header",
-            h("p", h("strong", report.name or "unnamed"), " held against torch, layer by layer"),
+            h("p", h("strong", report.name or "unnamed"), f" held against torch, {self.how()}"),
             h("h1", h("span", MARKS[state] or "✓", aria_hidden="true"), h("span", self.sentence())),
             h("ul", *classes, class_="tally", aria_label="Findings by class") if classes else "",
             h("ul", *items, class_="tally", aria_label="Checks by verdict"),
             h("dl", *stated) if stated else "",
             class_=state.lower(),
         )
+
+    def how(self) -> str:
+        """By what it is held against torch."""
+        swept = any(one.kind == "function" for one in self.report.outcomes)
+        return "at every case of a sweep" if swept else "layer by layer"
 
     def is_remark(self, severity: str) -> bool:
         """Whether findings of that class do not fail the run."""
