@@ -408,3 +408,17 @@ def test_the_usual_tests_pass_most_of_what_a_sweep_sees() -> None:
         assert compared.noticed(torch.testing.assert_close, family, bug, summed=False) == seen
     assert not compared.by_gradcheck(family, "")
     assert compared.by_gradcheck(family, "dx lacks the weight")
+
+
+def test_the_memory_of_a_pass_is_told_beside_torchs() -> None:
+    def wasteful(x: Tensor) -> Tensor:
+        copies = [x + n for n in range(8)]
+        return x * x + 0 * sum(one.detach().sum() for one in copies)
+
+    spec: dict[str, Any] = {"x": "M N", "sizes": {"M": 64, "N": 64}, "dtypes": "float32"}
+    much, same = (
+        float(parity.check_function(one, square, **spec).settings["memory"].split()[0])
+        for one in (wasteful, square)
+    )
+    assert same == 1
+    assert much > 1.5

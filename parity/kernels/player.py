@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,6 +73,11 @@ def played(sweep: Sweep, subject: Any, case: Case, inputs: Tensors) -> Played:
     if not all(name in again and same_bits(again[name], y) for name, y in found.results.items()):
         found.again = again
     return found
+
+
+def prepared(sweep: Sweep, subject: Any, case: Case, inputs: Tensors) -> Callable[[], Tensors]:
+    """One call of the subject, forward and backward, whose inputs are there already."""
+    return _Call(sweep, subject, case, inputs).results
 
 
 @contextlib.contextmanager

@@ -71,6 +71,13 @@ class Sweeps(Remote):
             found = _crashed(cls, name, "sent what cannot be read", command)
         return found
 
+    def memory(self, place: int) -> str:
+        """What a pass takes, beside torch's; "" where that cannot be said."""
+        with contextlib.suppress(Broken):
+            answer = self._of_case("memory", (place,), f"{place} memory", "when measured")
+            return legible(str(answer["memory"]))
+        return ""
+
     def findings(self, place: int, tries: Mapping[str, Any], command: str) -> list[Any]:
         """What is wrong with a sweep's subject; where that cannot be narrowed down, as it is."""
         seconds = 10 * self.seconds
@@ -119,6 +126,7 @@ def run_file(
     outcomes: list[Outcome] = []
     findings: list[SweepFinding] = []
     gaps: dict[str, None] = {}
+    taken: dict[str, str] = {}
     habits: dict[str, None] = dict.fromkeys(session.habits())
     for place, cases in enumerate(names):
         tries: dict[str, Any] = {}
@@ -141,6 +149,8 @@ def run_file(
         habits |= dict.fromkeys(noted)
         outcomes += own
         findings += found
+        if not stopped and not only and (memory := session.memory(place)):
+            taken[f"memory of {session.description[place].name}"] = memory
         if stopped:
             kept.write()
             break
@@ -148,7 +158,7 @@ def run_file(
         kept.forget()
     return SweepReport(
         session.path.stem, outcomes, habits=list(habits), gaps=list(gaps), stopped=stopped,
-        strict=strict, settings=dict(settings or {}), found=findings,
+        strict=strict, settings={**(settings or {}), **taken}, found=findings,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from parity.kernels.cases import Case
 from parity.kernels.judging import Tried, mistrusted_of, tried
+from parity.kernels.memory import beside_torch
 from parity.kernels.player import Pair
 from parity.kernels.report import SweepReport, findings_of, proving_too_little
 from parity.kernels.spec import Sweep, sweep_of
@@ -140,8 +141,10 @@ def run(
     shown = {name for one in tries for name in one.shown}
     own = [] if patterns else mistrusted_of(sweep.name, sweep.mistakes, shown)
     gaps, habits = gaps_and_habits(sweep.device, tries, [str(one.case) for one in tries])
+    memory = beside_torch(sweep, subject)
     return SweepReport(
         sweep.name, [*outcomes, *own], habits=habits, gaps=gaps, strict=strict,
+        settings={"memory": memory} if memory else {},
         found=[*found, *proving_too_little(sweep.name, own)],
     )  # fmt: skip
 

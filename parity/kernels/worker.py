@@ -14,6 +14,7 @@ import torch
 from parity.kernels import data
 from parity.kernels.cases import Case
 from parity.kernels.judging import Tried, tried
+from parity.kernels.memory import beside_torch
 from parity.kernels.player import Pair
 from parity.kernels.report import findings_of
 from parity.kernels.spec import Sweep
@@ -51,6 +52,9 @@ class Player:
             case "case":
                 place, name, command = what
                 return data.of_tried(self._tried(place, self.cases[place][name], command), name)
+            case "memory":
+                (place,) = what
+                return {"memory": beside_torch(self.sweeps[place], self.subjects[place])}
             case "findings":
                 return {"findings": self._findings(*what)}
         raise ValueError(verb)
