@@ -42,13 +42,14 @@ def test_right_kernels_pass_in_every_dtype(family: Family) -> None:
     report = checked(family, dtypes=["float32", "bfloat16", "float16", "float64"])
     assert report.passed, report
     assert all(one.severity == EDGE for one in report.findings), report
-    assert len(report.outcomes) > 100
+    assert len(report.outcomes) > 90
     assert {one.dtype for one in report.outcomes} == {"float32", "bfloat16", "float16", "float64"}
 
 
 @pytest.mark.parametrize(("family", "bug"), list(bugs()), ids=lambda one: getattr(one, "name", one))
 def test_bugs_of_public_kernels_are_found_and_told(family: Family, bug: str) -> None:
-    report = checked(family, bug)
+    half = {} if "half precision" in bug else {"dtypes": "float32"}
+    report = checked(family, bug, **half)
     assert not report.passed
     graver = [one for one in report.findings if one.severity != EDGE]
     assert len(graver) <= 2, report
@@ -100,7 +101,7 @@ def test_a_layout_changes_where_numbers_lie_and_no_number(how: str, shape: tuple
     due = x[:1].expand(shape) if how == "expanded" else x
     assert torch.equal(given, due)
     read = read_as_plain(given)
-    if how in ("strided", "sliced") and min(shape) > 1:
+    if how in ("strided", "sliced", "transposed") and min(shape) > 1 and len(shape) > 1:
         assert read is not None
         assert not torch.equal(read, x)
 

@@ -16,9 +16,9 @@ one row in place of all; the channels of images last."""
 def layouts_of(rank: int, *, gradient: bool) -> tuple[str, ...]:
     """The layouts that a tensor of so many axes can have; `gradient`: one that comes in to a
     backward, for these alone are expanded."""
-    found = ["strided", "sliced", "offset"] if rank else []
+    found = ["strided", "offset"] if rank else []
     if rank > 1:
-        found.append("transposed")
+        found += ["transposed", "sliced"]
     if gradient:
         found.append("expanded")
     if rank == 4:
@@ -40,10 +40,9 @@ def laid(x: Tensor, how: str) -> Tensor:
             return torch.stack([x, _other(x)], -1)[..., 0]
         case "transposed" if x.dim() > 1:
             return x.mT.clone(memory_format=torch.contiguous_format).mT
-        case "sliced":
+        case "sliced" if x.dim() > 1:
             larger = _other(x.flatten()[0]).expand(len(x) + 2, *x.shape[1:-1], x.shape[-1] + 3)
             inside = larger.clone(memory_format=torch.contiguous_format)[1:-1, ..., 1:-2]
-            inside = inside if x.dim() > 1 else torch.cat([x[:2] * 0, x])[min(2, len(x)) :]
             inside.copy_(x)
             return inside
         case "offset":
