@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def checked(family: Family, bug: str = "", **settings: Any) -> SweepReport:
-    spec = {**family.spec, **settings}
+    spec = {**(family.spec_of(bug) if bug else family.spec), **settings}
     return parity.check_function(family.make(bug), family.reference, **spec)
 
 

@@ -152,8 +152,14 @@ def _rounded_once(
     """The truth for a subject that computes in float32, and rounds what comes out once."""
     single = {n: x.float() if x.is_floating_point() else x for n, x in inputs.items()}
     found = truth(evaluate, single, draws=draws, seed=seed)
-    eps = torch.finfo(dtype).eps
-    floor = {n: found.floor[n] + eps * y.abs().nan_to_num(0, 0, 0) for n, y in found.oracle.items()}
+    eps, tiny = (
+        torch.finfo(dtype).eps,
+        torch.finfo(dtype).tiny,
+    )  # below it they are tiny * eps apart
+    floor = {
+        n: found.floor[n] + eps * (y.abs().nan_to_num(0, 0, 0) + tiny)
+        for n, y in found.oracle.items()
+    }
     reference = {name: y.to(dtype) for name, y in found.reference.items()}
     error = {
         n: (reference[n].double() - y).abs().nan_to_num(0, 0, 0) for n, y in found.oracle.items()

@@ -109,7 +109,9 @@ def main() -> int:
             noticed(usual, family, bug, summed=True),
             noticed(torch.testing.assert_close, family, bug, summed=False),
             by_gradcheck(family, bug),
-            not parity.check_function(family.make(bug), family.reference, **family.spec).passed,
+            not parity.check_function(
+                family.make(bug), family.reference, **family.spec_of(bug)
+            ).passed,
         )
         rows.append([family.name, bug or "(right)", *("yes" if one else "" for one in seen)])
     heads = ["kernel", "bug", "usual test", "assert_close", "gradcheck", "sweep"]
