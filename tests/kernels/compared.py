@@ -28,7 +28,7 @@ SIZES = {"M": 16, "N": 64, "B": 4, "T": 16, "S": 16, "D": 64, "E": 64, "V": 32, 
 
 def results(sweep: Sweep, case: Case, function: Callable[..., Any], inputs: Tensors,
             dys: list[Tensor]) -> list[Tensor | None]:  # fmt: skip
-    """Outputs and gradients; without `dys` those of the sum of the outputs."""
+    """Outputs and gradients; without `dys` those of an incoming gradient of ones."""
     wanted = wanted_of(sweep, case, inputs)
     leaves = {n: x.clone().requires_grad_(n in wanted) for n, x in inputs.items()}
     found = sweep.function_of(case, function)(*leaves.values())
