@@ -6,18 +6,24 @@ import argparse
 import contextlib
 import difflib
 import os
-import platform
-import shlex
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from parity.gate import command
+from parity import console
+from parity.console import (
+    handed_out,
+    limits,
+    outputs_of,
+    progress,
+    reports,
+    settings_of,
+    undisturbed,
+)
+from parity.gate import command as gate
+from parity.kernels import command as kernels
 from parity.play.broken import Broken, Own, Stopped, legible, place
 from parity.play.remote import GIBIBYTES, Process
 from parity.show.plain import plain
@@ -25,11 +31,9 @@ from parity.subject.error import AdapterError
 
 if TYPE_CHECKING:
     from parity.judge.outcome import Outcome
-    from parity.run.report import Report
 
-PASSED, FAULT, COULD_NOT_RUN = 0, 1, 2
+PASSED, FAULT, COULD_NOT_RUN = console.PASSED, console.FAULT, console.COULD_NOT_RUN
 SHOWN = 8  # variants of a class, in a list of all
-MOST = 1e6  # seconds, or GiB
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,26 +84,11 @@ def _parser() -> argparse.ArgumentParser:
                             "or is wrong at an edge")  # fmt: skip
     check.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
     check.add_argument("--device", default="cpu", help="cpu (default) or cuda")
-    _limits(check, seconds=20.0, of="one call of the subject")
-    _reports(check)
+    limits(check, seconds=20.0, of="one call of the subject")
+    reports(check)
     check.set_defaults(run=_check)
 
-    kernel = commands.add_parser(
-        "kernel", help="check functions against torch's, over sizes, layouts, values and dtypes"
-    )
-    kernel.add_argument("file", help="a Python file with tests under `@parity.sweep(…)`")
-    kernel.add_argument("--only", action="append", default=[], metavar="ID",
-                        help="cases whose id has this in it, such as bf16 or 'x_grad-*dy:*'; may "
-                             "be given several times")  # fmt: skip
-    kernel.add_argument("--full", action="store_true",
-                        help="every choice on every axis, and not only every pair of choices: it "
-                             "says how many that are before it begins")  # fmt: skip
-    kernel.add_argument("--strict", action="store_true",
-                        help="what is wrong at an edge alone, an empty batch, an infinity or NaN, "
-                             "fails too")  # fmt: skip
-    _limits(kernel, seconds=60.0, of="one case")
-    _reports(kernel)
-    kernel.set_defaults(run=_kernel)
+    kernels.add(commands)
 
     listed = commands.add_parser(
         "list", help="list the checks of an adapter, or all there are, or what is known of a class"
@@ -109,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
                              "Conv2d: its options, shapes and known mistakes")  # fmt: skip
     listed.set_defaults(run=_list)
 
-    command.add(commands)
+    gate.add(commands)
 
     new = commands.add_parser("new", help="write the skeleton of an adapter")
     new.add_argument("module", help="the framework: a Python file, or a module's name")
@@ -121,40 +110,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _limits(parser: argparse.ArgumentParser, *, seconds: float, of: str) -> None:
-    """The options that say how much time and memory a run may take."""
-    parser.add_argument("--seconds", type=_positive, default=seconds,
-                        help=f"how long {of} may take (default: {seconds:g})")  # fmt: skip
-    parser.add_argument("--memory", type=_positive, default=4.0, metavar="GIB",
-                        help="how much memory the subject may take (default: 4 GiB)")  # fmt: skip
-    parser.add_argument("--total-seconds", type=_positive, default=3600.0, metavar="SECONDS",
-                        help="how long the whole run may take (default: 3600); then it reports "
-                             "what has been checked")  # fmt: skip
-
-
-def _reports(parser: argparse.ArgumentParser) -> None:
-    """The options that say what is written, and how much is shown."""
-    parser.add_argument("--html", metavar="FILE", help="write a report for people")
-    parser.add_argument("--json", metavar="FILE", help="write all figures")
-    parser.add_argument("--junit", metavar="FILE", help="write a report for CI systems")
-    parser.add_argument("-v", "--verbose", action="store_true", help="a row for each check")
-    parser.add_argument("--debug", action="store_true",
-                        help="show the traceback of an error of parity's own")  # fmt: skip
-
-
-def _positive(text: str) -> float:
-    """A number that a limit can be."""
-    value = float(text)
-    if not 0 < value <= MOST:
-        raise argparse.ArgumentTypeError(f"takes a number above 0 and up to {MOST:g}, not {text}")
-    return value
-
-
 def _check(options: argparse.Namespace) -> int:
     # A GPU's memory is mapped into the address space, which is what the limit is on.
     memory = options.memory if options.device == "cpu" else 0.0
     if any(name.startswith("TQDM_") for name in os.environ):
-        _progress(0).close()  # torch imports it too, here and in the subject's process
+        progress(0).close()  # torch imports it too, here and in the subject's process
     with _started(options.adapter, memory) as process:
         return _checked(options, process, memory)
 
@@ -172,25 +132,8 @@ def _started(adapter: str, gibibytes: float = GIBIBYTES) -> Iterator[Process]:
         process.end()
 
 
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Ctrl-C is heard at the end: torch, half imported, may swallow it."""
-    heard_by_us = callable(signal.getsignal(signal.SIGINT))  # it may be ignored, and stay so
-    if threading.current_thread() is not threading.main_thread() or not heard_by_us:
-        yield
-        return
-    heard: list[object] = []
-    before = signal.signal(signal.SIGINT, lambda *_: heard.append(None))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-    if heard:
-        raise KeyboardInterrupt
-
-
 def _checked(options: argparse.Namespace, process: Process, memory: float) -> int:
-    with _undisturbed():
+    with undisturbed():
         import parity.run.run
         import parity.show.html  # noqa: F401
 
@@ -198,7 +141,7 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
     from parity.run.run import opened, run
     from parity.run.setup.stage import set_up
 
-    outputs = _outputs(options, options.adapter)
+    outputs = outputs_of(options, options.adapter)
     until = time.monotonic() + options.total_seconds
     session = opened(
         options.adapter, seconds=options.seconds, gibibytes=memory, process=process, until=until
@@ -214,7 +157,7 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
             reasons = {f"{c}: {c.missing}": 0 for c in session.description.cases if c.missing}
             what += f" ({'; '.join(reasons)})" if reasons and not only else ""
             raise AdapterError(f"{options.adapter}: {what}; see `parity list {options.adapter}`")
-        with _progress(len(checks)) as bar:
+        with progress(len(checks)) as bar:
 
             def on_outcome(outcome: Outcome) -> None:
                 bar.set_postfix_str(plain(outcome.case), refresh=False)
@@ -224,111 +167,7 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
                 session, checks, complete=not only and not options.quick, on_outcome=on_outcome,
                 settings=_settings(options), until=until, strict=options.strict,
             )  # fmt: skip
-        return _handed_out(options, outputs, found)
-
-
-def _outputs(options: argparse.Namespace, source: str) -> list[tuple[Path, Callable[[Any], str]]]:
-    """The files that reports go to, each with what makes it.
-
-    Raises:
-        AdapterError: one cannot be written, or two are the same.
-    """
-    from parity.show import files, html, json, junit
-
-    outputs: list[tuple[Path, Callable[[Any], str]]] = [
-        (files.writable(path, source), form)
-        for path, form in (
-            (options.html, html.page),
-            (options.json, json.as_json),
-            (options.junit, junit.as_junit),
-        )
-        if path is not None
-    ]
-    if len({path.resolve() for path, _ in outputs}) < len(outputs):
-        raise AdapterError("--html, --json and --junit take a file each")
-    return outputs
-
-
-def _handed_out(
-    options: argparse.Namespace, outputs: list[tuple[Path, Callable[[Any], str]]], found: Report
-) -> int:
-    """Writes and prints a report, and says how the command ends."""
-    from parity.show import files, text
-
-    lost = []  # one report that cannot be had does not take the others with it
-    for path, form in outputs:
-        try:
-            files.write(path, form(found))
-        except Exception as error:
-            if options.debug:
-                raise
-            lost.append(f"{path} cannot be written: {type(error).__name__}: {error}")
-    if why := files.say(text.text(found, verbose=options.verbose)):
-        lost.append(f"the report cannot be printed: {why}")
-    if lost:
-        raise AdapterError("; ".join(lost))
-    if found.stopped or found.errors or not found.outcomes:
-        return COULD_NOT_RUN
-    return PASSED if found.passed else FAULT
-
-
-def _kernel(options: argparse.Namespace) -> int:
-    try:
-        process = Process(options.file, options.memory, "parity.kernels.worker")
-    except Broken as broken:
-        raise AdapterError(str(broken)) from None
-    try:
-        return _swept(options, process)
-    finally:
-        process.end()
-
-
-def _swept(options: argparse.Namespace, process: Process) -> int:
-    with _undisturbed():
-        import parity.show.html  # noqa: F401
-        from parity.kernels.remote import Sweeps, run_file
-
-    outputs = _outputs(options, options.file)
-    until = time.monotonic() + options.total_seconds
-    try:
-        session = Sweeps(options.file, seconds=options.seconds, gibibytes=options.memory,
-                         process=process, until=until)  # fmt: skip
-    except Broken as broken:
-        raise AdapterError(f"{options.file}: {broken}") from None
-    with contextlib.closing(session), contextlib.ExitStack() as bars:
-        shown: list[Any] = []
-
-        def on_start(count: int, done: int) -> None:
-            if options.full or done:
-                also = f", {done} of them done before" if done else ""
-                print(f"{count:,} cases{also}", file=sys.stderr, flush=True)
-            shown.append(bars.enter_context(_progress(count, "case")))
-
-        found = run_file(
-            session, full=options.full, only=tuple(options.only), strict=options.strict,
-            until=until, settings=_settings_of(options, options.file), on_start=on_start,
-            on_case=lambda name: shown[0].update(),
-        )  # fmt: skip
-    return _handed_out(options, outputs, found)
-
-
-def _progress(total: int, unit: str = "check") -> Any:
-    """A line that shows how many checks are done.
-
-    Raises:
-        AdapterError: a variable of the environment makes it impossible.
-    """
-    quiet = True if sys.stderr is None else None  # None: where it is no terminal
-    try:
-        from tqdm import tqdm
-
-        return tqdm(total=total, unit=unit, leave=False, disable=quiet)
-    except Exception as error:
-        named = [name for name in os.environ if name.startswith("TQDM_")]
-        if not named:
-            raise
-        raise AdapterError(f"{' or '.join(named)} of the environment is no setting that tqdm, "
-                           f"which shows progress, can use: {error}") from None  # fmt: skip
+        return handed_out(options, outputs, found)
 
 
 def _settings(options: argparse.Namespace) -> dict[str, object]:
@@ -337,25 +176,7 @@ def _settings(options: argparse.Namespace) -> dict[str, object]:
         "seed": options.seed,
         "device": options.device,
     }
-    return _settings_of(options, options.adapter, own)
-
-
-def _settings_of(
-    options: argparse.Namespace, path: str, own: dict[str, object] | None = None
-) -> dict[str, object]:
-    """What a report says of how it was made: of which file, by what."""
-    import numpy as np
-    import torch
-
-    named = "adapter" if hasattr(options, "adapter") else "file"
-    return {
-        "date": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
-        named: shlex.quote(str(path)),
-        **(own or {"cases": "all" if options.full else "all pairs"}),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "Python": platform.python_version(),
-    }
+    return settings_of(options, options.adapter, own)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -396,7 +217,7 @@ def _of_class(name: str) -> str:
         near = difflib.get_close_matches(name.lower(), by_name, 1)
         meant = f"did you mean {by_name[near[0]].name}?" if near else "see parity list"
         raise AdapterError(f"there is no adapter {name}, and no class {name} is known: {meant}")
-    with _undisturbed():
+    with undisturbed():
         from parity.show.catalogue import section
 
         return section(by_name[name.lower()])
@@ -411,7 +232,7 @@ def _listed(lines: list[str]) -> int:
 
 
 def _list_of(adapter: str, process: Process) -> int:
-    with _undisturbed():
+    with undisturbed():
         import parity.run.run  # noqa: F401
     from parity.run.plan import planned
     from parity.run.run import opened
@@ -443,7 +264,7 @@ def _new(options: argparse.Namespace) -> int:
     if options.no_import:
         print(f"wrote {path}; look it over, then: parity check {path}")
         return PASSED
-    with _undisturbed():
+    with undisturbed():
         from parity.run.tune import tuned
     found, why = tuned(path, files.write)
     also = f"; found by trying it: {', '.join(found)}" if found else ""

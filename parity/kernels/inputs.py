@@ -8,7 +8,7 @@ its values; anything else is passed on as it is.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -179,9 +179,9 @@ def given(tensor: Tensor, *, grad: bool = True) -> Input:
 
 def inputs_of(
     specs: Mapping[str, Any] | Sequence[Any], reference: Callable[..., Any]
-) -> tuple[dict[str, Input], dict[str, list[Any]], list[str]]:
-    """The tensors among the arguments, the options by the values that are tried, and the order of
-    all of them.
+) -> tuple[dict[str, Input], dict[str, list[Any]], dict[str, Any], list[str]]:
+    """The tensors among the arguments, the options by the values that are tried, what is passed on
+    as it is, and the order of all of them.
 
     Raises:
         AdapterError: a specification that says nothing, or there is none.
@@ -190,6 +190,7 @@ def inputs_of(
         specs = dict(zip(_names(reference, len(specs)), specs, strict=True))
     tensors: dict[str, Input] = {}
     options: dict[str, list[Any]] = {}
+    constants: dict[str, Any] = {}
     for name, spec in specs.items():
         match spec:
             case Input():
@@ -199,11 +200,14 @@ def inputs_of(
             case str():
                 tensors[name] = normal(spec)
             case list():
-                if not spec:
-                    raise AdapterError(f"{name}=[]: an option takes the values that are tried")
+                if not spec or not all(isinstance(value, Hashable) for value in spec):
+                    raise AdapterError(
+                        f"{name}={spec}: an option takes the values that are tried, such as "
+                        "[False, True]"
+                    )
                 options[name] = spec
             case _:
-                options[name] = [spec]
+                constants[name] = spec
     for name, one in tensors.items():
         odd = [dim for dim in one.dims if not (dim.isdigit() or dim.isidentifier())]
         if odd:
@@ -213,7 +217,7 @@ def inputs_of(
             )
     if not any(one.real for one in tensors.values()):
         raise AdapterError("there is no input of real numbers: name one, such as x='M N'")
-    return tensors, options, list(specs)
+    return tensors, options, constants, list(specs)
 
 
 def _names(reference: Callable[..., Any], count: int) -> list[str]:

@@ -37,6 +37,9 @@ from parity.run.plan import one_thread
 
 KIND = "function"
 
+OR = ", or "
+"""What stands between mistakes that make the same of the inputs of a case."""
+
 SMALL = 10.0
 """In half precision, what is off by less than so many times what is allowed has lost digits."""
 
@@ -71,43 +74,19 @@ class Tried:
 
 
 @functools.lru_cache(maxsize=256)
-def _truth(key: _Key) -> tuple[Tensors, Truth]:
-    inputs = key.sweep.drawn(key.case) | key.sweep.gradients_of(key.case)
-    return inputs, truth_of(key.sweep, key.case, inputs)
+def _truth(sweep: Sweep, case: Case) -> tuple[Tensors, Truth]:
+    inputs = sweep.drawn(case) | sweep.gradients_of(case)
+    return inputs, truth_of(sweep, case, inputs)
 
 
-@dataclass(frozen=True)
-class _Key:
-    """A sweep and a case as what a truth is kept under."""
-
-    sweep: Sweep
-    case: Case
-
-    def __hash__(self) -> int:
-        return hash((id(self.sweep), self.case))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and (self.sweep is other.sweep, self.case) == (
-            True,
-            other.case,
-        )
-
-
-def tried(
-    sweep: Sweep, subject: Any, case: Case, command: str = "", *, named: bool = True
-) -> Tried:
-    """What comes of a case.
-
-    Args:
-        command: runs it again; `{}` stands for the id.
-        named: whether a wrong result is to be held against known mistakes.
-    """
+def tried(sweep: Sweep, subject: Any, case: Case, command: str = "") -> Tried:
+    """What comes of a case; `command` runs it again, where `{}` stands for the id."""
     begun = time.perf_counter()
     if case.dtype == "tf32" and not sweep.device.startswith("cuda"):
         return Tried(case, [], "TensorFloat-32 needs a CUDA device")
     with one_thread():
         try:
-            inputs, truth = _truth(_Key(sweep, case))
+            inputs, truth = _truth(sweep, case)
         except (Refused, Unsuited) as refused:
             return Tried(case, [], f"torch's function does not take it ({refused})")
         try:
@@ -121,7 +100,7 @@ def tried(
                               named=True, severity=_edge(case),
                               entries=broken.trace)  # fmt: skip
             return Tried(case, [_outcome(sweep, case, "run", [fact], begun, command)])
-        comparisons = list(_compared(sweep, subject, case, inputs, truth, found, named))
+        comparisons = list(_compared(sweep, subject, case, inputs, truth, found))
     outcomes = [_outcome(sweep, case, one.name, [one], begun, command) for one in comparisons]
     error = {n: float((truth.error[n] / truth.floor[n]).max()) for n in truth.error
              if truth.error[n].numel()}  # fmt: skip
@@ -163,7 +142,6 @@ def _compared(
     inputs: Tensors,
     truth: Truth,
     found: Played,
-    named: bool,
 ) -> Iterator[Comparison]:
     """What is compared at a case: the facts, each result, and again where it has other bits."""
     detached = any(one.name == "attached" for one in found.facts)
@@ -173,7 +151,7 @@ def _compared(
         if detached and name.endswith("_grad"):
             continue
         one = _judged(sweep, case, name, found.results.get(name), truth)
-        if not one.passed and named:
+        if not one.passed:
             got = found.results.get(name)
             one = _explained(sweep, subject, case, one, got, truth, inputs, mistakes)
         yield one
@@ -257,16 +235,15 @@ def _explained(
         return replace(one, entries=entries)
     text, is_named = said.text, said.named
     if said.candidates:
-        text, is_named = _chosen([text for text, _ in said.candidates]), True
+        text, is_named = _candidates([text for text, _ in said.candidates]), True
     severity = WRONG if is_named else one.severity
     return replace(one, diagnosis=text, named=is_named, entries=entries, severity=severity)
 
 
-def _chosen(texts: list[str]) -> str:
-    """Of several mistakes that make the same here, what is said: one of the user's, else both if
-    there are two."""
+def _candidates(texts: list[str]) -> str:
+    """Several mistakes that make the same here: one of the user's, else all of them."""
     own = [text for text in texts if text.startswith(OF_USER)]
-    return (own or texts)[0] if own or len(texts) > 2 else " or ".join(texts)
+    return own[0] if own else OR.join(texts)
 
 
 def _not_finite(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -13,14 +13,11 @@ middle; one entry after another, but not from the beginning, so that no address 
 one row in place of all; the channels of images last."""
 
 
-def layouts_of(rank: int, *, gradient: bool) -> tuple[str, ...]:
-    """The layouts that a tensor of so many axes can have; `gradient`: one that comes in to a
-    backward, for these alone are expanded."""
-    found = ["strided", "offset"] if rank else []
+def layouts_of(rank: int) -> tuple[str, ...]:
+    """The layouts that a tensor of so many axes can have."""
+    found = ["strided", "offset", "expanded"] if rank else ["expanded"]
     if rank > 1:
         found += ["transposed", "sliced"]
-    if gradient:
-        found.append("expanded")
     if rank == 4:
         found.append("channels_last")
     return tuple(found)
@@ -60,17 +57,24 @@ def _other(x: Tensor) -> Tensor:
     return x + 1 if x.is_floating_point() else x.clone()
 
 
-def read_as_plain(x: Tensor) -> Tensor | None:
-    """What one reads who takes it that `x` lies one entry after another from its first on; None
-    where that is what it does, or the memory is too short."""
+def plain_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    """The strides of a tensor that lies one entry after another."""
     strides: list[int] = []
     step = 1
-    for size in reversed(x.shape):
+    for size in reversed(shape):
         strides.insert(0, step)
         step *= size
-    if x.is_contiguous() or not x.numel():
+    return tuple(strides)
+
+
+def read_by(x: Tensor, strides: tuple[int, ...]) -> Tensor | None:
+    """What one reads from the first entry of `x` on by other strides than its own; None where that
+    is what there is, or the memory is too short."""
+    if not x.numel():
         return None
+    last = sum((size - 1) * step for size, step in zip(x.shape, strides, strict=True))
     there = x.untyped_storage().nbytes() // x.element_size()
-    if x.storage_offset() + math.prod(x.shape) > there:
+    if x.storage_offset() + last >= there:
         return None
-    return torch.as_strided(x, x.shape, strides, x.storage_offset()).clone()
+    read = torch.as_strided(x, x.shape, strides, x.storage_offset()).clone()
+    return None if torch.equal(read, x) else read

@@ -21,8 +21,8 @@ from parity.catalogue.values import Tensors
 from parity.explain.mistakes import Mistake, Mistakes, simple
 from parity.judge.truth import Truth
 from parity.kernels.cases import Case
-from parity.kernels.layouts import laid, read_as_plain
-from parity.kernels.reference import coming_of, evaluated, wanted_of
+from parity.kernels.layouts import laid, plain_strides, read_by
+from parity.kernels.reference import coming_of, evaluated
 from parity.kernels.spec import Sweep
 
 BLOCKS = tuple(2**k for k in range(1, 11))
@@ -34,9 +34,8 @@ OF_USER = "is that of the mistake"
 
 def known(sweep: Sweep, case: Case, inputs: Tensors, truth: Truth) -> Mistakes:
     """The results of known mistakes at a case, by the name of the result."""
-    exact = {n: x.double() if x.is_floating_point() else x for n, x in inputs.items()}
     found: Mistakes = {name: simple(y) for name, y in truth.oracle.items()}
-    for name, sentence, results in _wrong(sweep, case, exact):
+    for name, sentence, results in _wrong(sweep, case, inputs):
         for result, value in results.items():
             right = truth.oracle.get(result)
             if right is not None and value.shape == right.shape and bool(value.isfinite().all()):
@@ -51,9 +50,10 @@ def of_user(sweep: Sweep, case: Case, inputs: Tensors, truth: Truth) -> Mistakes
     exact = {n: x.double() if x.is_floating_point() else x for n, x in inputs.items()}
     found: Mistakes = {name: [] for name in truth.oracle}
     for name, mistake in sweep.mistakes.items():
-        for result, value in evaluated(sweep, case, mistake)(exact).items():
-            if result in found:
-                found[result].append(Mistake(name, f"{OF_USER} {name!r}", value))
+        with contextlib.suppress(RuntimeError, ValueError, IndexError, TypeError):  # not there
+            for result, value in evaluated(sweep, case, mistake)(exact).items():
+                if result in found:
+                    found[result].append(Mistake(name, f"{OF_USER} {name!r}", value))
     return found
 
 
@@ -75,10 +75,12 @@ def constants(sweep: Sweep, case: Case, inputs: Tensors) -> dict[str, float]:
     return {name: value for name, value in found.items() if value not in (0, 1)}
 
 
-def _wrong(sweep: Sweep, case: Case, exact: Tensors) -> Iterator[tuple[str, str, Tensors]]:
+def _wrong(sweep: Sweep, case: Case, inputs: Tensors) -> Iterator[tuple[str, str, Tensors]]:
     """Each mistake: its name, what is to be said of a result that it makes, and its results."""
     whole = evaluated(sweep, case)
-    for name, sentence, changed in _inputs(sweep, case, exact):
+    exact = {n: x.double() if x.is_floating_point() else x for n, x in inputs.items()}
+    changes = (*_misread(sweep, case, inputs, exact), *_inputs(sweep, case, exact))
+    for name, sentence, changed in changes:
         with contextlib.suppress(RuntimeError, ValueError, IndexError):
             yield name, sentence, whole(changed)
     for option, values in sweep.options.items():
@@ -99,22 +101,34 @@ def _wrong(sweep: Sweep, case: Case, exact: Tensors) -> Iterator[tuple[str, str,
 
 def _inputs(sweep: Sweep, case: Case, exact: Tensors) -> Iterator[tuple[str, str, Tensors]]:
     """Mistakes that are torch's function at other inputs."""
-    for name, x in exact.items():
-        if how := case.get("layout", name):
-            read = read_as_plain(laid(x, how))
-            if read is not None:
-                text = f"reads {name} as if it were contiguous: it does not heed its strides"
-                yield f"{name} as if contiguous", text, {**exact, name: read}
     for dy in coming_of(sweep, case):
         if dy in exact and exact[dy].numel():
             yield from _of_incoming(sweep, case, exact, dy)
-    tensors = {name: x for name, x in exact.items() if name not in sweep.incoming}
-    for name in wanted_of(sweep, case, tensors):
-        if len(tensors) > 1:
+    tensors = [name for name in exact if name not in sweep.incoming]
+    for name in tensors:
+        if len(tensors) > 1 and exact[name].is_floating_point():
             yield (f"without {name}", f"lacks {name}: it is as if that were 1",
                    {**exact, name: torch.ones_like(exact[name])})  # fmt: skip
             yield (f"{name} as 0", f"leaves out {name}: it is as if that were 0",
                    {**exact, name: torch.zeros_like(exact[name])})  # fmt: skip
+
+
+def _misread(
+    sweep: Sweep, case: Case, inputs: Tensors, exact: Tensors
+) -> Iterator[tuple[str, str, Tensors]]:
+    """Tensors that are read by other strides than their own: as if they were contiguous, or by
+    those of another one of their shape."""
+    lying = {name: laid(x, case.get("layout", name)) for name, x in inputs.items()}
+    for name, x in lying.items():
+        strides = {f"{name} as if contiguous": plain_strides(x.shape)}
+        for other, y in lying.items():
+            if other != name and y.shape == x.shape:
+                strides[f"{name} by the strides of {other}"] = y.stride()
+        for text, own in strides.items():
+            if (read := read_by(x, own)) is not None:
+                changed = {**exact, name: read.to(exact[name].dtype)}
+                heeds = f"reads {name} as if it were contiguous: it does not heed its strides"
+                yield text, heeds if "as if" in text else f"reads {text}", changed
 
 
 def _of_incoming(

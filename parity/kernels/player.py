@@ -181,7 +181,7 @@ class _Call:
         return results
 
     def _arguments(self) -> list[Any]:
-        values = {**self.given, **self.case.of("option")}
+        values = {**self.given, **self.case.of("option"), **self.sweep.constants}
         return [values[name] for name in self.sweep.order]
 
     def _outputs(self, ys: list[Any]) -> list[Tensor]:

@@ -14,15 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parity.judge.comparison import WRONG, Comparison
+from parity.judge.comparison import Comparison
 from parity.judge.outcome import FAILED, Outcome
 from parity.kernels import data
 from parity.kernels.cases import Case
 from parity.kernels.judging import KIND, Tried, mistrusted_of
-from parity.kernels.report import SweepFinding, SweepReport, proving_too_little
+from parity.kernels.report import SweepFinding, SweepReport, proving_too_little, with_the_rest
 from parity.kernels.sweep import gaps_and_habits
 from parity.play.broken import Broken, Stopped, legible
 from parity.play.remote import Remote
+from parity.show.files import write
 from parity.subject.error import AdapterError
 
 
@@ -200,26 +201,13 @@ def _of_sweep(
                      session.findings(place, tries, command)]  # fmt: skip
         except (TypeError, ValueError, KeyError):
             found = []
-        told = {outcome.id for one in found for outcome in one.outcomes}
-        found += [_plain(sweep.name, one) for one in failed if one.id not in told][: 1 + len(found)]
+        found = with_the_rest(sweep.name, failed, found)
     return [*outcomes, *own], [*found, *proving_too_little(sweep.name, own)]
 
 
-def _plain(cls: str, outcome: Outcome) -> SweepFinding:
-    """A failure as a finding, of which no more is known."""
-    clue = outcome.failures[0]
-    text = clue.diagnosis or clue.reason or "is wrong"
-    return SweepFinding(
-        cls,
-        [outcome],
-        clue,
-        outcome.severity or WRONG,
-        said={cls if clue.name == "run" else f"{cls}: {clue.name}": text},
-    )
-
-
 class Kept:
-    """The cases of a run that was interrupted, in a file of one's own in the temporary folder.
+    """The cases of a run that was interrupted, in a file of one's own in the temporary folder. A
+    run of some cases alone leaves it as it is.
 
     Args:
         digest: of the code under test; of another, nothing is taken over.
@@ -229,9 +217,9 @@ class Kept:
         folder = Path(tempfile.gettempdir(), f"parity-kernel-{os.getuid()}")
         self.path = folder / f"{digest[:32]}-{'full' if full else 'pairs'}.json"
         self.done: dict[str, Any] = {}
-        self.new = False
+        self.whole = not only
         with contextlib.suppress(OSError, ValueError):
-            if self.path.stat().st_uid == os.getuid() and not only:
+            if self.whole and self.path.stat().st_uid == os.getuid():
                 self.done = json.loads(self.path.read_text("utf-8"))
 
     def of(self, place: int, name: str) -> Any:
@@ -241,13 +229,12 @@ class Kept:
         self.done[f"{place} {name}"] = one
 
     def write(self) -> None:
-        """Writes what is done, whole or not at all."""
+        """Writes what is done."""
         with contextlib.suppress(OSError):
-            self.path.parent.mkdir(mode=0o700, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=self.path.parent)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                json.dump(self.done, file)
-            Path(name).replace(self.path)
+            if self.whole:
+                self.path.parent.mkdir(mode=0o700, exist_ok=True)
+                write(self.path, json.dumps(self.done))
 
     def forget(self) -> None:
-        self.path.unlink(missing_ok=True)
+        if self.whole:
+            self.path.unlink(missing_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -12,7 +12,7 @@ from parity.explain.finding import Finding
 from parity.judge.comparison import DIGITS, EDGE, WRONG, Comparison
 from parity.judge.outcome import FAILED, FAILING, MISTRUSTED, SEVERITIES, UNPROVEN, Outcome
 from parity.kernels.cases import Case
-from parity.kernels.judging import Tried
+from parity.kernels.judging import OR, Tried
 from parity.kernels.spec import Sweep
 from parity.kernels.where import Where, narrowed, shared
 from parity.run.report import Report
@@ -88,6 +88,7 @@ class _Cause:
     outcome: Outcome
     severity: str
     outcomes: list[Outcome] = field(default_factory=list)
+    cases: list[Case] = field(default_factory=list)
 
 
 def findings_of(
@@ -123,6 +124,26 @@ def findings_of(
                              said={_called(sweep, cause.result): text}, place=place)
             )  # fmt: skip
     return found
+
+
+def with_the_rest(
+    cls: str, outcomes: Iterable[Outcome], found: list[SweepFinding]
+) -> list[SweepFinding]:
+    """The findings, and those of failures that none of them tells, one for each result: no failure
+    is lost, whatever is made of it."""
+    told = {outcome.id for one in found for outcome in one.outcomes}
+    rest: dict[str, SweepFinding] = {}
+    for outcome in outcomes:
+        if outcome.verdict != FAILED or outcome.id in told:
+            continue
+        clue = outcome.failures[0]
+        if outcome.check not in rest:
+            name = cls if clue.name == "run" else f"{cls}: {clue.name}"
+            said = {name: clue.diagnosis or clue.reason or "is wrong"}
+            severity = _severity(outcome)
+            rest[outcome.check] = SweepFinding(cls, [outcome], clue, severity, said=said)
+        rest[outcome.check].shows_in(outcome)
+    return [*found, *rest.values()]
 
 
 def proving_too_little(cls: str, outcomes: list[Outcome]) -> list[SweepFinding]:
@@ -166,6 +187,7 @@ def _causes(sweep: Sweep, tries: list[Tried], again: Try | None) -> Iterator[_Ca
                 cause = _cause(sweep, result, *left[0], again)
             taken = [(c, o) for c, o in left if c == left[0][0] or _is_of(cause, c, o)]
             cause.outcomes = [outcome for _, outcome in taken]
+            cause.cases = [case for case, _ in taken]
             left = [pair for pair in left if pair not in taken]
             causes.append(cause)
         if left and causes:
@@ -187,10 +209,13 @@ def _follows(
         name = cause.result.removesuffix(WRITTEN)
         raised = clue.name == "run" and case.get("layout", name) == "expanded"
         return raised or (not clue.named and case in cases)
+    if cause.severity != WRONG:
+        return False
     if outcome.check.startswith("again "):
         return cause.result == outcome.check.removeprefix("again ")
-    if outcome.check.endswith("_grad") and cause.severity == WRONG:
-        return cause.result in sweep.outputs and (case in cases or cause.where.covers(case))
+    if outcome.check.endswith("_grad") and cause.result in sweep.outputs:
+        own = clue.named and not _alike(clue, cause.clue)  # it is wrong by itself
+        return not own and (case in cases or cause.where.covers(case))
     return False
 
 
@@ -226,7 +251,7 @@ def _gravity(pair: tuple[Case, Outcome], plain: Case) -> tuple[int, bool, bool, 
     named = any(one.named for one in outcome.failures)
     unwritten = any("torch.empty" in one.diagnosis for one in outcome.failures)
     apart = len(case.apart_from(plain))
-    several = any(" or " in one.diagnosis for one in outcome.failures)
+    several = any(OR in one.diagnosis for one in outcome.failures)
     gravity = SEVERITIES.index(_severity(outcome))
     return gravity, not unwritten, several, apart > 0, not named, apart
 
@@ -239,12 +264,12 @@ def _is_of(cause: _Cause, case: Case, outcome: Outcome) -> bool:
     if cause.severity == outcome.severity == DIGITS and not clue.named:
         return True
     lesser = SEVERITIES.index(outcome.severity) >= SEVERITIES.index(cause.severity)
-    return lesser and (cause.where.covers(case) or cause.clue.named)
+    return lesser and cause.where.covers(case)
 
 
 def _alike(one: Comparison, other: Comparison) -> bool:
     """Whether two failures are one mistake, or each may be it."""
-    texts = [set(_plainly(clue.diagnosis).split(" or ")) for clue in (one, other)]
+    texts = [set(_plainly(clue.diagnosis).split(_plainly(OR))) for clue in (one, other)]
     return bool(texts[0] & texts[1])
 
 
@@ -279,14 +304,18 @@ def _cause(sweep: Sweep, result: str, case: Case, outcome: Outcome, again: Try) 
     shown = next((o for o in again(where.case).outcomes if o.check == result
                   and o.verdict == FAILED), outcome)  # fmt: skip
     clue = shown.failures[0]
+    if first.named and OR not in first.diagnosis and OR in clue.diagnosis:
+        clue = replace(clue, diagnosis=first.diagnosis)  # the case that failed told one of them
     return _Cause(result, where, clue, shown, shown.severity or severity)
 
 
 def _text(sweep: Sweep, cause: _Cause) -> str:
     """What there is to say of a cause, to follow the name of the result."""
     clue = cause.clue
-    where = cause.where.said(slight=not clue.named)
-    text = clue.diagnosis or (clue.reason and f"is wrong ({clue.reason})") or _vaguely(cause)
+    where = cause.where.said(cause.cases, slight=not clue.named)
+    open_ = clue.diagnosis.count(OR) > 1  # too many mistakes make the same for one to be told
+    text = "" if open_ else clue.diagnosis
+    text = text or (clue.reason and f"is wrong ({clue.reason})") or _vaguely(cause)
     if clue.name == "run":
         text = clue.reason
     said = where and not _implied(cause, text)
@@ -304,7 +333,7 @@ def _vaguely(cause: _Cause) -> str:
 def _implied(cause: _Cause, text: str) -> bool:
     """Whether the text says already where it is so."""
     layouts = [name for kind, name in cause.where.needed if kind == "layout"]
-    return bool(layouts) and "contiguous" in text
+    return bool(layouts) and ("contiguous" in text or "strides" in text)
 
 
 def _called(sweep: Sweep, result: str) -> str:

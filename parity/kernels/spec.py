@@ -40,7 +40,7 @@ LARGEST = 1 << 24
 """How many entries a tensor of a sweep may have."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one sweep is like no other: what is known of it is kept by it
 class Sweep:
     """What a function is tried at, and what it should equal.
 
@@ -48,7 +48,7 @@ class Sweep:
         name: of what is under test.
         reference: torch's function of the same arguments, differentiable; or a module; or a
             function of sizes that makes one.
-        tensors, options, order: its arguments, as `inputs_of` has them.
+        tensors, options, constants, order: its arguments, as `inputs_of` has them.
         sizes: of each dimension, those that are tried.
         dtypes: those of `DTYPES` that are tried, the plainest first.
         mistakes: what one may get wrong, by name: functions like the reference. Each must be seen.
@@ -67,6 +67,7 @@ class Sweep:
     reference: Any
     tensors: dict[str, Input]
     options: dict[str, list[Any]]
+    constants: dict[str, Any]
     order: list[str]
     sizes: dict[str, tuple[int, ...]]
     dtypes: tuple[str, ...] = ("float32", "bfloat16")
@@ -117,10 +118,10 @@ class Sweep:
             covered["option", name] = tuple(values)
         covered["dtype", ""] = self.dtypes
         for name, one in self.tensors.items():
-            covered["layout", name] = ("", *layouts_of(len(one.dims), gradient=False))
+            covered["layout", name] = ("", *self._layouts(name, len(one.dims)))
         ranks = map(len, self.shapes_of_outputs(self.plain))
         for name, rank in zip(self.incoming, ranks, strict=True):
-            covered["layout", name] = ("", *layouts_of(rank, gradient=True))
+            covered["layout", name] = ("", *self._layouts(name, rank))
         if any(one.kind != "given" for one in self.tensors.values()):
             covered["values", ""] = VALUES
         again = ("twice", "accumulated") if not self.writes else ()
@@ -133,6 +134,10 @@ class Sweep:
             ("mode", ""): ("", *self._modes()),
         }
         return Axes(covered, beside)
+
+    def _layouts(self, name: str, rank: int) -> list[str]:
+        """The layouts of a tensor; what is expanded cannot be written into."""
+        return [how for how in layouts_of(rank) if how != "expanded" or name not in self.writes]
 
     def _alone(self) -> list[str]:
         """The tensors and outputs that may have a gradient alone."""
@@ -232,6 +237,7 @@ class Sweep:
             if tuple(x.shape) != shape:
                 raise Unsuited(f"{name} is drawn with the shape {list(x.shape)}, where "
                                    f"{list(shape)} is due")  # fmt: skip
+            x = expanded(x) if case.get("layout", name) == "expanded" else x
             found[name] = x.to(dtype) if x.is_floating_point() else x
         if self.modules:
             generator = torch.Generator().manual_seed(self.seed)
@@ -278,7 +284,7 @@ class Sweep:
         the order of `drawn`."""
         function = self.reference if function is None else function
         names = list(self.tensors)
-        options = case.of("option")
+        options = {**case.of("option"), **self.constants}
         if self.modules:
             module = made(function, case.sizes) if not isinstance(function, nn.Module) else function
             return partial(_of_module, module, self.order, names, options)
@@ -323,7 +329,7 @@ def sweep_of(
             )
     if not callable(reference):
         raise AdapterError(f"the reference is a function or a module of torch's, not {reference!r}")
-    tensors, options, order = inputs_of(inputs, reference)
+    tensors, options, constants, order = inputs_of(inputs, reference)
     dims = dict.fromkeys(
         dim for one in tensors.values() for dim in (*one.dims, one.of) if dim and not dim.isdigit()
     )
@@ -337,7 +343,7 @@ def sweep_of(
     found = {dim: tuple(dict.fromkeys(some)) for dim, some in found.items()}
     return Sweep(
         name or getattr(reference, "__name__", type(reference).__name__), reference, tensors,
-        options, order, found, dtypes, blocks=by_dim, **settings,
+        options, constants, order, found, dtypes, blocks=by_dim, **settings,
     )  # fmt: skip
 
 

@@ -13,15 +13,15 @@ from parity.kernels.cases import Case
 from parity.kernels.judging import Tried, mistrusted_of, tried
 from parity.kernels.memory import beside_torch
 from parity.kernels.player import Pair
-from parity.kernels.report import SweepReport, findings_of, proving_too_little
+from parity.kernels.report import SweepReport, findings_of, proving_too_little, with_the_rest
 from parity.kernels.spec import Sweep, sweep_of
 from parity.run.plan import matches
 from parity.subject.error import AdapterError
 
 
 def check_function(
-    subject: Callable[..., Any],
-    reference: Callable[..., Any],
+    subject: Any,
+    reference: Any,
     inputs: Mapping[str, Any] | Sequence[Any] = (),
     *,
     full: bool = False,
@@ -61,10 +61,6 @@ def check_pair(
     backward: Callable[..., Any],
     reference: Callable[..., Any],
     inputs: Mapping[str, Any] | Sequence[Any] = (),
-    *,
-    full: bool = False,
-    only: str | Sequence[str] = (),
-    strict: bool = False,
     **spec: Any,
 ) -> SweepReport:
     """Checks a forward and a backward that know nothing of autograd; the rest as `check_function`.
@@ -76,18 +72,13 @@ def check_pair(
             that, the inputs. It returns the gradients of the inputs that have one, in their order,
             or a dict of them by name.
     """
-    sweep = specified(reference, inputs, spec, name=name_of(forward))
-    return run(sweep, Pair(forward, backward), full=full, only=only, strict=strict)
+    return check_function(Pair(forward, backward), reference, inputs, **spec)
 
 
 def check_module(
     subject: nn.Module | Callable[..., nn.Module],
     reference: nn.Module | Callable[..., nn.Module],
     inputs: Mapping[str, Any] | Sequence[Any] = (),
-    *,
-    full: bool = False,
-    only: str | Sequence[str] = (),
-    strict: bool = False,
     **spec: Any,
 ) -> SweepReport:
     """Checks a module against torch's, which has the same parameters; the rest as `check_function`.
@@ -98,8 +89,7 @@ def check_module(
         subject, reference: modules; or functions that make them of sizes, by the names of
             dimensions.
     """
-    sweep = specified(reference, inputs, {**spec, "modules": True}, name=name_of(subject))
-    return run(sweep, subject, full=full, only=only, strict=strict)
+    return check_function(subject, reference, inputs, modules=True, **spec)
 
 
 SETTINGS = ("sizes", "blocks", "dtypes", "name", "mistakes", "half", "deterministic", "compiles",
@@ -138,6 +128,7 @@ def run(
     tries = [again(case) for case in chosen(sweep, full=full, only=patterns)]
     found = findings_of(sweep, tries, again, place=place_of(subject))
     outcomes = [outcome for one in tries for outcome in one.outcomes]
+    found = with_the_rest(sweep.name, outcomes, found)
     shown = {name for one in tries for name in one.shown}
     own = [] if patterns else mistrusted_of(sweep.name, sweep.mistakes, shown)
     gaps, habits = gaps_and_habits(sweep.device, tries, [str(one.case) for one in tries])
@@ -202,6 +193,7 @@ def _more(names: list[str]) -> str:
 
 def name_of(subject: Any) -> str:
     """What a subject is called."""
+    subject = subject.forward if isinstance(subject, Pair) else subject
     owner = getattr(subject, "__self__", None)  # of the `apply` of a Function
     if isinstance(owner, type) and getattr(subject, "__name__", "") == "apply":
         return owner.__name__

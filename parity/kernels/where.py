@@ -64,18 +64,29 @@ class Where:
     rules: tuple[Rule, ...] = ()
 
     def covers(self, case: Case) -> bool:
-        """Whether a case has what it takes."""
-        same = all(case[axis] == self.case[axis] for axis in self.needed)
-        return same and all(rule.holds(case.sizes) for rule in self.rules)
+        """Whether a case has what it takes: of layouts, ranks and second backwards any, and memory
+        that nobody has written to may hold anything."""
+        same = all(
+            case[axis] == self.case[axis]
+            or axis[0] == "memory"
+            or (axis[0] in ("layout", "rank", "repeated") and case[axis])
+            for axis in self.needed
+        )
+        return same and all(rule.holds(case.sizes) for rule in self.rules if not rule.slight)
 
-    def said(self, *, slight: bool) -> str:
+    def said(self, cases: Sequence[Case], *, slight: bool) -> str:
         """In words, to follow 'where'; empty if it fails everywhere.
 
         Args:
+            cases: all that fail so: of several layouts none is named.
             slight: also that there have to be several of something.
         """
+        slight = slight and not any(kind == "layout" for kind, _ in self.needed)
         said = [rule.text for rule in self.rules if slight or not rule.slight]
-        said += [_words(axis, self.case[axis]) for axis in self.needed]
+        for axis in self.needed:
+            several = {case[axis] for case in cases if case[axis]} - {self.case[axis]}
+            plain = axis[0] == "layout" and several
+            said.append(f"{axis[1]} is not contiguous" if plain else _words(axis, self.case[axis]))
         return " and ".join(one for one in said if one)
 
 

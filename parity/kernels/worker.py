@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
+import os
 import sys
 import sysconfig
 from pathlib import Path
@@ -89,17 +91,26 @@ class Player:
         return [data.of_finding(one) for one in found]
 
     def digest(self) -> str:
-        """What stands for the code under test: the file, and modules that are no library's."""
-        libraries = tuple(sysconfig.get_paths().values())
-        files = {self.path}
-        for module in list(sys.modules.values()):
-            file = getattr(module, "__file__", None) or ""
-            if file.endswith(".py") and not file.startswith(libraries) and "-packages" not in file:
-                files.add(file)
-        found = hashlib.sha256(f"{torch.__version__} {sys.version}".encode())
+        """What stands for the code under test and all that it has imported: of libraries' files the
+        size and time, of others what is in them; and the settings of compilers and devices."""
+        found = hashlib.sha256(f"{sys.version} {self.path}".encode())
+        files = {self.path, *(getattr(one, "__file__", "") or "" for one in sys.modules.values())}
         for file in sorted(files):
-            found.update(Path(file).read_bytes() if Path(file).is_file() else b"")
+            with contextlib.suppress(OSError):
+                state = Path(file).stat()
+                library = file.startswith(LIBRARIES) or "-packages" in file
+                found.update(f"{file} {state.st_size} {state.st_mtime_ns * library}".encode())
+                found.update(b"" if library else Path(file).read_bytes())
+        for name in sorted(os.environ):
+            if name.startswith(SETTINGS):
+                found.update(f"{name}={os.environ[name]}".encode())
         return found.hexdigest()
+
+
+LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib"))
+
+SETTINGS = ("TRITON_", "TORCH", "PYTORCH_", "CUDA_", "OMP_")
+"""How variables of the environment begin that code under test may depend on."""
 
 
 def _subject(name: str, test: Any) -> Any:

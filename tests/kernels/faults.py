@@ -56,7 +56,7 @@ FAMILIES = [
             "dy as contiguous": "reads dy as if it were contiguous",
             "x as contiguous": "reads x as if it were contiguous",
             "weight as contiguous": "reads weight as if it were contiguous",
-            "stride of x used for dy": "",
+            "stride of x used for dy": "reads dy by the strides of x",
             "upstream ignored": "ignores dy",
             "dx lacks the weight": "lacks weight",
             "last partial block left out of dw": "leaves out the last 3 of 1027 places of M",

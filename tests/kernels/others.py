@@ -21,8 +21,13 @@ def attention_reference(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor
     scores = q @ k.mT / math.sqrt(q.shape[-1])
     if causal:  # the last query sees all keys
         seen = torch.ones(scores.shape[-2:], dtype=torch.bool).tril(k.shape[-2] - q.shape[-2])
-        scores = scores.masked_fill(~seen, -math.inf)
-    return scores.softmax(-1).nan_to_num(0) @ v
+        return masked(scores, seen) @ v
+    return scores.softmax(-1) @ v
+
+
+def masked(scores: Tensor, seen: Tensor) -> Tensor:
+    """Softmax over what is seen; zeros where that is nothing."""
+    return scores.masked_fill(~seen, torch.finfo(scores.dtype).min).softmax(-1) * seen
 
 
 def attention(bug: str = "") -> Callable[..., Tensor]:
@@ -39,9 +44,7 @@ def attention(bug: str = "") -> Callable[..., Tensor]:
             else:
                 many = [x.repeat_interleave(times, 0) for x in (k, v)]
             scores = wide(q) @ wide(many[0]).mT / math.sqrt(q.shape[-1])
-            if causal:
-                scores = scores.masked_fill(~seen(q.shape[-2], k.shape[-2]), -math.inf)
-            p = scores.softmax(-1).nan_to_num(0)
+            p = masked(scores, seen(q.shape[-2], k.shape[-2])) if causal else scores.softmax(-1)
             keys = p.shape[-1]
             if bug == "tail of a block of 128" and keys > 128:
                 p = torch.cat([p[..., :128], torch.zeros_like(p[..., 128:])], -1)
