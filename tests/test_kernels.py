@@ -332,6 +332,7 @@ def test_the_command_writes_every_report(tmp_path: Path) -> None:
     code, told, _ = command(tmp_path, *reports, bug="dx lacks the weight")
     assert code == 1
     assert "rms_norm: x_grad lacks weight" in told
+    assert re.search(r"^and \d+ more; -v shows all", told, re.MULTILINE)
     data = json.loads((tmp_path / "o.json").read_text())
     assert [one["class"] for one in data["findings"]] == ["wrong"]
     assert "x_grad lacks weight" in (tmp_path / "o.html").read_text()

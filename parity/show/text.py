@@ -15,6 +15,8 @@ from parity.subject.subject import waiver_for
 
 SHOWN = 3
 """How many checks are named under a fault that shows in many."""
+MANY = 10
+"""How many cases of a sweep have a row of their own."""
 
 
 def text(report: Report, *, verbose: bool = False) -> str:
@@ -73,6 +75,9 @@ def _cases(report: Report) -> str:
                 "failed": shown or ", ".join(mistrusted),
             }
         )
+    if len(rows) > MANY and report.outcomes[0].kind == "function":
+        more = f"and {len(rows) - MANY} more; -v shows all"
+        rows = [*rows[:MANY], dict.fromkeys(rows[0], "") | {"case": more}]
     return tabulate(rows, headers="keys", disable_numparse=True)
 
 
