@@ -57,7 +57,7 @@ def text(report: Report, *, verbose: bool = False) -> str:
 def _cases(report: Report) -> str:
     """A row for each case: of its checks in every dtype the worst. Of a sweep's many cases those
     that did not pass."""
-    rows = []
+    rows: list[dict[str, object]] = []
     severity = _severities(report)
     for name, outcomes in _by_case(report).items():
         if outcomes[0].kind == "function" and _worst(outcomes, severity) == PASSED:
@@ -77,7 +77,7 @@ def _cases(report: Report) -> str:
         )
     if len(rows) > MANY and report.outcomes[0].kind == "function":
         more = f"and {len(rows) - MANY} more; -v shows all"
-        rows = [*rows[:MANY], dict.fromkeys(rows[0], "") | {"case": more}]
+        rows = [*rows[:MANY], {**dict.fromkeys(rows[0], ""), "case": more}]
     return tabulate(rows, headers="keys", disable_numparse=True)
 
 
