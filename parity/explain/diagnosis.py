@@ -298,8 +298,8 @@ def _ratio(
     """A constant that the result is off by, and what number it is, if only one is so large."""
     power = float((right * right).sum())
     ratio = float((got * right).sum()) / power if power else 0.0
-    if ratio == 0 or not alike(got, ratio * right, tolerance):
-        return None
+    if abs(ratio - 1) <= tolerance or ratio == 0 or not alike(got, ratio * right, tolerance):
+        return None  # next to 1 it is digits that are off, and no factor
     off = f"is {factor(ratio)} times what it should be"
     size = abs(ratio)
     named = [

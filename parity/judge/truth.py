@@ -85,6 +85,7 @@ def truth(
     elementwise: bool = False,
     pure: bool = False,
     coarse: float | None = None,
+    logsumexp: bool = False,
 ) -> Truth:
     """Evaluates torch at `inputs`, in their dtype and in float64, and around them for the floor.
 
@@ -101,6 +102,9 @@ def truth(
             tried.
         coarse: how far apart numbers are where some operations round to fewer digits than the
             inputs' dtype has, as TensorFloat-32 does; without it, as far as in that dtype.
+        logsumexp: whether a softmax may be evaluated as exp(x - logsumexp(x)), as by cross-entropy
+            and attention that keep the logsumexp and no probabilities (Dao 2022). These have the
+            digits of the logsumexp, which are few where x is large.
 
     Raises:
         Refused: torch takes no such inputs.
@@ -125,7 +129,7 @@ def truth(
         if not pure and not torch.equal(y.nan_to_num(), again[name].nan_to_num()):
             raise ValueError(f"torch's {name} differs from call to call: evaluate is not pure")
     floor = {name: ulps * (eps * y.abs().nan_to_num(0, 0, 0) + own) for name, y in oracle.items()}
-    moves = _Moves(ulps * eps, seed)
+    moves = _Moves(ulps * eps, seed, logsumexp)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own parts warn of a variance of one number
         for spread in _spreads(evaluate, exact, oracle, moves, draws, elementwise):
@@ -218,16 +222,25 @@ _PARTS = get_decompositions(
 )
 
 
+#: By operation, what makes its result of x - logsumexp(x).
+_SOFTMAX = {
+    _ATEN._softmax.default: torch.exp,
+    _ATEN._safe_softmax.default: lambda x: torch.exp(x).nan_to_num(0.0),  # of nothing: 0
+    _ATEN._log_softmax.default: torch.clone,
+}
+
+
 class _Moves(TorchDispatchMode):
     """Moves what every operation returns: each entry nearer to 0, by up to `share` of itself.
 
     Nearer to 0 and not away from it, since a probability must stay one.
     """
 
-    def __init__(self, share: float, seed: int) -> None:
+    def __init__(self, share: float, seed: int, logsumexp: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.share = share
         self.seed = seed
+        self.logsumexp = logsumexp
         self.place = 0
 
     @classmethod
@@ -239,6 +252,11 @@ class _Moves(TorchDispatchMode):
         self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         options = kwargs or {}
+        if self.logsumexp and operation in _SOFTMAX:
+            x, dim = args[:2]
+            total = self._raised(torch.logsumexp(x, dim, keepdim=True))
+            with self:
+                return _SOFTMAX[operation](x - total)
         if operation in _PARTS:
             with self:
                 return _PARTS[operation](*args, **options)
@@ -261,6 +279,10 @@ class _Moves(TorchDispatchMode):
     def moved(self, x: Tensor) -> Tensor:
         """`x` a little nearer to 0, as a new tensor; what is no real number stays as it is."""
         return x * self._factors(x) if x.is_floating_point() else x
+
+    def _raised(self, x: Tensor) -> Tensor:
+        """`x` moved up: a share of its exponential gets nearer to 0."""
+        return x + x.abs() * (1 - self._factors(x))
 
     def _move_(self, x: Tensor) -> Tensor:
         return x.mul_(self._factors(x)) if x.is_floating_point() else x

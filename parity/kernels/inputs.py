@@ -21,8 +21,8 @@ from parity.subject.error import AdapterError
 Draw = Callable[[tuple[int, ...], torch.Generator], Tensor]
 
 VALUES = ("normal", "shifted", "small", "large", "ties", "zeros")
-"""What numbers may be like: around 0, around 3, of size 1e-3, of size 100, on a grid of halves, and
-with rows and single entries that are exactly 0."""
+"""What numbers may be like: around 0, around 3, of size 1e-3, large, on a grid of halves, and with
+rows and single entries that are exactly 0."""
 
 SPECIAL = ("infinite", "nan")
 """Values that training hardly meets, at inputs of their own."""
@@ -61,12 +61,18 @@ class Input:
         return tuple(int(one) if one.isdigit() else sizes[one] for one in self.dims)
 
     def values(
-        self, shape: tuple[int, ...], sizes: Mapping[str, int], like: str, seed: int
+        self,
+        shape: tuple[int, ...],
+        sizes: Mapping[str, int],
+        like: str,
+        seed: int,
+        large: float = 100.0,
     ) -> Tensor:
         """Random values, in float64 or as integers.
 
         Args:
             like: one of `VALUES` or `SPECIAL`.
+            large: the size of large numbers.
         """
         generator = torch.Generator().manual_seed(seed)
         match self.kind:
@@ -82,7 +88,7 @@ class Input:
                 return self.draw(shape, generator)
             case "probability":
                 return torch.rand(shape, generator=generator, dtype=torch.float64) * 0.98 + 0.01
-        return numbers(shape, like, generator)
+        return numbers(shape, like, generator, large)
 
     def _indices(
         self,
@@ -102,7 +108,7 @@ class Input:
         return found
 
 
-def numbers(shape: tuple[int, ...], like: str, generator: torch.Generator) -> Tensor:
+def numbers(shape: tuple[int, ...], like: str, generator: torch.Generator, large: float) -> Tensor:
     """Random real numbers in float64, of one of `VALUES` or `SPECIAL`."""
     x = normal_numbers(*shape, generator=generator, dtype=torch.float64)
     match like:
@@ -111,7 +117,7 @@ def numbers(shape: tuple[int, ...], like: str, generator: torch.Generator) -> Te
         case "small":
             return x * 1e-3
         case "large":
-            return x * 100
+            return x * large
         case "ties":
             return (x * 2).round() / 2
         case "zeros":

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from parity.catalogue.values import Tensors
-from parity.explain.diagnosis import explain
+from parity.explain.diagnosis import EQUAL, explain
 from parity.explain.entries import worst_entries
 from parity.judge.comparison import (
     DIGITS,
@@ -50,7 +50,7 @@ AT_EDGES = ("empty", *SPECIAL)
 """The modes whose inputs training hardly meets."""
 
 TIMES = 1e-3
-"""In other dtypes: what is off by less than this share of the largest entry, likewise."""
+"""In other dtypes: by less than this share of itself, or by `EQUAL` of the largest entry."""
 
 
 @dataclass(frozen=True)
@@ -198,7 +198,7 @@ def _severity(case: Case, one: Comparison, got: Tensor, right: Tensor) -> str:
     if DTYPES[case.dtype] in HALF:
         few = off.max() <= ROUNDINGS * torch.finfo(got.dtype).eps * right.abs().max()
         return DIGITS if one.ratio < SMALL or bool(few) else WRONG
-    small = off <= TIMES * right.abs() + 1e-5 * float(right.abs().max())
+    small = off <= TIMES * right.abs() + EQUAL * float(right.abs().max())
     return DIGITS if bool(small.all()) else WRONG
 
 

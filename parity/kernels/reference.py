@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from parity.catalogue.values import Tensors
 from parity.judge.evaluate import Function, Over, alone
@@ -63,8 +66,10 @@ def evaluated(sweep: Sweep, case: Case, function: Function | None = None) -> Eva
         leaves = {n: x.detach().requires_grad_() if n in wanted else x for n, x in tensors.items()}
         if second:
             leaves[second] = leaves[first]
+        exact = any(x.dtype == torch.float64 for x in inputs.values())
         try:
-            ys = as_list(over(whole)(*leaves.values()), sweep.name)
+            with sdpa_kernel(SDPBackend.MATH) if exact else nullcontext():
+                ys = as_list(over(whole)(*leaves.values()), sweep.name)
         except Exception as error:
             if over is alone:
                 raise
@@ -122,7 +127,7 @@ def truth_of(sweep: Sweep, case: Case, inputs: Tensors) -> Truth:
     if dtype in HALF and sweep.half == PROMISES[1]:
         found = _rounded_once(evaluate, inputs, dtype, draws, sweep.seed)
     else:
-        found = truth(evaluate, inputs, draws=draws, seed=sweep.seed, coarse=coarse)
+        found = truth(evaluate, inputs, draws=draws, seed=sweep.seed, coarse=coarse, logsumexp=True)
     error = {n: torch.minimum(e, MOST_FLOORS * found.floor[n]) for n, e in found.error.items()}
     return replace(found, error=error)
 
@@ -133,7 +138,9 @@ def _vmaps(evaluate: Evaluate, inputs: Tensors) -> bool:
     exact = {n: x.double() if x.is_floating_point() else x for n, x in inputs.items()}
     twice = {name: x.expand(2, *x.shape) for name, x in exact.items()}
     try:
-        several, one = evaluate(twice, over=torch.vmap), evaluate(exact)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of an operation that vmap takes one by one
+            several, one = evaluate(twice, over=torch.vmap), evaluate(exact)
     except (RuntimeError, ValueError, IndexError):
         return False
     return all(
@@ -151,7 +158,7 @@ def _rounded_once(
 ) -> Truth:
     """The truth for a subject that computes in float32, and rounds what comes out once."""
     single = {n: x.float() if x.is_floating_point() else x for n, x in inputs.items()}
-    found = truth(evaluate, single, draws=draws, seed=seed)
+    found = truth(evaluate, single, draws=draws, seed=seed, logsumexp=True)
     eps, tiny = (
         torch.finfo(dtype).eps,
         torch.finfo(dtype).tiny,

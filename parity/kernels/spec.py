@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from parity.catalogue.values import Tensors, weights_of
 from parity.judge import evaluate
+from parity.judge.truth import HALF
 from parity.kernels.cases import Axes, Axis, Case
 from parity.kernels.inputs import SPECIAL, VALUES, Input, inputs_of
 from parity.kernels.layouts import expanded, layouts_of
@@ -35,6 +36,10 @@ PROMISES = ("every_operation", "float32_inside")
 
 LEADING = {1: (), 2: (12,), 3: (3, 4), 4: (2, 3, 2)}
 """The axes before the last, by rank, of the same twelve rows."""
+
+LARGE = {False: 100.0, True: 10.0}
+"""The size of large numbers, and in half precision: at numbers of size 100 the scores of attention
+are hundreds apart there, so that it is rounding that decides which is the largest."""
 
 LARGEST = 1 << 24
 """How many entries a tensor of a sweep may have."""
@@ -59,6 +64,7 @@ class Sweep:
         double: whether it says that its gradients have gradients.
         writes: the inputs that it may write into.
         blocks: by dimension, the sizes of a kernel's blocks.
+        numbers: those of `VALUES` that are tried, the plainest first.
         device, seed: where, and of all that is random.
         modules: whether reference and subject are modules.
     """
@@ -78,6 +84,7 @@ class Sweep:
     double: bool = False
     writes: tuple[str, ...] = ()
     blocks: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    numbers: tuple[str, ...] = VALUES
     device: str = "cpu"
     seed: int = 0
     modules: bool = False
@@ -123,7 +130,7 @@ class Sweep:
         for name, rank in zip(self.incoming, ranks, strict=True):
             covered["layout", name] = ("", *self._layouts(name, rank))
         if any(one.kind != "given" for one in self.tensors.values()):
-            covered["values", ""] = VALUES
+            covered["values", ""] = self.numbers
         again = ("twice", "accumulated") if not self.writes else ()
         covered["repeated", ""] = ("", *again)  # what is written into is not there a second time
         covered["memory", ""] = ("", "poisoned")
@@ -233,7 +240,7 @@ class Sweep:
             shape = self.shape_of(name, case)
             if math.prod(shape) > LARGEST:
                 raise AdapterError(f"{name} of shape {list(shape)} has more than {LARGEST} entries")
-            x = one.values(shape, sizes, like, self.seed + place)
+            x = one.values(shape, sizes, like, self.seed + place, LARGE[dtype in HALF])
             if tuple(x.shape) != shape:
                 raise Unsuited(f"{name} is drawn with the shape {list(x.shape)}, where "
                                    f"{list(shape)} is due")  # fmt: skip
@@ -307,6 +314,7 @@ def sweep_of(
     sizes: Mapping[str, int | Sequence[int]] | None = None,
     blocks: Mapping[str, int | Sequence[int]] | int | Sequence[int] = (),
     dtypes: str | Sequence[str] = ("float32", "bfloat16"),
+    numbers: str | Sequence[str] = VALUES,
     name: str = "",
     **settings: Any,
 ) -> Sweep:
@@ -315,10 +323,8 @@ def sweep_of(
     Raises:
         AdapterError: something of it makes no sense; the message says what would.
     """
-    dtypes = (dtypes,) if isinstance(dtypes, str) else tuple(map(_dtype, dtypes))
-    odd = [one for one in dtypes if one not in DTYPES]
-    if odd or not dtypes:
-        raise AdapterError(f"dtypes={odd or dtypes}: takes {', '.join(DTYPES)}")
+    dtypes = _some_of(DTYPES, "dtypes", dtypes)
+    numbers = _some_of(VALUES, "numbers", numbers)
     half = settings.get("half", PROMISES[0])
     if half not in PROMISES:
         raise AdapterError(f"half={half!r}: takes {' or '.join(map(repr, PROMISES))}")
@@ -343,12 +349,18 @@ def sweep_of(
     found = {dim: tuple(dict.fromkeys(some)) for dim, some in found.items()}
     return Sweep(
         name or getattr(reference, "__name__", type(reference).__name__), reference, tensors,
-        options, constants, order, found, dtypes, blocks=by_dim, **settings,
+        options, constants, order, found, dtypes, blocks=by_dim, numbers=numbers, **settings,
     )  # fmt: skip
 
 
-def _dtype(one: Any) -> str:
-    return str(one).removeprefix("torch.")
+def _some_of(known: Iterable[str], setting: str, said: str | Sequence[Any]) -> tuple[str, ...]:
+    """One or several of what is known, as names; of a dtype its name is taken."""
+    found = (said,) if isinstance(said, str) else tuple(said)
+    names = tuple(str(one).removeprefix("torch.") for one in found)
+    odd = [one for one in names if one not in known]
+    if odd or not names:
+        raise AdapterError(f"{setting}={odd or names}: takes {', '.join(known)}")
+    return names
 
 
 def _sizes(sizes: Mapping[str, Any], dims: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:

@@ -92,8 +92,8 @@ def check_module(
     return check_function(subject, reference, inputs, modules=True, **spec)
 
 
-SETTINGS = ("sizes", "blocks", "dtypes", "name", "mistakes", "half", "deterministic", "compiles",
-            "double", "writes", "device", "seed", "modules")  # fmt: skip
+SETTINGS = ("sizes", "blocks", "dtypes", "numbers", "name", "mistakes", "half", "deterministic",
+            "compiles", "double", "writes", "device", "seed", "modules")  # fmt: skip
 
 
 def specified(reference: Any, inputs: Any, spec: Mapping[str, Any], *, name: str = "") -> Sweep:

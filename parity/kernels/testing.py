@@ -130,6 +130,8 @@ def sweep(
             blocks: the sizes of a kernel's blocks, of all dimensions or by name: one more than
                 each is a size too.
             dtypes: "float32" and "bfloat16"; also "float16", "float64", and, on a GPU, "tf32".
+            numbers: of "normal", "shifted", "small", "large", "ties" and "zeros" those that are
+                tried: all.
             mistakes: functions like the reference that are wrong in ways one may be, by name: a
                 sweep that shows none of one of them is MISTRUSTED.
             half: "every_operation": half precision rounds as torch does, after each operation; or

@@ -266,7 +266,7 @@ _LAYOUT = {
 _VALUES = {
     "shifted": "the inputs are around 3",
     "small": "the inputs are of size 1e-3",
-    "large": "the inputs are of size 100",
+    "large": "the inputs are large",
     "ties": "several inputs are the same",
     "zeros": "some inputs are exactly 0",
 }

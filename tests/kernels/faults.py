@@ -89,7 +89,7 @@ FAMILIES = [
     Family(
         "attention", others.attention, others.attention_reference,
         {"q": "6 T D", "k": "H S D", "v": "H S E", "causal": [False, True]},
-        {"T": [5, 9], "S": [5, 9], "D": [8], "E": [7], "H": [6, 2]},
+        {"T": [5, 9], "S": [5, 9], "D": [8, 80], "E": [7], "H": [6, 2]},
         {
             "causal ignored in backward": "causal=True",
             "causal alignment at Tq != Tk": "T is not S",

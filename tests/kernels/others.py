@@ -31,9 +31,21 @@ def masked(scores: Tensor, seen: Tensor) -> Tensor:
 
 
 def attention(bug: str = "") -> Callable[..., Tensor]:
-    def seen(queries: int, keys: int) -> Tensor:
-        off = 0 if bug == "causal alignment at Tq != Tk" else keys - queries
-        return torch.ones(queries, keys, dtype=torch.bool).tril(off)
+    """As kernels have it: kept is the logarithm of the sum, and no probabilities."""
+
+    def scored(q: Tensor, k: Tensor, causal: bool) -> Tensor:
+        scores = wide(q) @ wide(k).mT / math.sqrt(q.shape[-1])
+        if not causal:
+            return scores
+        off = 0 if bug == "causal alignment at Tq != Tk" else k.shape[-2] - q.shape[-2]
+        seen = torch.ones(scores.shape[-2:], dtype=torch.bool).tril(off)
+        return scores.masked_fill(~seen, -math.inf)
+
+    def shares(scores: Tensor, total: Tensor) -> Tensor:
+        p = torch.exp(scores - total).nan_to_num(0.0)  # a row that sees nothing
+        if bug == "tail of a block of 128" and p.shape[-1] > 128:
+            p = torch.cat([p[..., :128], torch.zeros_like(p[..., 128:])], -1)
+        return p
 
     class Attention(torch.autograd.Function):
         @staticmethod
@@ -43,26 +55,23 @@ def attention(bug: str = "") -> Callable[..., Tensor]:
                 many = [x.repeat(times, 1, 1) for x in (k, v)]
             else:
                 many = [x.repeat_interleave(times, 0) for x in (k, v)]
-            scores = wide(q) @ wide(many[0]).mT / math.sqrt(q.shape[-1])
-            p = masked(scores, seen(q.shape[-2], k.shape[-2])) if causal else scores.softmax(-1)
-            keys = p.shape[-1]
-            if bug == "tail of a block of 128" and keys > 128:
-                p = torch.cat([p[..., :128], torch.zeros_like(p[..., 128:])], -1)
+            scores = scored(q, many[0], causal)
+            total = scores.logsumexp(-1, keepdim=True)
             values = wide(many[1])
             if bug == "value dimensions above 64 lost":
                 values = torch.cat([values[..., :64], torch.zeros_like(values[..., 64:])], -1)
-            ctx.save_for_backward(q, *many, p)
+            y = shares(scores, total) @ values
+            ctx.save_for_backward(q, *many, y, total)
             ctx.causal, ctx.heads = causal, len(k)
-            return (p @ values).to(q.dtype)
+            return y.to(q.dtype)
 
         @staticmethod
         def backward(ctx: Any, *dys: Tensor) -> Any:
-            q, k, v, p = ctx.saved_tensors
+            q, k, v, y, total = ctx.saved_tensors
             d, scale = wide(dys[0]), 1 / math.sqrt(q.shape[-1])
-            if bug == "causal ignored in backward" and ctx.causal:
-                p = (wide(q) @ wide(k).mT * scale).softmax(-1)
-            dp = d @ wide(v).mT
-            ds = p * (dp - (dp * p).sum(-1, keepdim=True))
+            scores = scored(q, k, ctx.causal and bug != "causal ignored in backward")
+            p = shares(scores, total)
+            ds = p * (d @ wide(v).mT - (d * y).sum(-1, keepdim=True))
             ds = ds if bug == "scale missing in dq and dk" else ds * scale
             dk, dv = ds.mT @ wide(q), p.mT @ d
             each = (ctx.heads, -1) if bug != "heads tiled, not repeated" else (-1, ctx.heads)
