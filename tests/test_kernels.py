@@ -6,8 +6,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from parity.kernels.layouts import LAYOUTS, laid, plain_strides, read_by
 from parity.kernels.report import SweepReport
 from parity.kernels.spec import sweep_of
 from parity.subject.error import AdapterError
+from tests import warm
 from tests.kernels import compared, norms
 from tests.kernels.faults import FAMILIES, Family, bugs
 
@@ -317,10 +316,8 @@ def command(folder: Path, *options: str, bug: str = "") -> tuple[int, str, str]:
     file = folder / "test_norm.py"
     file.write_text(SWEEP)
     environment = os.environ | {"BUG": bug, "PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
-    done = subprocess.run(
-        [sys.executable, "-m", "parity", "kernel", str(file), *options],
-        env=environment, cwd=folder, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    arguments = ["-m", "parity", "kernel", str(file), *options]
+    done = warm.python(arguments, cwd=folder, env=environment)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -365,10 +362,8 @@ def test_the_command_says_what_it_cannot_run(tmp_path: Path) -> None:
 
 
 def _refused(folder: Path, name: str) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "parity", "kernel", str(folder / name)], cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    arguments = ["-m", "parity", "kernel", str(folder / name)]
+    done = warm.python(arguments, cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT)})
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     return done.stderr
@@ -378,17 +373,16 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(tmp_path: Path) -> None:
     code, told, _ = command(tmp_path, "--total-seconds", "12", bug="hang")
     assert code == 2
     assert "Stopped: the time for the whole run is over" in told
-    code, told, progress = command(tmp_path, "--total-seconds", "12", bug="hang")
+    _, told, progress = command(tmp_path)  # the same file
     assert re.search(r"[1-9]\d* of them done before", progress), (progress, told)
 
 
 def test_the_same_file_is_a_pytest_file(tmp_path: Path) -> None:
     (tmp_path / "test_norm.py").write_text(SWEEP)
     for bug, says in (("", "passed"), ("dx lacks the weight", "x_grad lacks weight")):
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider", "test_norm.py"],
+        done = warm.python(
+            ["-m", "pytest", "-qx", "-p", "no:cacheprovider", "test_norm.py"],
             env=os.environ | {"BUG": bug, "PYTHONPATH": str(ROOT)}, cwd=tmp_path,
-            capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert (done.returncode == 0) == (not bug), done.stdout
         assert says in done.stdout

@@ -29,10 +29,10 @@ def somewhere(got: Tensor, right: Tensor, inputs: Mapping[str, Tensor], toleranc
     if not bool(wrong.any()) or bool(wrong.all()):
         return ""
     there = _there(got[wrong], right[wrong])
-    for text, entries in _divisions(right, inputs):
+    for text, entries in _divisions(wrong, inputs):
         if torch.equal(entries, wrong):
             return f"is wrong {text} alone{there}"
-    for text, entries in _divisions(right, inputs):
+    for text, entries in _divisions(wrong, inputs):
         inside = bool((wrong <= entries).all()) and int(entries.sum()) < entries.numel()
         if inside and 2 * int(wrong.sum()) >= int(entries.sum()):
             return f"is wrong {text} alone, in {int(wrong.sum())} of {int(entries.sum())} entries"
@@ -77,16 +77,17 @@ def _there(got: Tensor, right: Tensor) -> str:
     )
 
 
-def _divisions(right: Tensor, inputs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
-    """What divides a result's entries in two, in words, and as those that are in it."""
-    if right.dim() == 2:
-        yield from _lines(right)
+def _divisions(wrong: Tensor, inputs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    """What divides a result's entries in two, in words, and as those that are in it; of rows and
+    columns those alone in which all of the wrong ones are."""
+    if wrong.dim() == 2:
+        yield from _lines(wrong)
     classes = _classes(inputs.get("target"))
-    if classes is not None and right.shape[:1] == classes.shape:
+    if classes is not None and wrong.shape[:1] == classes.shape:
         for k in range(int(classes.max()) + 1):
-            rows = (classes == k).reshape(-1, *[1] * (right.dim() - 1))
-            yield f"in the rows of class {k}", rows.expand(right.shape)
-    values = [(name, value) for name, value in _values(inputs) if value.shape == right.shape]
+            rows = (classes == k).reshape(-1, *[1] * (wrong.dim() - 1))
+            yield f"in the rows of class {k}", rows.expand(wrong.shape)
+    values = [(name, value) for name, value in _values(inputs) if value.shape == wrong.shape]
     for name, value in values:
         yield f"where {name} is 0", value == 0
     for name, value in values:
@@ -109,18 +110,21 @@ def _classes(target: Tensor | None) -> Tensor | None:
     return target.argmax(-1) if one_hot and bool((target.sum(-1) == 1).all()) else None
 
 
-def _lines(right: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Rows and columns."""
+def _lines(wrong: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """The fewest rows and columns, first, last or a single one, that all of the wrong are in."""
     for axis, name in enumerate(("row", "column")):
-        count = right.shape[axis]
-        place = torch.arange(count).unsqueeze(1 - axis).expand(right.shape)
-        yield f"in the first {name}", place == 0
-        yield f"in the last {name}", place == count - 1
-        for rows in range(2, count - 1):
-            yield f"in the last {rows} {name}s", place >= count - rows
-            yield f"in the first {rows} {name}s", place < rows
-        for one in range(1, count - 1):
-            yield f"in {name} {one}", place == one
+        count = wrong.shape[axis]
+        hit = wrong.any(1 - axis).nonzero()
+        least, most = int(hit.min()), int(hit.max())
+        place = torch.arange(count).unsqueeze(1 - axis).expand(wrong.shape)
+        found = [(count - least, "last", place >= least), (most + 1, "first", place <= most)]
+        if least == most and 0 < least < count - 1:
+            yield f"in {name} {least}", place == least
+        for rows, side, entries in sorted(found, key=lambda one: one[0]):
+            if rows == 1:
+                yield f"in the {side} {name}", entries
+            elif rows < count - 1:
+                yield f"in the {side} {rows} {name}s", entries
 
 
 def _values(inputs: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -306,7 +306,8 @@ def _released(sweep: Sweep, subject: Any, case: Case, inputs: Tensors) -> list[C
     seen = {name: StorageWeakRef(x.untyped_storage()) for name, x, _ in call.watch.seen}
     call = None
     _Call(sweep, subject, case, inputs).results()
-    gc.collect()
+    if not all(one.expired() for one in seen.values()):
+        gc.collect()  # it may be in a circle that nobody holds
     kept = [name for name, one in seen.items() if not one.expired()]
     return [_fact(f"{name} released", f"keeps {name} in memory after the backward")
             for name in kept[:1]]  # fmt: skip

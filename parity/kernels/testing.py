@@ -60,11 +60,18 @@ class CaseTest:
     def _findings(self, one: Tried, subject: Any) -> list[SweepFinding]:
         """What is wrong at this case, narrowed down."""
 
-        @functools.cache
-        def again(case: Case) -> Tried:
-            return tried(self.sweep, subject, case)
-
+        try:
+            again = _again(self.sweep, subject)
+        except TypeError:  # one that has no hash
+            again = functools.partial(tried, self.sweep, subject)
         return findings_of(self.sweep, [one], again, place=place_of(subject))
+
+
+@functools.lru_cache(maxsize=16)
+def _again(sweep: Sweep, subject: Any) -> Callable[[Case], Tried]:
+    """Tries a case of a sweep, each once: the failing cases of a subject are narrowed down to the
+    same few."""
+    return functools.cache(functools.partial(tried, sweep, subject))
 
 
 @dataclass(frozen=True)
