@@ -9,10 +9,12 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from parity import console
+from parity.classroom import command as classroom
 from parity.console import (
     handed_out,
     limits,
@@ -84,8 +86,14 @@ def _parser() -> argparse.ArgumentParser:
                             "or is wrong at an edge")  # fmt: skip
     check.add_argument("--seed", type=int, default=0, help="of all that is random (default: 0)")
     check.add_argument("--device", default="cpu", help="cpu (default) or cuda")
+    check.add_argument("--forbid", type=_modules, default=(), metavar="MODULES",
+                       help="modules that the framework may not use, such as "
+                            "torch.nn,torch.autograd,torch.optim or numpy: each use is refused and "
+                            "reported, with file and line; the adapter may")  # fmt: skip
+    check.add_argument("--name", help="what reports call it (default: the adapter's name for it)")
     limits(check, seconds=20.0, of="one call of the subject")
     reports(check)
+    classroom.add(check)
     check.set_defaults(run=_check)
 
     kernels.add(commands)
@@ -110,20 +118,34 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _modules(text: str) -> tuple[str, ...]:
+    """Names of modules, with commas between them."""
+    names = tuple(filter(None, (one.strip() for one in text.split(","))))
+    odd = [one for one in names if not all(part.isidentifier() for part in one.split("."))]
+    if odd or not names:
+        raise argparse.ArgumentTypeError(f"takes names of modules, such as torch.nn, not {text!r}")
+    return names
+
+
 def _check(options: argparse.Namespace) -> int:
+    if options.submissions is not None:
+        return classroom.run(options, _settings(options))
+    classroom.refuse_alone(options)
     # A GPU's memory is mapped into the address space, which is what the limit is on.
     memory = options.memory if options.device == "cpu" else 0.0
     if any(name.startswith("TQDM_") for name in os.environ):
         progress(0).close()  # torch imports it too, here and in the subject's process
-    with _started(options.adapter, memory) as process:
+    with _started(options.adapter, memory, options.forbid) as process:
         return _checked(options, process, memory)
 
 
 @contextlib.contextmanager
-def _started(adapter: str, gibibytes: float = GIBIBYTES) -> Iterator[Process]:
+def _started(
+    adapter: str, gibibytes: float = GIBIBYTES, forbidden: tuple[str, ...] = ()
+) -> Iterator[Process]:
     """The adapter's process, which imports torch while this one does; at the end it is ended."""
     try:
-        process = Process(adapter, gibibytes)
+        process = Process(adapter, gibibytes, forbidden=forbidden)
     except Broken as broken:
         raise AdapterError(str(broken)) from None
     try:
@@ -144,8 +166,9 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
     outputs = outputs_of(options, options.adapter)
     until = time.monotonic() + options.total_seconds
     session = opened(
-        options.adapter, seconds=options.seconds, gibibytes=memory, process=process, until=until
-    )
+        options.adapter, seconds=options.seconds, gibibytes=memory, process=process, until=until,
+        forbidden=options.forbid,
+    )  # fmt: skip
     with contextlib.closing(session):
         set_up(session)
         only = tuple(options.only)
@@ -166,8 +189,9 @@ def _checked(options: argparse.Namespace, process: Process, memory: float) -> in
             found = run(
                 session, checks, complete=not only and not options.quick, on_outcome=on_outcome,
                 settings=_settings(options), until=until, strict=options.strict,
+                forbidden=options.forbid,
             )  # fmt: skip
-        return handed_out(options, outputs, found)
+        return handed_out(options, outputs, replace(found, name=options.name or found.name))
 
 
 def _settings(options: argparse.Namespace) -> dict[str, object]:

@@ -281,9 +281,8 @@ class _Moves(TorchDispatchMode):
         return x * self._factors(x) if x.is_floating_point() else x
 
     def _raised(self, x: Tensor) -> Tensor:
-        """`x` moved up, by twice as much: what it is the logsumexp of are sums, which are rounded too.
-        A share of its exponential gets nearer to 0."""
-        return x + 2 * x.abs() * (1 - self._factors(x))
+        """`x` moved up: a share of its exponential gets nearer to 0."""
+        return x + x.abs() * (1 - self._factors(x))
 
     def _move_(self, x: Tensor) -> Tensor:
         return x.mul_(self._factors(x)) if x.is_floating_point() else x

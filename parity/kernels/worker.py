@@ -30,7 +30,8 @@ from parity.subject.error import AdapterError
 class Player:
     """The sweeps of a file, and what they are of."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, told: dict[str, Any]) -> None:
+        path = told["adapter"]
         with guarded(torch.float32):
             module = imported(path)
             tests = {

@@ -11,6 +11,9 @@ hundredths of a second. It forks; the child becomes the subject's worker, and it
 - takes what they print, throws it away, and keeps the last of it.
 
 It never runs the subject's code. What it says to the judge are lines of JSON over a socket.
+
+Where many subjects are played one after another, a *nursery* starts the keepers: the same script,
+which imports torch once and forks a keeper whenever the judge asks for one.
 """
 
 from __future__ import annotations
@@ -39,9 +42,70 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
 def main() -> None:
-    """Starts a worker as the argument says, and keeps it."""
+    """Starts a worker as the argument says, and keeps it; or is a nursery."""
     told = json.loads(sys.argv[1])
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # a caller may ignore it, and nothing is reaped
+    if "nursery" in told:
+        _nursery(told)
+    else:
+        _keep(told)
+
+
+def _nursery(told: dict[str, Any]) -> None:
+    """Forks a keeper for each request, until the judge has gone. What a killed keeper leaves behind
+    becomes a child of this process, and is ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    asked = socket.socket(fileno=told["nursery"])
+    _import(told)
+    heard = select.poll()
+    heard.register(asked, select.POLLIN)
+    keepers: set[int] = set()
+    while os.getppid() == told["judge"]:
+        ready = heard.poll(1000 * TICK)
+        with contextlib.suppress(ChildProcessError):
+            while ended := os.waitpid(-1, os.WNOHANG)[0]:
+                keepers.discard(ended)
+        for orphan in set(_children(os.getpid(), far=False)) - keepers:
+            with contextlib.suppress(OSError):
+                os.kill(orphan, signal.SIGKILL)
+        if not ready:
+            continue
+        content, descriptors, _, _ = socket.recv_fds(asked, 1 << 16, 4)
+        while content and not content.endswith(b"\n"):
+            content += asked.recv(1 << 16)
+        if not content:
+            return
+        keeper = os.fork()
+        if not keeper:
+            asked.close()
+            _kept_by_fork(json.loads(content), descriptors)
+        keepers.add(keeper)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        asked.sendall(f"{keeper}\n".encode())
+
+
+def _kept_by_fork(told: dict[str, Any], descriptors: list[int]) -> None:
+    """In the fork: what the keeper does that a fresh script would be. It says by the last of the
+    descriptors that it has come to its end, and was not killed."""
+    os.setsid()
+    own = os.getpid()
+    for number in (0, 1):
+        os.dup2(descriptors[number], number)
+        os.close(descriptors[number])
+    os.environ.update(told["environment"])
+    told |= {"control": descriptors[2], "alive": descriptors[3], "judge": os.getppid()}
+    try:
+        _keep(told)
+        if os.getpid() == own:
+            os.write(descriptors[3], b".")
+    finally:
+        os._exit(0)
+
+
+def _keep(told: dict[str, Any]) -> None:
     control = socket.socket(fileno=told["control"])
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     output, printing = os.pipe()
@@ -59,8 +123,8 @@ def main() -> None:
     if os.getppid() != keeper:
         os._exit(1)
     control.detach()
-    os.close(told["control"])
-    os.close(output)
+    for descriptor in (told["control"], output, *([told["alive"]] if "alive" in told else [])):
+        os.close(descriptor)
     line = os.dup(0), os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(printing, 1)
@@ -68,12 +132,18 @@ def main() -> None:
     os.close(printing)
     os.chdir(told["place"])
     sys.argv = [told["adapter"]]
-    sys.path += told["libraries"]
-    _imported(told["parity"])
+    _import(told)
     from parity.play.worker import serve
 
-    folders, place = told["folders"], told["place"]
-    serve(line, told["adapter"], told["gibibytes"], folders, place, told["player"])
+    serve(line, told)
+
+
+def _import(told: dict[str, Any]) -> None:
+    """Imports the worker's module, and torch with it; not a second time."""
+    if "parity" not in sys.modules:
+        sys.path += told["libraries"]
+        _imported(told["parity"])
+        importlib.import_module("parity.play.worker")
 
 
 def _imported(folder: str) -> None:
@@ -190,7 +260,7 @@ class _Keeper:
         self._reaped()
 
 
-def _children(process: int) -> list[int]:
+def _children(process: int, *, far: bool = True) -> list[int]:
     """The processes that come from one, near and far. Linux only: elsewhere none are found."""
     found: list[int] = []
     waiting = [process]
@@ -201,7 +271,7 @@ def _children(process: int) -> list[int]:
                 with contextlib.suppress(OSError):
                     children = [int(child) for child in (thread / "children").read_text().split()]
                     found += children
-                    waiting += children
+                    waiting += children if far else []
     return found
 
 

@@ -17,7 +17,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,10 @@ class Process:
         path: of the adapter.
         gibibytes: the limit of memory.
         player: the module that answers the judge's calls, as `worker.serve` has it.
+        folder: of the subject's own modules, in place of the adapter's folder; it alone is looked
+            in, and worked in.
+        forbidden: modules that the subject's own files may not use.
+        nursery: what forks the keeper, in place of a fresh Python.
 
     Raises:
         Broken: there is no such file.
@@ -66,7 +71,14 @@ class Process:
     """
 
     def __init__(
-        self, path: str | Path, gibibytes: float = GIBIBYTES, player: str = PLAYER
+        self,
+        path: str | Path,
+        gibibytes: float = GIBIBYTES,
+        player: str = PLAYER,
+        *,
+        folder: Path | None = None,
+        forbidden: Sequence[str] = (),
+        nursery: Nursery | None = None,
     ) -> None:
         try:
             there = Path(path).is_file()
@@ -76,6 +88,7 @@ class Process:
             raise Broken(f"there is no file {path}")
         self.control, other = socket.socketpair()
         self.mark = f"{os.getpid()}-{time.monotonic_ns()}"
+        own = [] if folder is None else [str(folder.resolve())]
         told = {
             "control": other.fileno(),
             "parity": str(HERE.parent),
@@ -83,18 +96,19 @@ class Process:
             "gibibytes": gibibytes,
             "player": player,
             "judge": os.getpid(),
-            "folders": _folders(),
+            "own": own,
+            "folders": [] if own else _folders(),
             "libraries": _libraries(),
-            "place": _place(),
+            "place": own[0] if own else _place(),
+            "forbidden": list(forbidden),
         }
-        # Isolated: no folder of the caller's, nor of the environment, before Python's own.
-        command = [sys.executable, "-I", str(HERE / "keeper.py"), json.dumps(told)]
+        environment = {"MPLBACKEND": "Agg", MARK: self.mark}
+        self.popen: subprocess.Popen[bytes] | _Forked
         try:
-            self.popen = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                env=os.environ | {"MPLBACKEND": "Agg", MARK: self.mark}, start_new_session=True,
-                pass_fds=(other.fileno(),),
-            )  # fmt: skip
+            if nursery is None:
+                self.popen = _started(told, environment, other.fileno(), subprocess.PIPE)
+            else:
+                self.popen = nursery.forked(told, environment, other.fileno())
         except OSError as error:
             self.control.close()
             raise Stopped(f"no process can be started for the subject: {error}") from None
@@ -175,6 +189,90 @@ class Process:
         return said
 
 
+def _started(
+    told: dict[str, Any], environment: dict[str, str], passed: int, pipe: int
+) -> subprocess.Popen[bytes]:
+    """The script of the keeper. It is isolated: no folder of the caller's, nor of the environment,
+    comes before Python's own."""
+    command = [sys.executable, "-I", str(HERE / "keeper.py"), json.dumps(told)]
+    return subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=os.environ | environment,
+        start_new_session=True, pass_fds=(passed,),
+    )  # fmt: skip
+
+
+class Nursery:
+    """A process that has imported torch, and forks the keepers of many subjects, one by one."""
+
+    def __init__(self) -> None:
+        self.line, other = socket.socketpair()
+        told = {
+            "nursery": other.fileno(),
+            "parity": str(HERE.parent),
+            "libraries": _libraries(),
+            "judge": os.getpid(),
+        }
+        with other:
+            self.popen = _started(told, {}, other.fileno(), subprocess.DEVNULL)
+
+    def forked(self, told: dict[str, Any], environment: dict[str, str], control: int) -> _Forked:
+        """A keeper, as what has been told says.
+
+        Raises:
+            OSError: the nursery is gone.
+        """
+        (theirs_in, ours_out), (ours_in, theirs_out), (alive, until) = (os.pipe() for _ in "123")
+        try:
+            content = json.dumps(told | {"environment": environment}).encode() + b"\n"
+            theirs = [theirs_in, theirs_out, control, until]
+            sent = socket.send_fds(self.line, [content], theirs)
+            self.line.sendall(content[sent:])
+            answer = self.line.recv(32)
+            if not answer:
+                raise OSError("the process that starts others has ended")
+        except OSError:
+            for one in (ours_out, ours_in, alive):
+                os.close(one)
+            raise
+        finally:
+            for one in (theirs_in, theirs_out, until):
+                os.close(one)
+        return _Forked(int(answer), ours_out, ours_in, alive)
+
+    def end(self) -> None:
+        self.line.close()
+        try:
+            self.popen.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.wait()
+
+
+class _Forked:
+    """A keeper that a nursery has forked, with as much of `subprocess.Popen` as is asked of it."""
+
+    def __init__(self, pid: int, stdin: int, stdout: int, alive: int) -> None:
+        self.pid, self._alive = pid, alive
+        self.stdin, self.stdout = os.fdopen(stdin, "wb"), os.fdopen(stdout, "rb")
+        self.returncode: int | None = None
+
+    def poll(self) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """0 where it came to its end, -9 where it was killed."""
+        if self.returncode is None:
+            heard = select.poll()
+            heard.register(self._alive, select.POLLIN)
+            if not heard.poll(None if timeout is None else 1000 * timeout):
+                raise subprocess.TimeoutExpired("keeper", timeout or 0)
+            self.returncode = 0 if os.read(self._alive, 1) else -signal.SIGKILL
+            os.close(self._alive)
+        return self.returncode
+
+
 class Remote:
     """A subject in a worker process; it is started anew whenever it has ended.
 
@@ -184,6 +282,7 @@ class Remote:
         path: the adapter's file.
         seconds, gibibytes: limits of one call, and of memory.
         process: one that has been started for it already.
+        folder, forbidden, nursery: as `Process` has them.
         until: when, by `time.monotonic`, no call may be under way any more.
 
     Raises:
@@ -201,12 +300,20 @@ class Remote:
         gibibytes: float = GIBIBYTES,
         process: Process | None = None,
         until: float = math.inf,
+        folder: Path | None = None,
+        forbidden: Sequence[str] = (),
+        nursery: Nursery | None = None,
     ) -> None:
         self.path, self.seconds, self.gibibytes = Path(path), seconds, gibibytes
         self.file = Path(path).absolute()
+        self.another = partial(
+            Process, self.file, gibibytes, self.player,
+            folder=folder, forbidden=forbidden, nursery=nursery,
+        )  # fmt: skip
         self.process = process
         self.broken: dict[str, int] = {}
         self.known: dict[str, None] = {}
+        self.used: dict[str, None] = {}  # of what is forbidden
         self.failed: list[str] = []
         self.until = until
         self.owner = os.getpid()
@@ -280,7 +387,7 @@ class Remote:
 
     def _start(self) -> Any:
         if self.process is None:
-            self.process = Process(self.file, self.gibibytes, self.player)
+            self.process = self.another()
         # Torch is imported here, beside the process.
         from parity.play.line import Ended, Late, Line
         from parity.play.message import Unreadable
@@ -331,10 +438,11 @@ class Remote:
 
         assert self.process is not None
         try:
-            number, kind, value, habits = self.line.receive(seconds)
+            number, kind, value, habits, used = self.line.receive(seconds)
             if type(number) is not int or number != self.number:  # to nothing that was asked
                 raise Unreadable
             self.known |= {legible(str(habit)): None for habit in habits}
+            self.used |= {legible(str(one)): None for one in used}
         except Late:
             self._end(case)
             if time.monotonic() >= self.until:

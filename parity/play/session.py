@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -24,7 +24,9 @@ from parity.subject.subject import Subject
 
 
 class Local:
-    """A subject in this process."""
+    """A subject in this process, in which nothing can be forbidden it."""
+
+    used: Mapping[str, None] = {}
 
     def __init__(self, subject: Subject) -> None:
         self.subject = subject

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import itertools
 import os
 import signal
 import sys
 import traceback
+import types
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
@@ -19,6 +21,7 @@ from typing import Any
 
 import torch
 
+from parity.play import forbidden
 from parity.play.broken import Broken, Own, Setting, Unoffered, ours
 from parity.play.describe import as_data
 from parity.play.guard import guarded, habits, said
@@ -36,40 +39,40 @@ PLAYER = "parity.play.worker"
 """The module of what answers the calls of an adapter's judge."""
 
 
-def serve(
-    line: tuple[int, int],
-    path: str,
-    gibibytes: float,
-    folders: list[str],
-    place: str,
-    player: str = PLAYER,
-) -> None:
+def serve(line: tuple[int, int], told: dict[str, Any]) -> None:
     """Imports an adapter, describes it, and answers calls until the other side has gone.
 
     Args:
         line: the descriptors to read from and to write to.
-        path: of the adapter.
-        gibibytes: how far memory may grow from here.
-        folders: in which the subject's modules are looked for, beside the adapter's own.
-        place: where one works; modules that are nowhere else are looked for there.
-        player: the module whose `Player` is made of the path, and answers the calls.
+        told: what `remote.Process` says of it:
+            adapter: its path.
+            gibibytes: how far memory may grow from here.
+            own: the folders of the subject's own modules: without any, the adapter's.
+            folders: in which they are looked for too.
+            place: where one works; modules that are nowhere else are looked for there.
+            player: the module whose `Player` is made of all this, and answers the calls.
+            forbidden: modules that the subject's own files may not use.
     """
+    path = told["adapter"]
     judge = Line(*line)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
-    _limit_memory(gibibytes)
+    _limit_memory(told["gibibytes"])
     judge.send("ready")
-    own_folder = str(Path(path).resolve().parent)
-    sys.meta_path.insert(0, _Own([own_folder, package_of(path)[0], *folders]))
-    sys.path += [*folders, place]
+    folders = told["own"] or [str(Path(path).resolve().parent), package_of(path)[0]]
+    alone = bool(told["own"])
+    sys.meta_path.insert(0, _Own([*folders, *told["folders"]], path, whole=alone))
+    sys.path += [*told["own"], *told["folders"], told["place"]]
     own = os.getpid()
-    make = importlib.import_module(player).Player
+    make = importlib.import_module(told["player"]).Player
+    if told["forbidden"]:
+        forbidden.forbid(told["forbidden"], [*folders, *told["folders"], told["place"]], path)
     playing: Any = None
     number, verb, what = 0, "load", ()
     while True:
         try:
             if playing is None:
-                playing = make(path)
+                playing = make(told)
             answer: tuple[str, Any] = "value", playing.play(verb, what)
         except Broken as broken:
             kind = "setting" if isinstance(broken, Setting) else "error"
@@ -89,10 +92,10 @@ def serve(
             sys.stdout.flush()
         try:
             try:
-                judge.send((number, *answer, list(habits)))
+                judge.send((number, *answer, list(habits), list(forbidden.noted)))
             except Unsendable as unsendable:
                 odd = Broken(f"gives what cannot be sent to the judge: {unsendable}")
-                judge.send((number, "error", [str(odd)], list(habits)))
+                judge.send((number, "error", [str(odd)], list(habits), list(forbidden.noted)))
             number, verb, what = judge.receive()
         except Ended:
             return
@@ -101,9 +104,9 @@ def serve(
 class Player:
     """The subject, and its objects that are in play, by number."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, told: dict[str, Any]) -> None:
         with guarded(torch.get_default_dtype()):
-            self.local = Local(load(path))
+            self.local = Local(load(told["adapter"], alone=bool(told["own"])))
         self.cases = {(case.kind, str(case)): case for case in self.local.description.cases}
         self.objects: dict[int, Any] = {}
         self.made = 0
@@ -150,8 +153,10 @@ class _Own(MetaPathFinder):
     it, still gets Python's.
     """
 
-    def __init__(self, folders: list[str]) -> None:
+    def __init__(self, folders: list[str], adapter: str, *, whole: bool = False) -> None:
         self.folders = [folder for folder in folders if folder]
+        self.askers = [*self.folders, adapter]
+        self.after = functools.partial(_completed, adapter) if whole else None
         self.first = sys.path[0]
         self.libraries = [one for one in sys.path if Path(one).name.endswith("-packages")]
 
@@ -162,14 +167,14 @@ class _Own(MetaPathFinder):
         spec = PathFinder.find_spec(name, [*before, *self.folders], target)
         if spec is None or spec.loader is None:
             return None  # a folder is no module
-        from_source(spec)
+        from_source(spec, self.after)
         return spec
 
     def _asked_for(self) -> bool:
-        """Whether the import stands in a file of the subject's folders."""
+        """Whether the import stands in the adapter, or a file of the subject's folders."""
         frame = sys._getframe(2)
         while frame.f_back and (
-            frame.f_code.co_filename.startswith("<frozen")
+            frame.f_code.co_filename.startswith(("<frozen", forbidden.__file__))
             or frame.f_globals.get("__name__", "").partition(".")[0] == "importlib"
         ):
             frame = frame.f_back
@@ -178,8 +183,25 @@ class _Own(MetaPathFinder):
         return any(
             file.is_relative_to(folder)
             and all(Path(folder).is_relative_to(library) for library in libraries)
-            for folder in self.folders
+            for folder in self.askers
         )
+
+
+def _completed(adapter: str, module: types.ModuleType) -> None:
+    """Adds to a module of a submission what the adapter, which was not written for it, asks for and
+    does not find: classes that cannot be made, so that each of them fails alone."""
+    file = Path(str(module.__file__)).name
+
+    def missing(name: str) -> type:
+        if name.startswith("__") or sys._getframe(1).f_code.co_filename != adapter:
+            raise AttributeError(f"{file} has no {name}")
+
+        def made(self: object, *args: object, **options: object) -> None:
+            raise Broken(f"raises NotImplementedError: {file} has no {name}")
+
+        return type(name, (), {"__init__": made})
+
+    vars(module).setdefault("__getattr__", missing)
 
 
 def _limit_memory(gibibytes: float) -> None:

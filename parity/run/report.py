@@ -29,6 +29,8 @@ class Report:
         stopped: why some checks were not run any more; "" where all were.
         strict: whether remarks fail it too.
         errors: the checks that parity itself fell over, of which nothing is known.
+        forbidden: the modules that the subject may not use; nothing else was looked for.
+        used: each use of one of them, with its place.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Report:
     stopped: str = ""
     strict: bool = False
     errors: list[Outcome] = field(default_factory=list)
+    forbidden: tuple[str, ...] = ()
+    used: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "outcomes", settled(self.outcomes))
@@ -92,4 +96,4 @@ class Report:
     def passed(self) -> bool:
         """Whether every check was run, none found a fault, and every waiver was needed."""
         bad = self.faults or self.unused or self.overreaching or self.errors or self.stopped
-        return bool(self.outcomes) and not bad
+        return bool(self.outcomes) and not bad and not self.used

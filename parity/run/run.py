@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ def check(
     quick: bool = False,
     strict: bool = False,
     total_seconds: float = TOTAL_SECONDS,
+    forbid: Sequence[str] = (),
 ) -> Report:
     """Checks a subject, and returns all that was found.
 
@@ -60,19 +61,27 @@ def check(
         strict: remarks fail it too: what differs from torch by choice, loses digits, or is wrong
             at an edge.
         total_seconds: how long all of it may take; then the report is of what has been checked.
+        forbid: modules, such as "torch.nn", that the subject's files may not use; the adapter's
+            may. Each use is refused, and reported.
 
     Raises:
-        AdapterError: the adapter cannot be used, or nothing is left to check.
+        AdapterError: the adapter cannot be used, nothing is left to check, or something is
+            forbidden a `Subject` in this process.
     """
     until = time.monotonic() + total_seconds
-    session = opened(subject, until=until)
+    if forbid and isinstance(subject, Subject):
+        raise AdapterError("forbid= takes the path of an adapter, whose process is poisoned; this "
+                           "is a Subject, in your own process")  # fmt: skip
+    forbid = (forbid,) if isinstance(forbid, str) else tuple(forbid)
+    session = opened(subject, until=until, forbidden=forbid)
     try:
         set_up(session)
         checks = planned(session, device=device, seed=seed, only=only, quick=quick)
         if not checks:
             raise AdapterError(f"{session.description.name}: there is nothing to check")
         complete = not only and not quick
-        return run(session, checks, complete=complete, strict=strict, until=until)
+        return run(session, checks, complete=complete, strict=strict, until=until,
+                   forbidden=forbid)  # fmt: skip
     finally:
         session.close()
 
@@ -86,6 +95,7 @@ def run(
     on_outcome: Callable[[Outcome], object] = lambda outcome: None,
     settings: dict[str, Any] | None = None,
     until: float = math.inf,
+    forbidden: tuple[str, ...] = (),
 ) -> Report:
     """Runs checks one after another.
 
@@ -94,6 +104,7 @@ def run(
         strict: whether remarks fail the report.
         on_outcome: called after each, for progress.
         until: when, by `time.monotonic`, no other check is begun.
+        forbidden: the modules that the session refuses its subject.
     """
     outcomes: list[Outcome] = []
     errors: list[Outcome] = []
@@ -116,6 +127,7 @@ def run(
         complete = False
     gaps = _gaps(session) if complete else []
     gaps += _unchecked(unchecked)
+    gaps += [UNFORBIDDEN] if complete and not forbidden else []
     description = session.description
     used = {outcome.waiver for outcome in outcomes}
     unused = [w for w in description.waivers if w not in used] if complete else []
@@ -125,8 +137,14 @@ def run(
     return Report(
         description.name, outcomes, missing, unused, description.waivers,
         session.habits(), {**(settings or {}), **preset}, gaps,
-        stopped, strict, errors,
+        stopped, strict, errors, forbidden, list(session.used),
     )  # fmt: skip
+
+
+UNFORBIDDEN = (
+    "whether it uses torch.nn, torch.autograd or torch.optim itself "
+    "(--forbid torch.nn,torch.autograd,torch.optim)"
+)
 
 
 SEVERAL = 3

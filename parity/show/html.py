@@ -103,12 +103,17 @@ def page(report: Report) -> str:
         ("rule", "How it judges", join(h("p", part) for part in RULE.split("\n\n"))),
     ]
     sections = [one for one in sections if one[2]]
+    return document(f"{report.name}: {self.sentence()}", self.header(), sections)
+
+
+def document(title: str, header: Markup, sections: Iterable[tuple[str, str, object]]) -> str:
+    """A page: a header, links to its sections, and each with its id, heading and content."""
+    sections = list(sections)
     links = [h("a", heading, href=f"#{name}") for name, heading, _ in sections]
-    main = [h("section", h("h2", title), inside, id=name) for name, title, inside in sections]
+    main = [h("section", h("h2", heading), inside, id=name) for name, heading, inside in sections]
     style = Markup(resources.files("parity.show").joinpath("report.css").read_text("utf-8"))
-    title = h("title", f"{report.name}: {self.sentence()}")
-    head = h("head", Markup(META), title, h("style", style))
-    body = h("body", self.header(), h("nav", *links, aria_label="Sections"), h("main", *main))
+    head = h("head", Markup(META), h("title", title), h("style", style))
+    body = h("body", header, h("nav", *links, aria_label="Sections"), h("main", *main))
     return f'<!DOCTYPE html>\n<html lang="en">{head}\n{body}</html>\n'
 
 
@@ -132,34 +137,38 @@ class _Page:
     def sentence(self) -> str:
         """The verdict, and why it is not the last word."""
         errors, stopped = self.report.errors, self.report.stopped
-        own = f"; {_count(errors, 'check')} ended by an error of parity's own" * bool(errors)
+        own = f"; {count_of(errors, 'check')} ended by an error of parity's own" * bool(errors)
         return self._sentence() + own + f"; stopped: {stopped}" * bool(stopped)
 
     def _sentence(self) -> str:
         count, outcomes = self.report.count, self.report.outcomes
+        if self.report.used and not self.report.faults:
+            return f"It uses what is forbidden: {self.report.used[0]}"
         remarks = self.report.remarks
-        also = f", with {_count(remarks, 'remark')}" if remarks else ""
+        also = f", with {count_of(remarks, 'remark')}" if remarks else ""
         if failed := [one for one in self.report.faults if one.severity != UNPROVEN]:
             names = list(dict.fromkeys(one.cls for one in failed))
             more = f" and {len(names) - 6} more" if len(names) > 6 else ""
-            where = f"{len(names)} of {_count(self.classes, 'class')}: {', '.join(names[:6])}{more}"
-            return f"{_count(failed, 'fault')} in {where}"
+            where = (
+                f"{len(names)} of {count_of(self.classes, 'class')}: {', '.join(names[:6])}{more}"
+            )
+            return f"{count_of(failed, 'fault')} in {where}"
         if count(MISTRUSTED):
-            checks = _count(outcomes, "check")
+            checks = count_of(outcomes, "check")
             return f"Nothing failed, but {count(MISTRUSTED)} of {checks} prove too little"
         if self.report.unused:
-            return f"Nothing failed, but {_count(self.report.unused, 'waiver')} went unused"
+            return f"Nothing failed, but {count_of(self.report.unused, 'waiver')} went unused"
         if not outcomes:
             return "Nothing was checked"
         if self.report.stopped:
-            return f"{_count(outcomes, 'check')} passed"
-        passed = f"{count(PASSED)} of {_count(outcomes, 'check')}, the others waived,"
-        checks = passed if count(WAIVED) else _count(outcomes, "check")
-        return f"Passed: {checks} of {_count(self.classes, 'class')}{also}"
+            return f"{count_of(outcomes, 'check')} passed"
+        passed = f"{count(PASSED)} of {count_of(outcomes, 'check')}, the others waived,"
+        checks = passed if count(WAIVED) else count_of(outcomes, "check")
+        return f"Passed: {checks} of {count_of(self.classes, 'class')}{also}"
 
     def header(self) -> Markup:
         report, count = self.report, self.report.count
-        wrong = any(one.severity != UNPROVEN for one in report.faults)
+        wrong = bool(report.used) or any(one.severity != UNPROVEN for one in report.faults)
         state = FAILED if wrong else PASSED if report.passed else MISTRUSTED
         tally = {verdict.lower(): count(verdict) for verdict in (PASSED, *MARKS)}
         items = [
@@ -294,7 +303,7 @@ class _Page:
 
     def certificates(self) -> Markup:
         tables = [
-            _folded(f"{cls}: {_count(ones, 'check')}", _table(COLUMNS, map(_certificate, ones)))
+            _folded(f"{cls}: {count_of(ones, 'check')}", _table(COLUMNS, map(_certificate, ones)))
             for cls, ones in self.classes.items()
         ]
         text = """What each verdict rests on: of every check, the result that came nearest to
@@ -303,6 +312,10 @@ class _Page:
 
     def left_out(self) -> Markup:
         report, parts = self.report, []
+        if report.forbidden:
+            names = h("p", f"Forbidden: {', '.join(report.forbidden)}.")
+            none = h("p", "No use of these was seen.")
+            parts += [h("h3", "Forbidden"), names, _list(report.used) if report.used else none]
         if report.waivers:
             rows = [(h("code", w), why, self.use(w)) for w, why in report.waivers.items()]
             parts += [h("h3", "Waived"), _table(("checks", "reason", "use"), rows)]
@@ -321,7 +334,7 @@ class _Page:
         if waiver in self.report.unused:
             return h("strong", "unused: what it is for passes, or there is no such check")
         used = [one for one in self.report.outcomes if one.waiver == waiver]
-        return _count(used, "check") if used else "none of the checks that were run"
+        return count_of(used, "check") if used else "none of the checks that were run"
 
 
 COLUMNS = (
@@ -387,7 +400,7 @@ def _number(x: float) -> str:
     return "–" if math.isnan(x) else "∞" if math.isinf(x) else f"{x:.3g}"
 
 
-def _count(ones: Sized, noun: str) -> str:
+def count_of(ones: Sized, noun: str) -> str:
     return f"{len(ones)} {noun if len(ones) == 1 else _plural(noun)}"
 
 

@@ -40,6 +40,8 @@ def as_json(report: Report) -> str:
         "waivers": report.waivers,
         "unused_waivers": report.unused,
         "habits": report.habits,
+        "forbidden": list(report.forbidden),
+        "used": report.used,
     }
     return json.dumps(_finite(data), indent=1, allow_nan=False) + "\n"
 

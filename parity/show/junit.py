@@ -22,8 +22,10 @@ def as_junit(report: Report) -> str:
     suite = ET.Element(
         "testsuite",
         name=plain(f"parity of {report.name}"),
-        tests=str(len(report.outcomes) + len(report.unused) + len(report.errors)),
-        failures=str(len(failing) + len(report.unused)),
+        tests=str(
+            len(report.outcomes) + len(report.unused) + len(report.errors) + len(report.used)
+        ),
+        failures=str(len(failing) + len(report.unused) + len(report.used)),
         errors=str(len(report.errors) + bool(report.stopped)),
         skipped=str(report.count(WAIVED) + len(severity.keys() - failing)),
         time=f"{sum(outcome.seconds for outcome in report.outcomes):.3f}",
@@ -56,6 +58,9 @@ def as_junit(report: Report) -> str:
     for pattern in report.unused:
         case = ET.SubElement(suite, "testcase", classname="waivers", name=plain(pattern))
         ET.SubElement(case, "failure", message="the waiver is not needed")
+    for use in report.used:
+        case = ET.SubElement(suite, "testcase", classname="forbidden", name=plain(use))
+        ET.SubElement(case, "failure", message=plain(f"forbidden: {use}"))
     if report.stopped:
         case = ET.SubElement(suite, "testcase", classname="parity", name="all checks were run")
         ET.SubElement(case, "error", message=plain(report.stopped))

@@ -47,6 +47,8 @@ def text(report: Report, *, verbose: bool = False) -> str:
         any_check = any(waiver_for({pattern: ""}, one.id) for one in report.outcomes)
         why = "nothing that it is for fails" if any_check else "no check has such an id"
         parts.append(f"The waiver {pattern!r} is not needed: {why}. Take it out.")
+    if report.used:
+        parts.append(f"Forbidden, and used all the same: {'; '.join(report.used)}.")
     if report.habits:
         parts.append(f"Beside its work, the subject {'; '.join(report.habits)}.")
     if report.stopped:
@@ -184,6 +186,8 @@ def _verdict(report: Report) -> str:
         words.append(f"{_count(len(report.faults), 'fault')} ({faults})" + f", {told}" * bool(told))
     elif told:
         words.append(told)
+    if report.used:
+        words.append(f"{_count(len(report.used), 'use')} of what is forbidden")
     if report.errors:
         words.append(f"{_count(len(report.errors), 'check')} ended by an error of parity's own")
     if report.stopped:

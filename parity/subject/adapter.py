@@ -6,6 +6,7 @@ import importlib.util
 import re
 import sys
 import types
+from collections.abc import Callable
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 
@@ -13,13 +14,16 @@ from parity.subject.error import AdapterError
 from parity.subject.subject import Subject
 
 
-def load(path: str | Path) -> Subject:
+def load(path: str | Path, *, alone: bool = False) -> Subject:
     """The `subject` that an adapter file defines, once it has been imported.
+
+    Args:
+        alone: whether the modules beside the adapter are none of the subject's.
 
     Raises:
         AdapterError: there is no such file, or it defines no `subject`.
     """
-    subject = getattr(imported(path), "subject", None)
+    subject = getattr(imported(path, alone=alone), "subject", None)
     if not isinstance(subject, Subject):
         raise AdapterError(f"{path} defines no `subject = parity.Subject(…)`")
     if not subject.name:
@@ -27,8 +31,8 @@ def load(path: str | Path) -> Subject:
     return subject
 
 
-def imported(path: str | Path) -> types.ModuleType:
-    """A user's file as a module, whose folder's modules it may import.
+def imported(path: str | Path, *, alone: bool = False) -> types.ModuleType:
+    """A user's file as a module, which, unless it is to be `alone`, may import its folder's.
 
     Raises:
         AdapterError: there is no such file.
@@ -37,7 +41,8 @@ def imported(path: str | Path) -> types.ModuleType:
     if not file.is_file():
         raise AdapterError(f"there is no file {path}")
     folder, package = package_of(file)
-    sys.path += dict.fromkeys([str(file.parent), folder])
+    if not alone:
+        sys.path += dict.fromkeys([str(file.parent), folder])
     own = f"{package}." if package else "parity_adapter_"
     spec = importlib.util.spec_from_file_location(own + re.sub(r"\W", "_", file.stem), file)
     if spec is None or spec.loader is None:
@@ -53,15 +58,25 @@ class _Source(SourceFileLoader):
     """Compiles a file each time: of one that was changed within the second, and is as long as it
     was, Python takes what it has compiled before."""
 
+    after: Callable[[types.ModuleType], object] | None = None
+
     def get_code(self, fullname: str) -> types.CodeType:
         path = self.get_filename(fullname)
         return self.source_to_code(self.get_data(path), path)
 
+    def exec_module(self, module: types.ModuleType) -> None:
+        super().exec_module(module)
+        if self.after is not None:
+            self.after(module)
 
-def from_source(spec: ModuleSpec) -> None:
-    """Has a module of the subject's read from its source."""
+
+def from_source(
+    spec: ModuleSpec, after: Callable[[types.ModuleType], object] | None = None
+) -> None:
+    """Has a module of the subject's read from its source; `after` is called with it then."""
     if type(spec.loader) is SourceFileLoader:
         spec.loader = _Source(spec.loader.name, spec.loader.path)
+        spec.loader.after = after
 
 
 def package_of(path: str | Path) -> tuple[str, str]:
