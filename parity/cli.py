@@ -24,6 +24,7 @@ from parity.console import (
     settings_of,
     undisturbed,
 )
+from parity.demo import command as demo
 from parity.gate import command as gate
 from parity.kernels import command as kernels
 from parity.play.broken import Broken, Own, Stopped, legible, place
@@ -107,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     listed.set_defaults(run=_list)
 
     gate.add(commands)
+    demo.add(commands)
 
     new = commands.add_parser("new", help="write the skeleton of an adapter")
     new.add_argument("module", help="the framework: a Python file, or a module's name")

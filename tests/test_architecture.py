@@ -26,7 +26,7 @@ MAY_IMPORT = {
 STAGES = {
     "parity": (
         "catalogue", "judge", "explain", "subject", "play", "checks", "run", "show",
-        "console", "kernels", "classroom", "gate", "plugin", "cli", "__main__", "__init__",
+        "console", "kernels", "classroom", "demo", "gate", "plugin", "cli", "__main__", "__init__",
     ),
     "parity.gate": (
         "data", "measure", "judge", "show", "run", "record", "calibration", "main", "command",

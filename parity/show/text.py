@@ -27,7 +27,7 @@ def text(report: Report, *, verbose: bool = False) -> str:
     """
     table = _checks(report) if verbose else _cases(report)
     parts = [table] if table else []
-    parts += [*_findings(report, verbose=verbose), *_errors(report, verbose=verbose)]
+    parts += [*findings_said(report, verbose=verbose), *_errors(report, verbose=verbose)]
     if report.missing:
         parts.append("Not offered, and so not checked: " + _missing(report))
     if report.gaps:
@@ -116,7 +116,7 @@ def _checks(report: Report) -> str:
     return tabulate(rows, headers="keys", disable_numparse=True)
 
 
-def _findings(report: Report, *, verbose: bool) -> Iterator[str]:
+def findings_said(report: Report, *, verbose: bool) -> Iterator[str]:
     for number, finding in enumerate(report.findings, 1):
         names = [outcome.id for outcome in finding.outcomes]
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
