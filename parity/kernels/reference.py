@@ -111,8 +111,11 @@ def fixed(x: Tensor) -> Tensor:
     return (torch.linspace(0.5, 1.5, count, dtype=torch.float64).view(x.shape)).to(x)
 
 
-def truth_of(sweep: Sweep, case: Case, inputs: Tensors) -> Truth:
+def truth_of(sweep: Sweep, case: Case, inputs: Tensors, times: int = 1) -> Truth:
     """The truth at a case; torch's own error counts up to `MOST_FLOORS`, and not beyond.
+
+    Args:
+        times: how many times as many draws the floor is taken from.
 
     Raises:
         Refused: torch takes no such inputs.
@@ -120,7 +123,7 @@ def truth_of(sweep: Sweep, case: Case, inputs: Tensors) -> Truth:
     """
     evaluate = evaluated(sweep, case)
     largest = max((x.numel() for x in inputs.values()), default=0)
-    draws = DRAWS if largest < LARGE else FEW
+    draws = times * (DRAWS if largest < LARGE else FEW)
     evaluate = evaluate if _vmaps(evaluate, inputs) else _alone(evaluate)
     coarse = COARSE.get(case.dtype) or COARSE.get(case.get("mode"))
     dtype = DTYPES[case.dtype]
