@@ -1,5 +1,5 @@
-"""`python -m tests.pictures` takes `docs/images/report.png` anew: the page that `parity check --html`
-writes of the README's wrong Tanh, in a headless browser (chromium)."""
+"""`python -m tests.pictures` takes `docs/images/report.png` anew: the page that `parity check
+--html` writes of the README's wrong Tanh, in a headless browser (chromium)."""
 
 from __future__ import annotations
 

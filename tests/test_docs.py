@@ -1,5 +1,5 @@
-"""The pages of `docs/`: their code runs, their commands print what they show, and no option, setting or
-check is left out."""
+"""The pages of `docs/`: their code runs, their commands print what they show, and no option,
+setting or check is left out."""
 
 from __future__ import annotations
 
