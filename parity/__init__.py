@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from parity.kernels.inputs import drawn, given, indices, mask, normal, probability
     from parity.kernels.sweep import check_function, check_module, check_pair
     from parity.kernels.testing import sweep
+    from parity.library import check
     from parity.play.remote import Remote
     from parity.play.session import Local
     from parity.plugin import parametrize
     from parity.run.report import Report
-    from parity.run.run import check
     from parity.subject.error import AdapterError
     from parity.subject.functions import functions
     from parity.subject.subject import Subject
@@ -57,7 +57,7 @@ else:
         "Tensors": "catalogue.values",
         "Trial": "checks.trial",
         "Truth": "judge.truth",
-        "check": "run.run",
+        "check": "library",
         "check_function": "kernels.sweep",
         "check_module": "kernels.sweep",
         "check_pair": "kernels.sweep",

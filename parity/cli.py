@@ -39,6 +39,18 @@ PASSED, FAULT, COULD_NOT_RUN = console.PASSED, console.FAULT, console.COULD_NOT_
 SHOWN = 8  # variants of a class, in a list of all
 
 
+EXAMPLES = """\
+examples:
+  parity check adapter.py                        every check
+  parity check adapter.py --only tanh -v         those of Tanh alone, a row for each
+  parity check adapter.py --html report.html     a page for people
+  parity check adapter.py --forbid torch.nn,torch.autograd,torch.optim
+  parity check adapter.py --submissions class/*/ --html pages --csv grades.csv
+
+exit codes: 0 all passed; 1 a fault; 2 it could not run, or not to its end; 130 interrupted
+"""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command. 0: all passed; 1: a fault; 2: it could not run, or not to its end."""
     options = _parser().parse_args(arguments)
@@ -74,7 +86,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="parity", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    check = commands.add_parser("check", help="check a framework against torch, layer by layer")
+    check = commands.add_parser(
+        "check", help="check a framework against torch, layer by layer",
+        formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EXAMPLES,
+    )  # fmt: skip
     check.add_argument("adapter", help="the Python file that defines `subject`")
     check.add_argument("--only", action="append", default=[], metavar="ID",
                        help="checks whose id has this in it, such as Linear or 'float32-*grad'; "
