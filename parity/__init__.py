@@ -9,8 +9,13 @@ parity.check_function(mine, …)      the same as data
 
 from __future__ import annotations
 
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
+
+try:
+    __version__ = metadata.version("torch-parity")
+except metadata.PackageNotFoundError:  # a checkout that nobody has installed
+    __version__ = "unknown"
 
 if TYPE_CHECKING:
     from parity.catalogue.attention import GeGLU, RoPE, ScaledDotProductAttention, SwiGLU

@@ -6,10 +6,12 @@ import argparse
 import contextlib
 import difflib
 import os
+import platform
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +55,12 @@ exit codes: 0 all passed; 1 a fault; 2 it could not run, or not to its end; 130 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command. 0: all passed; 1: a fault; 2: it could not run, or not to its end."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks how a line may go on
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
     except (AdapterError, Stopped) as error:
@@ -84,6 +91,7 @@ def _refused(why: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="parity", description=__doc__)
+    parser.add_argument("--version", action="version", version=_versions())
     commands = parser.add_subparsers(required=True, metavar="command")
 
     check = commands.add_parser(
@@ -133,6 +141,15 @@ def _parser() -> argparse.ArgumentParser:
                           "written into it")  # fmt: skip
     new.set_defaults(run=_new)
     return parser
+
+
+def _versions() -> str:
+    """What is installed, without importing it."""
+    found = []
+    for name in ("torch-parity", "torch", "numpy"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found.append(f"{name} {metadata.version(name)}")
+    return ", ".join([*found, f"Python {platform.python_version()}"])
 
 
 def _modules(text: str) -> tuple[str, ...]:
