@@ -9,8 +9,13 @@ parity.check_function(mine, …)      the same as data
 
 from __future__ import annotations
 
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
+
+try:
+    __version__ = metadata.version("torch-parity")
+except metadata.PackageNotFoundError:  # a checkout that nobody has installed
+    __version__ = "unknown"
 
 if TYPE_CHECKING:
     from parity.catalogue.attention import GeGLU, RoPE, ScaledDotProductAttention, SwiGLU
@@ -28,11 +33,11 @@ if TYPE_CHECKING:
     from parity.kernels.inputs import drawn, given, indices, mask, normal, probability
     from parity.kernels.sweep import check_function, check_module, check_pair
     from parity.kernels.testing import sweep
+    from parity.library import check
     from parity.play.remote import Remote
     from parity.play.session import Local
     from parity.plugin import parametrize
     from parity.run.report import Report
-    from parity.run.run import check
     from parity.subject.error import AdapterError
     from parity.subject.functions import functions
     from parity.subject.subject import Subject
@@ -57,7 +62,7 @@ else:
         "Tensors": "catalogue.values",
         "Trial": "checks.trial",
         "Truth": "judge.truth",
-        "check": "run.run",
+        "check": "library",
         "check_function": "kernels.sweep",
         "check_module": "kernels.sweep",
         "check_pair": "kernels.sweep",

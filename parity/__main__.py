@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The command's door: `parity`, and `python -m parity`."""
 
 from __future__ import annotations

@@ -6,10 +6,12 @@ import argparse
 import contextlib
 import difflib
 import os
+import platform
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,9 +41,26 @@ PASSED, FAULT, COULD_NOT_RUN = console.PASSED, console.FAULT, console.COULD_NOT_
 SHOWN = 8  # variants of a class, in a list of all
 
 
+EXAMPLES = """\
+examples:
+  parity check adapter.py                        every check
+  parity check adapter.py --only tanh -v         those of Tanh alone, a row for each
+  parity check adapter.py --html report.html     a page for people
+  parity check adapter.py --forbid torch.nn,torch.autograd,torch.optim
+  parity check adapter.py --submissions class/*/ --html pages --csv grades.csv
+
+exit codes: 0 all passed; 1 a fault; 2 it could not run, or not to its end; 130 interrupted
+"""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command. 0: all passed; 1: a fault; 2: it could not run, or not to its end."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:  # a shell asks how a line may go on
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
+    options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
     except (AdapterError, Stopped) as error:
@@ -72,9 +91,13 @@ def _refused(why: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="parity", description=__doc__)
+    parser.add_argument("--version", action="version", version=_versions())
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    check = commands.add_parser("check", help="check a framework against torch, layer by layer")
+    check = commands.add_parser(
+        "check", help="check a framework against torch, layer by layer",
+        formatter_class=argparse.RawDescriptionHelpFormatter, epilog=EXAMPLES,
+    )  # fmt: skip
     check.add_argument("adapter", help="the Python file that defines `subject`")
     check.add_argument("--only", action="append", default=[], metavar="ID",
                        help="checks whose id has this in it, such as Linear or 'float32-*grad'; "
@@ -118,6 +141,15 @@ def _parser() -> argparse.ArgumentParser:
                           "written into it")  # fmt: skip
     new.set_defaults(run=_new)
     return parser
+
+
+def _versions() -> str:
+    """What is installed, without importing it."""
+    found = []
+    for name in ("torch-parity", "torch", "numpy"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found.append(f"{name} {metadata.version(name)}")
+    return ", ".join([*found, f"Python {platform.python_version()}"])
 
 
 def _modules(text: str) -> tuple[str, ...]:

@@ -98,15 +98,18 @@ def handed_out(
     """Writes and prints a report, and says how the command ends."""
     from parity.show import files, text
 
-    lost = []  # one report that cannot be had does not take the others with it
+    lost, written = [], []  # one report that cannot be had does not take the others with it
     for path, form in outputs:
         try:
             files.write(path, form(found))
+            written.append(str(path))
         except Exception as error:
             if options.debug:
                 raise
             lost.append(f"{path} cannot be written: {type(error).__name__}: {error}")
-    if why := files.say(text.text(found, verbose=options.verbose)):
+    told = [text.text(found, verbose=options.verbose)]
+    told += [f"wrote {', '.join(written)}"] if written and "/dev/stdout" not in written else []
+    if why := files.say("\n".join(told)):
         lost.append(f"the report cannot be printed: {why}")
     if lost:
         raise AdapterError("; ".join(lost))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,8 @@ def parametrize(
             check()
 
     Args:
-        subject: the path of an adapter, which is then played in a process of its own; or a
-            `Subject`, which is played in this one.
+        subject: the path of an adapter, which is then played in a process of its own, and is looked
+            for beside the test file first; or a `Subject`, which is played in this one.
         only: a pattern of ids, or several; without any, all.
         seed, device, quick, strict: as of `parity check`.
 
@@ -97,6 +98,9 @@ def parametrize(
     """
     import pytest
 
+    if not isinstance(subject, Subject):
+        beside = Path(sys._getframe(1).f_code.co_filename).parent / subject
+        subject = beside if beside.is_file() else subject
     session = opened(subject)
     atexit.register(session.close)
     set_up(session)
@@ -116,5 +120,8 @@ def parametrize(
 def described(outcome: Outcome) -> str:
     """What a failed test says: the sentence, and then every figure."""
     where = "".join(f"\n{does}: {place}" for does, place in outcome.where)
-    lines = [str(comparison) for comparison in outcome.failures] or [str(outcome.nearest)]
+    said = outcome.diagnosis.lower()
+    shown = outcome.failures or [outcome.nearest]
+    lines = [str(replace(one, diagnosis="") if one.diagnosis.lower() == said else one)
+             for one in shown]  # fmt: skip
     return "\n".join([f"[{outcome.severity}] {outcome.diagnosis}{where}", *lines])

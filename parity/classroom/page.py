@@ -10,7 +10,7 @@ from parity.classroom.result import NOT_THERE, PASSED, Result, classes_of, share
 from parity.judge.outcome import FAILING
 from parity.show.html import Markup, count_of, document, h, join
 
-MARKS = {PASSED: "✓", NOT_THERE: "–"}
+MARKS = {PASSED: "✓", NOT_THERE: "– not there"}
 
 
 def index(
@@ -82,7 +82,7 @@ class _Index:
         kind = {PASSED: "passed", NOT_THERE: "none"}.get(found)
         kind = kind or ("fails" if found in FAILING else "remark")
         said = [one.sentence for one in result.findings if one.cls == cls]
-        return h("td", f"{MARKS[found]} {found}" if found in MARKS else found, class_=kind,
+        return h("td", MARKS.get(found, found), class_=kind,
                  title="; ".join(said) or None)  # fmt: skip
 
     def link(self, name: str) -> Markup:

@@ -31,6 +31,7 @@ STATE = ".parity"
 
 def run(options: argparse.Namespace, settings: dict[str, Any]) -> int:
     """Checks every submission. 0: all passed; 1: not all; 2: it could not run to its end."""
+    settings = settings | {"adapter": Path(options.adapter).name}  # others read it too
     for name in ("json", "junit"):
         if getattr(options, name) is not None:
             raise AdapterError(f"--{name} is of one subject; a class has --html and --csv")
@@ -92,7 +93,7 @@ def _orders(
         json.dumps([own, versions], default=str).encode(),
         _of_parity(),
     ]
-    told = own | {"settings": settings | {"adapter": Path(options.adapter).name}}
+    told = own | {"settings": settings}
     return [
         lane.Order(str(Path(options.adapter).absolute()), one, digest_of(one, *decides), told)
         for one in submissions

@@ -70,6 +70,12 @@ def _lost(value: Comparison, gradient: Comparison) -> bool:
     return lost and (math.isnan(gradient.ratio) or gradient.reason.startswith("NaN or infinite"))
 
 
+def _apart(reason: str) -> str:
+    """What a subject did instead of answering, without the call in which it hung, or ended the
+    process: a network's call is another than its layer's."""
+    return re.sub(r"^(hangs|ended|crashed)\b(.*?),? (in|when) .*", r"\1\2", reason)
+
+
 class _Causes:
     """What is known so far.
 
@@ -242,7 +248,7 @@ class _Causes:
             return [
                 one
                 for one in parts
-                if one.evidence.name == RUN and one.evidence.reason == clue.reason
+                if one.evidence.name == RUN and _apart(one.evidence.reason) == _apart(clue.reason)
             ]
         if clue.name.endswith(" untouched"):
             return [one for one in parts if one.severity == MEMORY]

@@ -44,6 +44,6 @@ def _run(options: argparse.Namespace) -> int:
     try:
         from parity.gate import main
     except ImportError as error:
-        print(f"parity gate: {error}: pip install {error.name}", file=sys.stderr)
+        print(f'parity gate: {error}: pip install "torch-parity[gate]"', file=sys.stderr)
         return GATE_BROKEN
     return main.run(options)

@@ -83,7 +83,7 @@ def _judge(options: argparse.Namespace) -> int:
     ):
         raise Broken("--markdown, --json and --plot take a file each")
     if options.plot and importlib.util.find_spec("matplotlib") is None:
-        raise Broken("--plot takes matplotlib: pip install matplotlib")
+        raise Broken('--plot takes matplotlib: pip install "torch-parity[plots]"')
     with _bar() as progress:
         result = judged(_wanted(options), progress)
     print(report.text(result, verbose=options.verbose), flush=True)

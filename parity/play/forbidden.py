@@ -2,8 +2,8 @@
 
 It is poisoning: in the subject's process whatever a forbidden module offers asks who calls it. A
 call that stands in a file of the subject's raises `Forbidden`. Torch may go on calling itself, and
-the adapter, which names torch's classes, may do what it likes. Imports are noted and go on, so that
-the rest can be judged.
+the adapter, which names torch's classes, may do what it likes. What a module does while it is
+imported, and what a class derives from, is noted and goes on, so that the rest can be judged.
 
 It does not stop a determined cheat: whoever knows of it, in the same interpreter, gets round it.
 """
@@ -60,6 +60,10 @@ def forbid(modules: Sequence[str], own: Sequence[str], adapter: str) -> None:
         _put(torch.Tensor, "numpy", watch.asking(torch.Tensor.numpy, "Tensor.numpy()"))
 
 
+playing = False
+"""Whether the subject has been imported, and its calls are refused."""
+
+
 class _Watch:
     def __init__(self, modules: tuple[str, ...], own: tuple[str, ...], adapter: str) -> None:
         self.modules, self.own, self.adapter = modules, own, str(Path(adapter).resolve())
@@ -94,14 +98,15 @@ class _Watch:
         return self.known[file]
 
     def refuse(self, what: str) -> None:
-        """Raises if the subject's own code has called what is asking.
+        """Notes it if the subject's own code has called what is asking.
 
         Raises:
-            Forbidden: it has.
+            Forbidden: it has, and is not being imported.
         """
         if place := self.place(sys._getframe(2)):
             noted[f"uses {what} ({place})"] = None
-            raise Forbidden(f"uses {what}, which is forbidden")
+            if playing:
+                raise Forbidden(f"uses {what}, which is forbidden")
 
     def asking(self, function: Callable[..., Any], what: str) -> Callable[..., Any]:
         """A function that asks first who calls it."""
@@ -169,7 +174,8 @@ class _Watch:
         watch = self
 
         def derived(cls: Any, /, **options: Any) -> None:
-            watch.refuse(what)
+            if place := watch.place(sys._getframe(1)):
+                noted[f"derives {cls.__name__} from {what} ({place})"] = None
             super(kind, cls).__init_subclass__(**options)  # type: ignore[arg-type]
 
         if "__init_subclass__" not in vars(kind):

@@ -73,6 +73,7 @@ def serve(line: tuple[int, int], told: dict[str, Any]) -> None:
         try:
             if playing is None:
                 playing = make(told)
+                forbidden.playing = True
             answer: tuple[str, Any] = "value", playing.play(verb, what)
         except Broken as broken:
             kind = "setting" if isinstance(broken, Setting) else "error"

@@ -248,6 +248,8 @@ def _refusing(session: Any, case: Case, why: str) -> Planned:
 
 
 def matches(identity: str, patterns: tuple[str, ...], *, whole: bool = False) -> bool:
-    """Whether an id has one of the patterns in it, or is one; `*` stands for anything."""
-    around = "" if whole else "*"
-    return any(fnmatch.fnmatchcase(identity, f"{around}{p}{around}") for p in patterns)
+    """Whether an id has one of the patterns in it, in capitals or not; or, as a whole, is one. `*`
+    stands for anything."""
+    if whole:
+        return any(fnmatch.fnmatchcase(identity, one) for one in patterns)
+    return any(fnmatch.fnmatchcase(identity.lower(), f"*{one.lower()}*") for one in patterns)

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from parity.show.colour import painted, wanted
 from parity.show.plain import plain
 from parity.subject.error import AdapterError
 
@@ -74,7 +75,7 @@ def say(text: str) -> str:
     try:
         if hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors="backslashreplace")
-        print(plain(text), flush=True)
+        print(painted(plain(text)) if wanted() else plain(text), flush=True)
     except BrokenPipeError:  # `| head`
         _give_up()
         return ""

@@ -193,7 +193,9 @@ def _verdict(report: Report) -> str:
     if report.stopped:
         words.append("stopped")
     word = ", ".join(words) or "not passed"
-    return f"{report.name}: {word}. {counts}, of {len(report.outcomes)} checks.\n({settings})"
+    return f"{report.name}: {word}. {counts}, of {len(report.outcomes)} checks." + (
+        f"\n({settings})" if settings else ""
+    )
 
 
 def _count(number: int, noun: str) -> str:
