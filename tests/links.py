@@ -76,5 +76,4 @@ def _tokens(page: Path) -> Iterator[Token]:
 
 
 if __name__ == "__main__":
-    print(*broken(), sep="\n")
-    sys.exit(bool(broken()))
+    sys.exit("\n".join(broken()) or None)

@@ -82,15 +82,23 @@ ITEM = re.compile(r"([\w*]+(?:, [\w*]+)*): (.*)", re.DOTALL)
 def commands() -> str:
     """Every command with every option."""
     helps = {one.dest: one.help for one in _commands()._choices_actions}
-    parts = [COMMANDS]
+    version, *_ = (one for one in options(cli._parser()) if one.dest == "version")
+    told = "print the versions of parity, torch, numpy and Python"
+    parts = [COMMANDS, f"## parity\n\n{_table([(_call(version), told)])}"]
     for name, parser in parsers().items():
         parts.append(f"## parity {name}\n\n{_sentence(helps[name])}\n")
         parts.append(f"```\n{_usage(name, parser)}\n```\n")
-        rows = [f"| {_call(one)} | {_cell(_help(one))} |" for one in options(parser)]
-        parts.append("\n".join(["| argument | what it does |", "|---|---|", *rows, ""]))
+        parts.append(_table([(_call(one), _help(one)) for one in options(parser)]))
         if parser.epilog:
-            parts.append(f"{_sentence(parser.epilog)}\n")
+            several = "\n" in parser.epilog
+            parts.append(f"```\n{parser.epilog.strip()}\n```\n" if several else
+                         f"{_sentence(parser.epilog)}\n")  # fmt: skip
     return "\n".join(parts)
+
+
+def _table(rows: list[tuple[str, str]]) -> str:
+    lines = [f"| {call} | {_cell(text)} |" for call, text in rows]
+    return "\n".join(["| argument | what it does |", "|---|---|", *lines, ""])
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
@@ -186,18 +194,13 @@ def api() -> str:
     parts = [API]
     for name in sorted(parity.__all__, key=str.lower):
         what = getattr(parity, name)
-        module = getattr(what, "__module__", None) or getattr(what, "__name__", "")
-        if inspect.ismodule(what) or not hasattr(what, "__qualname__"):
-            place = f"parity.{PLACES[name]}"
-        else:
-            place = f"{module}.{what.__qualname__}"
-        parts.append(f"## parity.{name}\n\n{_first(what) if name not in SAID else SAID[name]}\n")
-        parts.append(f"<!-- ::: {place} -->\n")
+        named = getattr(what, "__name__", "")
+        place = named if inspect.ismodule(what) else f"{getattr(what, '__module__', '')}.{named}"
+        parts.append(f"## parity.{name}\n\n{SAID.get(name) or _first(what)}\n")
+        parts += [f"<!-- ::: {place} -->\n"] * (name not in SAID)
     return "\n".join(parts)
 
 
-PLACES = {"CATALOGUE": "catalogue.table.CATALOGUE", "evaluate": "judge.evaluate",
-          "Tensors": "catalogue.values.Tensors"}  # fmt: skip
 SAID = {
     "CATALOGUE": "The classes that parity knows, by torch class: [the catalogue](catalogue.md).",
     "Tensors": "Tensors by their names: a dict.",

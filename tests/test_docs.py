@@ -68,6 +68,7 @@ def test_a_page_that_is_generated_is_of_this_code(page: str) -> None:
 
 def test_every_option_of_every_command_is_on_the_page() -> None:
     page = (REFERENCE / "commands.md").read_text("utf-8")
+    assert "`--version`" in page
     sections = dict(
         re.findall(r"^## parity (\w+)\n(.*?)(?=^## |\Z)", page, re.DOTALL | re.MULTILINE)
     )
@@ -105,6 +106,13 @@ def test_every_check_is_on_the_page() -> None:
         assert [name for name, _ in rows] == list(KINDS[kind].CHECKS)
         for name, axis in rows:
             assert bool(axis) == (name in AXES), (kind, name)
+
+
+def test_the_site_is_built_with_the_extra_of_docs() -> None:
+    project, tox = (ROOT / name for name in ("pyproject.toml", "tox.ini"))
+    (extra,) = re.findall(r"^docs = \[(.*)\]$", project.read_text(), re.MULTILINE)
+    (deps,) = re.findall(r"^deps = # .*`docs`.*\n((?: .*\n)+)", tox.read_text(), re.MULTILINE)
+    assert sorted(deps.split()) == sorted(re.findall(r'"([^"]+)"', extra))
 
 
 def test_no_relative_link_is_broken() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.pages import ROOT, blocks
+from tests.pictures import LARGEST, PICTURE
 from tests.test_docs import played
 
 README = ROOT / "README.md"
@@ -28,6 +29,11 @@ def test_the_readme_is_short_and_its_commands_are_these() -> None:
         "python -m pip install tox && tox -e table\n",
     ):
         assert command in texts
+
+
+def test_the_picture_is_small() -> None:
+    assert PICTURE.read_bytes().startswith(b"\x89PNG")
+    assert PICTURE.stat().st_size < LARGEST
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/reference/folders.md"])
