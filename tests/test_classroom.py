@@ -129,7 +129,10 @@ def test_killed_halfway_it_goes_on(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, *arguments], cwd=tmp_path, env=environment,
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                               start_new_session=True, text=True)  # fmt: skip
+                               start_new_session=True, text=True,
+                               preexec_fn=lambda: signal.signal(
+                                   signal.SIGINT, signal.default_int_handler
+                               ))  # fmt: skip
     first = tmp_path / "pages" / ".parity" / "anna.json"
     until = time.monotonic() + 120
     while not first.exists() and time.monotonic() < until:
