@@ -1,4 +1,4 @@
-"""`python -m tests.catalogue` writes `docs/catalogue.md`, what parity knows."""
+"""`python -m tests.catalogue` writes `docs/reference/catalogue.md`, what parity knows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from parity.show.catalogue import page
 
-PAGE = Path(__file__).parent.parent / "docs" / "catalogue.md"
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "catalogue.md"
 
 if __name__ == "__main__":
     PAGE.write_text(page())

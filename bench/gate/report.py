@@ -200,7 +200,7 @@ def text(results: dict[str, Any]) -> str:
     parts = [
         "# What the gate promises, and keeps",
         "Written by `python -m bench validate_gate` from the files beside it; `parity gate` is "
-        "described in the README.",
+        "described in docs/how-to/gate.md.",
         tabulate(table(results), headers="keys", tablefmt="github", disable_numparse=True),
         "A trial is what the gate's timing does for one pull request: 15 restarts, verdicts, and "
         "the extension. Of five trials four time the same commit in both arms; in the fifth the "
