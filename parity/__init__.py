@@ -9,13 +9,8 @@ parity.check_function(mine, …)      the same as data
 
 from __future__ import annotations
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
-
-try:
-    __version__ = metadata.version("torch-parity")
-except metadata.PackageNotFoundError:  # a checkout that nobody has installed
-    __version__ = "unknown"
 
 if TYPE_CHECKING:
     from parity.catalogue.attention import GeGLU, RoPE, ScaledDotProductAttention, SwiGLU
@@ -41,7 +36,20 @@ if TYPE_CHECKING:
     from parity.subject.error import AdapterError
     from parity.subject.functions import functions
     from parity.subject.subject import Subject
+
+    __version__: str
 else:
+
+    def _version() -> str:
+        """What is installed. Its import has many others, for which a folder of the caller's may
+        have files of the same names: here it is late enough."""
+        from importlib import metadata
+
+        try:
+            return metadata.version("torch-parity")
+        except metadata.PackageNotFoundError:  # a checkout that nobody has installed
+            return "unknown"
+
     #: Where each public name is, as above: `import parity` alone imports no torch.
     _PLACES = {
         "CATALOGUE": "catalogue.table",
@@ -84,6 +92,8 @@ else:
 
     def __getattr__(name: str) -> Any:
         """Imports a public name when it is first used."""
+        if name == "__version__":
+            return _version()
         if name not in _PLACES:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         module = import_module(f"{__name__}.{_PLACES[name]}")

@@ -34,7 +34,7 @@ network = 4
 
 def run(folder: Path, *options: str) -> tuple[int, str, str]:
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TMPDIR": str(folder)}
-    done = warm.python(command(folder, "--seconds", "2", *options), cwd=folder, env=environment)
+    done = warm.python(command(folder, "--seconds", "4", *options), cwd=folder, env=environment)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -125,11 +125,14 @@ def test_nothing_is_done_twice_while_nothing_has_changed(course: tuple[Path, str
 def test_killed_halfway_it_goes_on(tmp_path: Path) -> None:
     written(tmp_path, {"anna": "right", "berta": "hangs", "carl": "right"})
     arguments = command(tmp_path, "--html", "pages", "--workers", "1", "--only", "float32-forward",
-                        "--seconds", "2")  # fmt: skip
+                        "--seconds", "4")  # fmt: skip
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     process = subprocess.Popen([sys.executable, *arguments], cwd=tmp_path, env=environment,
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                               start_new_session=True, text=True)  # fmt: skip
+                               start_new_session=True, text=True,
+                               preexec_fn=lambda: signal.signal(
+                                   signal.SIGINT, signal.default_int_handler
+                               ))  # fmt: skip
     first = tmp_path / "pages" / ".parity" / "anna.json"
     until = time.monotonic() + 120
     while not first.exists() and time.monotonic() < until:

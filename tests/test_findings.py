@@ -174,6 +174,8 @@ def test_what_could_not_be_checked_is_said() -> None:
         "upstream of MSELoss (its backward takes no gradient of the loss: upstream=lambda loss, "
         "dy: …)",
         "resume of SGD (it has no state_dict and load_state_dict: state=(save, load))",
+        "whether it uses torch.nn, torch.autograd or torch.optim itself "
+        "(--forbid torch.nn,torch.autograd,torch.optim)",
     ]
 
 

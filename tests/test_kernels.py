@@ -420,3 +420,48 @@ def test_the_memory_of_a_pass_is_told_beside_torchs() -> None:
     )
     assert same == 1
     assert much > 1.5
+
+
+def test_attention_that_keeps_the_logsumexp_passes_where_it_sees_one_key_alone() -> None:
+    """The gradient of q is exactly 0 in the first row of a causal attention, and large terms cancel
+    there: torch's own flash kernel, at a width at which that shows."""
+
+    def plain(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+        scores = q @ k.mT / q.shape[-1] ** 0.5
+        if causal:
+            seen = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+            scores = scores.masked_fill(~seen, float("-inf"))
+        return scores.softmax(-1) @ v
+
+    def flash(q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+        return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+
+    inputs = {"q": "2 3 T D", "k": "2 3 T D", "v": "2 3 T D", "causal": [False, True]}
+    report = parity.check_function(flash, plain, inputs, sizes={"T": [7, 33], "D": [80]})
+    assert [one for one in report.findings if one.severity != EDGE] == [], report
+
+
+def test_sums_of_thousands_of_terms_pass_one_by_one_too() -> None:
+    def gathered(places: Tensor, table: Tensor) -> Tensor:
+        return nn.functional.embedding(places, table).sum(1)
+
+    def bag(places: Tensor, table: Tensor) -> Tensor:
+        return nn.functional.embedding_bag(places, table, mode="sum")
+
+    inputs = {"places": parity.indices("B L", of="V"), "table": "V D"}
+    sizes = {"B": [65], "L": [63], "V": [1, 11], "D": [3]}
+    for one, other in ((gathered, bag), (bag, gathered)):
+        report = parity.check_function(one, other, inputs, sizes=sizes, dtypes="float32")
+        assert [one for one in report.findings if one.severity != EDGE] == [], report
+
+
+def test_kinds_of_numbers_can_be_left_out() -> None:
+    spec: dict[str, Any] = {"x": "M N", "sizes": SMALL, "dtypes": "float32"}
+
+    def small_alone(x: Tensor) -> Tensor:
+        return torch.where(x.abs() > 50, 0.0, x * x)
+
+    assert not parity.check_function(small_alone, square, **spec).passed
+    assert parity.check_function(small_alone, square, numbers=["normal", "ties"], **spec).passed
+    with pytest.raises(AdapterError, match=r"numbers=\['huge'\]: takes normal, shifted, small"):
+        parity.check_function(square, square, numbers="huge", **spec)

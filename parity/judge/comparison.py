@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from parity.catalogue.values import Tensors
-from parity.judge.truth import ULPS, Truth
+from parity.judge.moves import ULPS
+from parity.judge.truth import Truth
 
 VALUE_FACTOR, GRADIENT_FACTOR = 2.0, 3.0
 

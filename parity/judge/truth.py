@@ -10,29 +10,18 @@ floor.
 
 from __future__ import annotations
 
-import functools
 import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import torch
-from torch import Tensor
-from torch._decomp import get_decompositions
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
 
 from parity.catalogue.values import Tensors
+from parity.judge.moves import HALF_ULPS, ULPS, Moves
 
 Evaluate = Callable[..., Tensors]
-
-ULPS, HALF_ULPS = 4, 1
-"""Units in the last place: how far numbers are moved, and how far results may be off.
-
-One in half precision, whose operations are carried out in float32 and rounded once.
-"""
 
 
 @dataclass(frozen=True)
@@ -85,7 +74,7 @@ def truth(
     elementwise: bool = False,
     pure: bool = False,
     coarse: float | None = None,
-    logsumexp: bool = False,
+    any_order: bool = False,
 ) -> Truth:
     """Evaluates torch at `inputs`, in their dtype and in float64, and around them for the floor.
 
@@ -102,9 +91,11 @@ def truth(
             tried.
         coarse: how far apart numbers are where some operations round to fewer digits than the
             inputs' dtype has, as TensorFloat-32 does; without it, as far as in that dtype.
-        logsumexp: whether a softmax may be evaluated as exp(x - logsumexp(x)), as by cross-entropy
-            and attention that keep the logsumexp and no probabilities (Dao 2022). These have the
-            digits of the logsumexp, which are few where x is large.
+        any_order: whether terms may be added up in any order, and a softmax be evaluated as
+            exp(x - logsumexp(x)), as kernels do that keep no probabilities (Dao 2022). Where large
+            terms cancel, what is left has the errors of those; the logsumexp of large numbers has
+            few digits; and terms that are added one by one to an entry, as the gradients of an
+            embedding are, each round it.
 
     Raises:
         Refused: torch takes no such inputs.
@@ -129,7 +120,7 @@ def truth(
         if not pure and not torch.equal(y.nan_to_num(), again[name].nan_to_num()):
             raise ValueError(f"torch's {name} differs from call to call: evaluate is not pure")
     floor = {name: ulps * (eps * y.abs().nan_to_num(0, 0, 0) + own) for name, y in oracle.items()}
-    moves = _Moves(ulps * eps, seed, logsumexp)
+    moves = Moves(ulps * eps, seed, any_order)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own parts warn of a variance of one number
         for spread in _spreads(evaluate, exact, oracle, moves, draws, elementwise):
@@ -154,13 +145,14 @@ def _spreads(
     evaluate: Evaluate,
     exact: Tensors,
     oracle: Tensors,
-    moves: _Moves,
+    moves: Moves,
     draws: int,
     elementwise: bool,
 ) -> Iterator[Tensors]:
     """How far each entry of the results is from the oracle, at most, where all is moved."""
 
     def moved(evaluate: Evaluate, start: Tensors) -> Tensors:
+        moves.sizes.clear()
         with moves:
             return evaluate(start)
 
@@ -200,127 +192,3 @@ def _errors_in_double(evaluate: Evaluate, inputs: Tensors, oracle: Tensors) -> T
         most = float(y.abs().nan_to_num(0, 0, 0).max()) if y.numel() else 0.0
         errors[name] = NARROW * errors[name].clamp(max=most)
     return errors
-
-
-_ATEN = torch.ops.aten
-#: Operations that add up on their way what cancels in the end, as the sums that they are made of.
-_PARTS = get_decompositions(
-    [
-        _ATEN._softmax,
-        _ATEN._softmax_backward_data,
-        _ATEN._log_softmax,
-        _ATEN._log_softmax_backward_data,
-        _ATEN.native_layer_norm,
-        _ATEN.native_layer_norm_backward,
-        _ATEN.native_group_norm,
-        _ATEN.native_group_norm_backward,
-        _ATEN.native_batch_norm,
-        _ATEN._native_batch_norm_legit,
-        _ATEN.native_batch_norm_backward,
-        _ATEN.gelu_backward,
-    ]
-)
-
-
-#: By operation, what makes its result of x - logsumexp(x).
-_SOFTMAX = {
-    _ATEN._softmax.default: torch.exp,
-    _ATEN._safe_softmax.default: lambda x: torch.exp(x).nan_to_num(0.0),  # of nothing: 0
-    _ATEN._log_softmax.default: torch.clone,
-}
-
-
-class _Moves(TorchDispatchMode):
-    """Moves what every operation returns: each entry nearer to 0, by up to `share` of itself.
-
-    Nearer to 0 and not away from it, since a probability must stay one.
-    """
-
-    def __init__(self, share: float, seed: int, logsumexp: bool) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.share = share
-        self.seed = seed
-        self.logsumexp = logsumexp
-        self.place = 0
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """Spares an import of torch's compiler, half a second, which knows nothing of moves."""
-        return False
-
-    def __torch_dispatch__(
-        self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        options = kwargs or {}
-        if self.logsumexp and operation in _SOFTMAX:
-            x, dim = args[:2]
-            total = self._raised(torch.logsumexp(x, dim, keepdim=True))
-            with self:
-                return _SOFTMAX[operation](x - total)
-        if operation in _PARTS:
-            with self:
-                return _PARTS[operation](*args, **options)
-        results = operation(*args, **options)
-        if written := _written(operation):  # some return nothing: it is among the arguments
-            for place in written:
-                name = operation._schema.arguments[place].name
-                value = args[place] if place < len(args) else options.get(name)
-                if isinstance(value, Tensor):
-                    self._move_(value)
-                else:
-                    tree_map_only(Tensor, self._move_, value)
-            return results
-        if _keeps(operation):
-            return results
-        if isinstance(results, Tensor):
-            return self.moved(results)
-        return tree_map_only(Tensor, self.moved, results)
-
-    def moved(self, x: Tensor) -> Tensor:
-        """`x` a little nearer to 0, as a new tensor; what is no real number stays as it is."""
-        return x * self._factors(x) if x.is_floating_point() else x
-
-    def _raised(self, x: Tensor) -> Tensor:
-        """`x` moved up: a share of its exponential gets nearer to 0."""
-        return x + x.abs() * (1 - self._factors(x))
-
-    def _move_(self, x: Tensor) -> Tensor:
-        return x.mul_(self._factors(x)) if x.is_floating_point() else x
-
-    def _factors(self, x: Tensor) -> Tensor:
-        """The next of those that are drawn; of more than there are, all of them again."""
-        count = x.numel()
-        drawn = _drawn(self.share, self.seed, x.device)
-        if count > POOL:
-            self.place = (self.place + count) % POOL
-            drawn = drawn.roll(-self.place).repeat(-(-count // POOL))[:count]
-        else:
-            self.place = (self.place + count) % (POOL - count + 1)
-            drawn = drawn[self.place : self.place + count]
-        return drawn.view(x.shape).to(x.dtype)
-
-
-POOL = (1 << 19) - 1
-"""How many factors are drawn at once: to draw those of each move anew was half of its time. A prime
-number: where they are used again, no row of a tensor has those of another."""
-
-
-@functools.lru_cache(maxsize=8)
-def _drawn(share: float, seed: int, device: torch.device) -> Tensor:
-    generator = torch.Generator(device).manual_seed(seed)
-    parts = torch.rand(POOL, dtype=torch.float64, device=device, generator=generator)
-    return 1 - share * parts
-
-
-@functools.cache
-def _written(operation: Any) -> tuple[int, ...]:
-    """The places of the arguments that an operation writes into."""
-    arguments = enumerate(operation._schema.arguments)
-    return tuple(n for n, a in arguments if a.alias_info is not None and a.alias_info.is_write)
-
-
-@functools.cache
-def _keeps(operation: Any) -> bool:
-    """Whether nothing is rounded: an operation looks at memory that is there, or draws."""
-    is_view = any(result.alias_info is not None for result in operation._schema.returns)
-    return is_view or torch.Tag.nondeterministic_seeded in operation.tags

@@ -130,7 +130,7 @@ def truth_of(sweep: Sweep, case: Case, inputs: Tensors, times: int = 1) -> Truth
     if dtype in HALF and sweep.half == PROMISES[1]:
         found = _rounded_once(evaluate, inputs, dtype, draws, sweep.seed)
     else:
-        found = truth(evaluate, inputs, draws=draws, seed=sweep.seed, coarse=coarse, logsumexp=True)
+        found = truth(evaluate, inputs, draws=draws, seed=sweep.seed, coarse=coarse, any_order=True)
     error = {n: torch.minimum(e, MOST_FLOORS * found.floor[n]) for n, e in found.error.items()}
     return replace(found, error=error)
 
@@ -161,7 +161,7 @@ def _rounded_once(
 ) -> Truth:
     """The truth for a subject that computes in float32, and rounds what comes out once."""
     single = {n: x.float() if x.is_floating_point() else x for n, x in inputs.items()}
-    found = truth(evaluate, single, draws=draws, seed=seed, logsumexp=True)
+    found = truth(evaluate, single, draws=draws, seed=seed, any_order=True)
     eps, tiny = (
         torch.finfo(dtype).eps,
         torch.finfo(dtype).tiny,
